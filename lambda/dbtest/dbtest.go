@@ -1,0 +1,245 @@
+// Package dbtest runs real database servers for tests: PostgreSQL by [StartPostgres] and MariaDB by [StartMariaDB],
+// each on a free loopback port, with a data folder of its own that goes when the server goes.
+//
+// A server ends with [Server.Stop], and also when the process that started it ends, whatever ends it: a shell
+// supervises the server and stops it when the pipe to its parent closes; should the shell be killed, the kernel
+// stops the server (setpriv's --pdeathsig). Started by root, the servers run as an unprivileged user, since
+// PostgreSQL refuses root.
+//
+// The servers log every statement they are sent, so that a test can read what reached them.
+package dbtest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Options are the choices for a server. The zero value is a server without TLS, with the settings of its
+// distribution, but for the logs.
+type Options struct {
+	// BinDir is the folder of the server's programs. Default: the system's own.
+	BinDir string
+	// TLS gives the server a certificate for localhost, 127.0.0.1 and ::1 from a CA of its own, see Server.CAFile.
+	// It offers TLS then; to insist on it is up to HBA (PostgreSQL) or require_secure_transport (MariaDB).
+	TLS bool
+	// Settings go into the server's configuration as they are: postgresql.conf, or my.cnf's [mariadbd].
+	Settings map[string]string
+	// HBA are the lines of pg_hba.conf, after one that lets AdminUser in. Default: the server's password_encryption
+	// for everyone over TCP. PostgreSQL only.
+	HBA []string
+	// Addresses are what the server listens on. Default: 127.0.0.1.
+	Addresses []string
+}
+
+// Server is a running database server.
+type Server struct {
+	// Host and Port are where the server listens.
+	Host string
+	Port int
+	// AdminUser may do anything: PostgreSQL's postgres, MariaDB's root. Its password differs from server to server.
+	AdminUser, AdminPassword string
+	// CAFile is the PEM file of the CA that signed the server's certificate, "" without TLS.
+	CAFile string
+	// LogFile is the file to which the server logs every statement it is sent.
+	LogFile string
+	// ErrorLogFile is the file of the server's own messages. On PostgreSQL it is LogFile.
+	ErrorLogFile string
+	// DataDir is the folder of the server's data: MariaDB's binary logs lie there, named binlog.000001 and so on.
+	DataDir string
+
+	exec       func(ctx context.Context, statements []string) error
+	supervisor *exec.Cmd
+	lifeline   *os.File
+	folder     string
+}
+
+// Exec runs each statement as the administrator, in PostgreSQL's database postgres or MariaDB's mysql.
+func (s *Server) Exec(ctx context.Context, statements ...string) error {
+	return s.exec(ctx, statements)
+}
+
+// PID is the process id of the server, for tests that freeze or look at it.
+func (s *Server) PID() (int, error) {
+	text, err := os.ReadFile(filepath.Join(s.folder, "pid"))
+	if err != nil {
+		return 0, fmt.Errorf("reading the server's process id: %w", err)
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
+}
+
+// Stop ends the server and deletes its data.
+func (s *Server) Stop() error {
+	if err := s.lifeline.Close(); err != nil {
+		return fmt.Errorf("stopping the server on port %d: %w", s.Port, err)
+	}
+	if err := s.supervisor.Wait(); err != nil {
+		return fmt.Errorf("stopping the server on port %d: %w", s.Port, err)
+	}
+	return nil
+}
+
+// startTimeout bounds a server's way from its start to its first answer.
+const startTimeout = 60 * time.Second
+
+// supervise runs the server in $5…, in the folder $1, and ends it with the signal $2 when file descriptor 3, the
+// pipe from the parent, closes. The folder goes last.
+const supervise = `
+folder=$1 signal=$2
+shift 2
+"$@" </dev/null 3<&- &
+server=$!
+echo "$server" >"$folder/pid"
+(cat <&3 >/dev/null; kill -s "$signal" "$server" 2>/dev/null) &
+wait "$server"
+echo "$?" >"$folder/exited"
+wait
+rm -rf "$folder"
+`
+
+// account is the unprivileged user that servers run as; nil when this process is unprivileged itself.
+func account(names ...string) (*user.User, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	for _, name := range append(names, "nobody") {
+		if found, err := user.Lookup(name); err == nil {
+			return found, nil
+		}
+	}
+	return nil, fmt.Errorf("no user to run the server as: none of %s exists here", strings.Join(names, ", "))
+}
+
+// command is the line that runs args as the account, and has the kernel send the signal when its parent dies.
+func command(as *user.User, signal string, args ...string) []string {
+	line := []string{"setpriv", "--pdeathsig", signal}
+	if as != nil {
+		line = append(line, "--reuid", as.Uid, "--regid", as.Gid, "--clear-groups")
+	}
+	return append(append(line, "--"), args...)
+}
+
+// newFolder makes a folder that the account owns and everyone may enter.
+func newFolder(as *user.User) (string, error) {
+	folder, err := os.MkdirTemp("", "dbtest-")
+	if err != nil {
+		return "", err
+	}
+	return folder, own(folder, as, 0o755)
+}
+
+func own(path string, as *user.User, mode os.FileMode) error {
+	if as != nil {
+		uid, _ := strconv.Atoi(as.Uid)
+		gid, _ := strconv.Atoi(as.Gid)
+		if err := os.Chown(path, uid, gid); err != nil {
+			return err
+		}
+	}
+	return os.Chmod(path, mode)
+}
+
+// writeFile writes a file that the account alone may read.
+func writeFile(path, content string, as *user.User) error {
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		return err
+	}
+	return own(path, as, 0o600)
+}
+
+// prepare runs a program that sets up a server's data, as the account, and shows its output when it fails.
+func prepare(ctx context.Context, as *user.User, folder string, args ...string) error {
+	line := command(as, "KILL", args...)
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
+	cmd.Dir = folder
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + folder, "LC_ALL=C"}
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("running %s: %w\n%s", args[0], err, output)
+	}
+	return nil
+}
+
+// start runs the server under its supervisor and waits until ready answers without an error.
+func (s *Server) start(ctx context.Context, as *user.User, signal string, args []string, ready func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	lifelineEnd, lifeline, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer lifelineEnd.Close()
+	errorLog, err := os.OpenFile(s.ErrorLogFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return errors.Join(err, lifeline.Close())
+	}
+	defer errorLog.Close()
+
+	line := append([]string{"-c", supervise, "supervise", s.folder, signal}, command(as, signal, args...)...)
+	cmd := exec.Command("/bin/sh", line...)
+	cmd.Dir = s.folder
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.folder, "LC_ALL=C"}
+	cmd.Stdout, cmd.Stderr = errorLog, errorLog
+	cmd.ExtraFiles = []*os.File{lifelineEnd}
+	// Ctrl-C in a terminal goes to this process, whose end the supervisor then sees, and cleans up.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return errors.Join(err, lifeline.Close())
+	}
+	s.supervisor, s.lifeline = cmd, lifeline
+
+	poll := time.NewTicker(50 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		err := ready(ctx)
+		if err == nil {
+			return nil
+		}
+		code, exited := os.ReadFile(filepath.Join(s.folder, "exited"))
+		if exited == nil {
+			err = fmt.Errorf("the server ended with code %s", strings.TrimSpace(string(code)))
+		}
+		if exited == nil || ctx.Err() != nil {
+			log, _ := os.ReadFile(s.ErrorLogFile)
+			return errors.Join(fmt.Errorf("%w\n%s", err, tail(string(log))), s.Stop())
+		}
+		select {
+		case <-ctx.Done():
+		case <-poll.C:
+		}
+	}
+}
+
+// tail is the end of a log, short enough for an error message.
+func tail(log string) string {
+	const enough = 3000
+	if len(log) > enough {
+		return log[len(log)-enough:]
+	}
+	return log
+}
+
+// freePort is a TCP port that nobody listens on, on any of the addresses.
+func freePort(addresses []string) (int, error) {
+	listener, err := net.Listen("tcp", net.JoinHostPort(addresses[0], "0"))
+	if err != nil {
+		return 0, err
+	}
+	return listener.Addr().(*net.TCPAddr).Port, listener.Close()
+}
+
+func randomPassword() string {
+	random := make([]byte, 16)
+	rand.Read(random) // never fails, says crypto/rand
+	return hex.EncodeToString(random)
+}

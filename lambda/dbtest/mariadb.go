@@ -1,0 +1,162 @@
+package dbtest
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// StartMariaDB starts a MariaDB server, and returns when it answers.
+func StartMariaDB(ctx context.Context, options Options) (*Server, error) {
+	server, err := startMariaDB(ctx, options)
+	if err != nil {
+		return nil, fmt.Errorf("starting MariaDB: %w", err)
+	}
+	return server, nil
+}
+
+// mariaDBProgram is the path of a program of MariaDB, which Debian spreads over /usr/bin and /usr/sbin.
+func mariaDBProgram(binDir, name string) (string, error) {
+	for _, folder := range []string{binDir, "/usr/sbin", "/usr/bin"} {
+		path := filepath.Join(folder, name)
+		if _, err := os.Stat(path); folder != "" && err == nil {
+			return path, nil
+		}
+	}
+	if path, err := exec.LookPath(name); err == nil {
+		return path, nil
+	}
+	return "", errors.New("no program " + name + "; install it with: apt-get install mariadb-server")
+}
+
+func startMariaDB(ctx context.Context, options Options) (server *Server, err error) {
+	install, err := mariaDBProgram(options.BinDir, "mariadb-install-db")
+	if err != nil {
+		return nil, err
+	}
+	mariadbd, err := mariaDBProgram(options.BinDir, "mariadbd")
+	if err != nil {
+		return nil, err
+	}
+	if len(options.Addresses) == 0 {
+		options.Addresses = []string{"127.0.0.1"}
+	}
+	as, err := account("mysql")
+	if err != nil {
+		return nil, err
+	}
+	folder, err := newFolder(as)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(folder)
+		}
+	}()
+	server = &Server{
+		Host:          options.Addresses[0],
+		AdminUser:     "root",
+		AdminPassword: randomPassword(),
+		LogFile:       filepath.Join(folder, "general.log"),
+		ErrorLogFile:  filepath.Join(folder, "error.log"),
+		DataDir:       filepath.Join(folder, "data"),
+		folder:        folder,
+	}
+	if server.Port, err = freePort(options.Addresses); err != nil {
+		return nil, err
+	}
+
+	settings := map[string]string{
+		"datadir":                        server.DataDir,
+		"bind-address":                   strings.Join(options.Addresses, ","),
+		"port":                           strconv.Itoa(server.Port),
+		"socket":                         filepath.Join(folder, "sock"),
+		"pid-file":                       filepath.Join(folder, "mariadbd.pid"),
+		"skip-name-resolve":              "1",
+		"innodb_flush_log_at_trx_commit": "0",
+		"innodb_buffer_pool_size":        "16M",
+		"innodb_log_file_size":           "8M",
+		"max_connections":                "50",
+		"general_log":                    "1",
+		"general_log_file":               server.LogFile,
+		"log_bin":                        filepath.Join(server.DataDir, "binlog"),
+		"server_id":                      "1",
+	}
+	if options.TLS {
+		files, err := writeTLS(folder, func(path, content string) error { return writeFile(path, content, as) })
+		if err != nil {
+			return nil, err
+		}
+		server.CAFile = files.ca
+		settings["ssl_cert"] = files.certificate
+		settings["ssl_key"] = files.key
+	}
+	for name, value := range options.Settings {
+		settings[name] = value
+	}
+	var config strings.Builder
+	config.WriteString("[mariadbd]\n")
+	for name, value := range settings {
+		fmt.Fprintf(&config, "%s = %s\n", name, value)
+	}
+	configFile := filepath.Join(folder, "my.cnf")
+	if err := writeFile(configFile, config.String(), as); err != nil {
+		return nil, err
+	}
+	if err := prepare(ctx, as, folder, install, "--no-defaults", "--datadir="+server.DataDir, "--skip-test-db", "--skip-name-resolve",
+		"--auth-root-authentication-method=normal", "--innodb_log_file_size=8M", "--innodb_flush_log_at_trx_commit=0"); err != nil {
+		return nil, err
+	}
+	// The administrator gets its password before the port opens, from a file that only the account can read.
+	initFile := filepath.Join(folder, "init.sql")
+	if err := writeFile(initFile, fmt.Sprintf("DROP USER root@'127.0.0.1', root@'::1';\n"+
+		"ALTER USER root@localhost IDENTIFIED BY '%[1]s';\n"+
+		"CREATE USER root@'%%' IDENTIFIED BY '%[1]s';\n"+
+		"GRANT ALL ON *.* TO root@'%%' WITH GRANT OPTION;\n",
+		server.AdminPassword), as); err != nil {
+		return nil, err
+	}
+
+	server.exec = server.execMariaDB
+	err = server.start(ctx, as, "KILL", []string{mariadbd, "--defaults-file=" + configFile, "--init-file=" + initFile}, func(ctx context.Context) error {
+		return server.execMariaDB(ctx, []string{"SELECT 1"})
+	})
+	return server, err
+}
+
+func (s *Server) execMariaDB(ctx context.Context, statements []string) error {
+	config := mysql.NewConfig()
+	config.Net, config.Addr = "tcp", net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
+	config.User, config.Passwd, config.DBName = s.AdminUser, s.AdminPassword, "mysql"
+	config.Logger = &mysql.NopLogger{}
+	if s.CAFile != "" {
+		config.TLSConfig = "skip-verify" // the tests' own server, on loopback; it may insist on TLS
+	}
+	connector, err := mysql.NewConnector(config)
+	if err != nil {
+		return err
+	}
+	database := sql.OpenDB(connector)
+	defer database.Close()
+	connection, err := database.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer connection.Close()
+	for _, statement := range statements {
+		if _, err := connection.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("%s: %w", config.Addr, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,196 @@
+package dbtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// PostgresBinDir is the folder of the programs of a PostgreSQL major version: the system's own (Debian's layout), or
+// what install-postgres.sh fetched.
+func PostgresBinDir(major int) (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	version := strconv.Itoa(major)
+	for _, folder := range []string{
+		filepath.Join("/usr/lib/postgresql", version, "bin"),
+		filepath.Join(cache, "esc-connector-lambda-go/postgres", version, "bin"),
+	} {
+		if _, err := os.Stat(filepath.Join(folder, "initdb")); err == nil {
+			return folder, nil
+		}
+	}
+	return "", fmt.Errorf("PostgreSQL %d is not installed here; install it with: lambda/dbtest/install-postgres.sh", major)
+}
+
+// systemPostgres is the newest PostgreSQL of the system's packages.
+func systemPostgres() (string, error) {
+	folders, err := filepath.Glob("/usr/lib/postgresql/*/bin")
+	if err != nil || len(folders) == 0 {
+		return "", errors.New("no PostgreSQL server under /usr/lib/postgresql; install it with: apt-get install postgresql")
+	}
+	major := func(folder string) int {
+		number, _ := strconv.Atoi(filepath.Base(filepath.Dir(folder)))
+		return number
+	}
+	return slices.MaxFunc(folders, func(a, b string) int { return major(a) - major(b) }), nil
+}
+
+// readable is the bin folder, or that of a copy of the installation inside folder where the account could not read the
+// original, such as one in root's home.
+func readable(ctx context.Context, binDir, folder string, as *user.User) (string, error) {
+	if as == nil {
+		return binDir, nil
+	}
+	line := command(as, "KILL", "test", "-x", filepath.Join(binDir, "postgres"))
+	if exec.CommandContext(ctx, line[0], line[1:]...).Run() == nil {
+		return binDir, nil
+	}
+	home := filepath.Join(folder, "install")
+	if output, err := exec.CommandContext(ctx, "cp", "-a", filepath.Dir(binDir), home).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("copying PostgreSQL from %s: %w\n%s", binDir, err, output)
+	}
+	return filepath.Join(home, filepath.Base(binDir)), nil
+}
+
+// StartPostgres starts a PostgreSQL server, and returns when it answers.
+func StartPostgres(ctx context.Context, options Options) (*Server, error) {
+	server, err := startPostgres(ctx, options)
+	if err != nil {
+		return nil, fmt.Errorf("starting PostgreSQL: %w", err)
+	}
+	return server, nil
+}
+
+func startPostgres(ctx context.Context, options Options) (server *Server, err error) {
+	if options.BinDir == "" {
+		if options.BinDir, err = systemPostgres(); err != nil {
+			return nil, err
+		}
+	}
+	if len(options.Addresses) == 0 {
+		options.Addresses = []string{"127.0.0.1"}
+	}
+	as, err := account("postgres")
+	if err != nil {
+		return nil, err
+	}
+	folder, err := newFolder(as)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(folder)
+		}
+	}()
+	binDir, err := readable(ctx, options.BinDir, folder, as)
+	if err != nil {
+		return nil, err
+	}
+	server = &Server{
+		Host:          options.Addresses[0],
+		AdminUser:     "postgres",
+		AdminPassword: randomPassword(),
+		LogFile:       filepath.Join(folder, "log"),
+		ErrorLogFile:  filepath.Join(folder, "log"),
+		DataDir:       filepath.Join(folder, "data"),
+		folder:        folder,
+	}
+	if server.Port, err = freePort(options.Addresses); err != nil {
+		return nil, err
+	}
+	passwordFile := filepath.Join(folder, "password")
+	if err := writeFile(passwordFile, server.AdminPassword, as); err != nil {
+		return nil, err
+	}
+	if err := prepare(ctx, as, folder, filepath.Join(binDir, "initdb"), "--pgdata", server.DataDir, "--username", server.AdminUser,
+		"--pwfile", passwordFile, "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-locale", "--no-sync"); err != nil {
+		return nil, err
+	}
+
+	settings := map[string]string{
+		"listen_addresses":        quote(strings.Join(options.Addresses, ",")),
+		"port":                    strconv.Itoa(server.Port),
+		"unix_socket_directories": "''",
+		"fsync":                   "off",
+		"shared_buffers":          "16MB",
+		"max_connections":         "50",
+		"log_statement":           "all",
+		"log_connections":         "on",
+		"log_error_verbosity":     "verbose",
+		"password_encryption":     quote("scram-sha-256"),
+	}
+	if options.TLS {
+		files, err := writeTLS(folder, func(path, content string) error { return writeFile(path, content, as) })
+		if err != nil {
+			return nil, err
+		}
+		server.CAFile = files.ca
+		settings["ssl"] = "on"
+		settings["ssl_cert_file"] = quote(files.certificate)
+		settings["ssl_key_file"] = quote(files.key)
+	}
+	for name, value := range options.Settings {
+		settings[name] = value
+	}
+	var config strings.Builder
+	for name, value := range settings {
+		fmt.Fprintf(&config, "%s = %s\n", name, value)
+	}
+	hba := options.HBA
+	if hba == nil {
+		hba = []string{"host all all all md5"} // md5 lets a SCRAM verifier in by SCRAM, says the manual's page on pg_hba.conf
+	}
+	hba = append([]string{"host all " + server.AdminUser + " all md5"}, hba...)
+	if err := writeFile(filepath.Join(server.DataDir, "postgresql.conf"), config.String(), as); err != nil {
+		return nil, err
+	}
+	if err := writeFile(filepath.Join(server.DataDir, "pg_hba.conf"), strings.Join(hba, "\n")+"\n", as); err != nil {
+		return nil, err
+	}
+
+	server.exec = server.execPostgres
+	// SIGQUIT is PostgreSQL's immediate shutdown, which frees its shared memory.
+	err = server.start(ctx, as, "QUIT", []string{filepath.Join(binDir, "postgres"), "-D", server.DataDir}, func(ctx context.Context) error {
+		return server.execPostgres(ctx, []string{"SELECT 1"})
+	})
+	return server, err
+}
+
+// quote is a string as postgresql.conf writes it.
+func quote(value string) string {
+	return "'" + strings.ReplaceAll(value, "'", "''") + "'"
+}
+
+func (s *Server) execPostgres(ctx context.Context, statements []string) error {
+	config, err := pgconn.ParseConfig("sslmode=disable")
+	if err != nil {
+		return err
+	}
+	config.Host, config.Port = s.Host, uint16(s.Port)
+	config.User, config.Password, config.Database = s.AdminUser, s.AdminPassword, "postgres"
+	connection, err := pgconn.ConnectConfig(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer connection.Close(context.WithoutCancel(ctx))
+	for _, statement := range statements {
+		if _, err := connection.Exec(ctx, statement).ReadAll(); err != nil {
+			return fmt.Errorf("%s: %w", net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), err)
+		}
+	}
+	return nil
+}
