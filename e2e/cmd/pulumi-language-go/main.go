@@ -1,0 +1,225 @@
+// Command pulumi-language-go is a small Go language host for a machine that has
+// the Pulumi CLI but not the host that Pulumi's installer puts beside it.
+//
+// It builds the program in the project's folder with the go command on PATH and
+// runs it with the environment that github.com/pulumi/pulumi/sdk/v3/go/pulumi
+// reads. Code generation, packing and debugging are refused.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/constant"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/util/rpcutil"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/emptypb"
+)
+
+func main() {
+	if err := serve(); err != nil {
+		fmt.Fprintf(os.Stderr, "pulumi-language-go: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// serve answers the engine whose address is the first argument until it ends.
+func serve() error {
+	// The engine passes tracing and root flags that mean nothing here.
+	flag.String("tracing", "", "ignored")
+	flag.String("root", "", "ignored")
+	flag.Parse()
+
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	engine := flag.Arg(0)
+	if engine != "" {
+		if err := rpcutil.Healthcheck(ctx, engine, 5*time.Minute, cancel); err != nil {
+			return fmt.Errorf("watching the engine at %s: %w", engine, err)
+		}
+	}
+
+	stop := make(chan bool)
+	go func() {
+		<-ctx.Done()
+		close(stop)
+	}()
+	handle, err := rpcutil.ServeWithOptions(rpcutil.ServeOptions{
+		Cancel: stop,
+		Init: func(server *grpc.Server) error {
+			pulumirpc.RegisterLanguageRuntimeServer(server, &host{engine: engine})
+			return nil
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("opening a port for the engine: %w", err)
+	}
+	fmt.Printf("%d\n", handle.Port)
+	if err := <-handle.Done; err != nil {
+		return fmt.Errorf("serving the engine: %w", err)
+	}
+	return nil
+}
+
+type host struct {
+	pulumirpc.UnimplementedLanguageRuntimeServer
+	engine string
+}
+
+func (h *host) Handshake(
+	_ context.Context, req *pulumirpc.LanguageHandshakeRequest,
+) (*pulumirpc.LanguageHandshakeResponse, error) {
+	h.engine = req.GetEngineAddress()
+	return &pulumirpc.LanguageHandshakeResponse{}, nil
+}
+
+func (h *host) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.PluginInfo, error) {
+	return &pulumirpc.PluginInfo{}, nil
+}
+
+// GetRequiredPackages names none: the resources a program registers carry
+// their provider's version, and the engine loads what they name.
+func (h *host) GetRequiredPackages(
+	context.Context, *pulumirpc.GetRequiredPackagesRequest,
+) (*pulumirpc.GetRequiredPackagesResponse, error) {
+	return &pulumirpc.GetRequiredPackagesResponse{}, nil
+}
+
+func (h *host) RuntimeOptionsPrompts(
+	context.Context, *pulumirpc.RuntimeOptionsRequest,
+) (*pulumirpc.RuntimeOptionsResponse, error) {
+	return &pulumirpc.RuntimeOptionsResponse{}, nil
+}
+
+func (h *host) Template(context.Context, *pulumirpc.TemplateRequest) (*pulumirpc.TemplateResponse, error) {
+	return &pulumirpc.TemplateResponse{}, nil
+}
+
+// GetProgramDependencies lists the modules that the program requires.
+func (h *host) GetProgramDependencies(
+	ctx context.Context, req *pulumirpc.GetProgramDependenciesRequest,
+) (*pulumirpc.GetProgramDependenciesResponse, error) {
+	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Path}} {{.Version}} {{.Indirect}} {{.Main}}", "all")
+	cmd.Dir = req.GetInfo().GetProgramDirectory()
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("listing the modules of %s: %w", cmd.Dir, err)
+	}
+	response := &pulumirpc.GetProgramDependenciesResponse{}
+	for line := range strings.Lines(string(out)) {
+		var path, version, indirect, isMain string
+		if n, _ := fmt.Sscan(line, &path, &version, &indirect, &isMain); n != 4 || isMain == "true" {
+			continue
+		}
+		if indirect == "true" && !req.GetTransitiveDependencies() {
+			continue
+		}
+		response.Dependencies = append(response.Dependencies, &pulumirpc.DependencyInfo{Name: path, Version: version})
+	}
+	return response, nil
+}
+
+// InstallDependencies runs "go mod tidy", as `pulumi new` and `pulumi install` expect.
+func (h *host) InstallDependencies(
+	req *pulumirpc.InstallDependenciesRequest,
+	stream grpc.ServerStreamingServer[pulumirpc.InstallDependenciesResponse],
+) error {
+	say := func(text string) error {
+		return stream.Send(&pulumirpc.InstallDependenciesResponse{Stdout: []byte(text)})
+	}
+	if err := say("Installing dependencies...\n\n"); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(stream.Context(), "go", "mod", "tidy")
+	cmd.Dir = req.GetInfo().GetProgramDirectory()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("`go mod tidy` in %s: %w\n%s", cmd.Dir, err, out)
+	}
+	return say("Finished installing dependencies\n\n")
+}
+
+// Run compiles the program and runs it. A program that reported its error to
+// the engine exits with a status of its own, which becomes Bail: the CLI then
+// adds nothing to what the program said.
+func (h *host) Run(ctx context.Context, req *pulumirpc.RunRequest) (*pulumirpc.RunResponse, error) {
+	if h.engine == "" {
+		return nil, errors.New("running a program: the engine's address is not known; Handshake comes first")
+	}
+	build, err := os.MkdirTemp("", "pulumi-go-")
+	if err != nil {
+		return nil, fmt.Errorf("making a folder for the program: %w", err)
+	}
+	defer os.RemoveAll(build)
+	program := filepath.Join(build, "program")
+	compile := exec.CommandContext(ctx, "go", "build", "-o", program, req.GetInfo().GetEntryPoint())
+	compile.Dir = req.GetInfo().GetProgramDirectory()
+	compile.Stdout, compile.Stderr = os.Stdout, os.Stderr
+	if err := compile.Run(); err != nil {
+		return &pulumirpc.RunResponse{
+			Error: fmt.Sprintf("unable to run `go build` in %s: %v", compile.Dir, err),
+		}, nil
+	}
+
+	environment, err := h.environment(req)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(program)
+	cmd.Dir = req.GetPwd()
+	cmd.Env = environment
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	err = cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return &pulumirpc.RunResponse{}, nil
+	case errors.As(err, &exit) && exit.ExitCode() == constant.ExitStatusLoggedError:
+		return &pulumirpc.RunResponse{Bail: true}, nil
+	case errors.As(err, &exit):
+		return &pulumirpc.RunResponse{
+			Error: fmt.Sprintf("program exited with non-zero exit code: %d", exit.ExitCode()),
+		}, nil
+	default:
+		return nil, fmt.Errorf("running the program: %w", err)
+	}
+}
+
+// environment is what pulumi.Run reads, on top of the host's own.
+func (h *host) environment(req *pulumirpc.RunRequest) ([]string, error) {
+	config, err := json.Marshal(req.GetConfig())
+	if err != nil {
+		return nil, fmt.Errorf("encoding the stack's configuration: %w", err)
+	}
+	secretKeys, err := json.Marshal(req.GetConfigSecretKeys())
+	if err != nil {
+		return nil, fmt.Errorf("encoding the names of the stack's secrets: %w", err)
+	}
+	environment := os.Environ()
+	for name, value := range map[string]string{
+		pulumi.EnvOrganization:        req.GetOrganization(),
+		pulumi.EnvProject:             req.GetProject(),
+		pulumi.EnvPulumiRootDirectory: req.GetInfo().GetRootDirectory(),
+		pulumi.EnvStack:               req.GetStack(),
+		pulumi.EnvConfig:              string(config),
+		pulumi.EnvConfigSecretKeys:    string(secretKeys),
+		pulumi.EnvDryRun:              fmt.Sprint(req.GetDryRun()),
+		pulumi.EnvParallel:            fmt.Sprint(req.GetParallel()),
+		pulumi.EnvMonitor:             req.GetMonitorAddress(),
+		pulumi.EnvEngine:              h.engine,
+	} {
+		environment = append(environment, name+"="+value)
+	}
+	return environment, nil
+}

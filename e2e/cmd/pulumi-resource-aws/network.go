@@ -1,0 +1,362 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+
+	"esc-connector-lambda-go/e2e/provider"
+)
+
+type securityGroupInputs struct {
+	Name, Description string
+	VpcID             string `json:"vpcId"`
+	Tags              map[string]string
+}
+
+func (c *clients) securityGroup() provider.Resource {
+	return provider.Resource{
+		Inputs:  []string{"name", "description", "vpcId", "tags", "revokeRulesOnDelete"},
+		Replace: []string{"name", "description", "vpcId"},
+		Check:   provider.GeneratedName("name", 255),
+		Create: func(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
+			in := securityGroupInputs{Description: "Managed by Pulumi"}
+			if err := decode(inputs, &in); err != nil {
+				return "", nil, err
+			}
+			created, err := c.ec2.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{
+				GroupName: &in.Name, Description: &in.Description, VpcId: stringOrNil(in.VpcID),
+				TagSpecifications: tagSpecifications(types.ResourceTypeSecurityGroup, in.Tags),
+			})
+			if err != nil {
+				return "", nil, fmt.Errorf("creating Security Group (%s): %w", in.Name, err)
+			}
+			// The provider removes the rule that AWS adds to each new group.
+			if _, err := c.ec2.RevokeSecurityGroupEgress(ctx, &ec2.RevokeSecurityGroupEgressInput{
+				GroupId: created.GroupId,
+				IpPermissions: []types.IpPermission{{
+					IpProtocol: aws.String("-1"), IpRanges: []types.IpRange{{CidrIp: aws.String("0.0.0.0/0")}},
+				}},
+			}); err != nil {
+				return "", nil, fmt.Errorf("revoking the default rule of Security Group (%s): %w", *created.GroupId, err)
+			}
+			live, err := c.readSecurityGroup(ctx, *created.GroupId)
+			return *created.GroupId, live, err
+		},
+		Read: func(ctx context.Context, id string, _ resource.PropertyMap) (resource.PropertyMap, error) {
+			return c.readSecurityGroup(ctx, id)
+		},
+		Update: func(ctx context.Context, id string, state, inputs resource.PropertyMap) (resource.PropertyMap, error) {
+			var in securityGroupInputs
+			if err := decode(inputs, &in); err != nil {
+				return nil, err
+			}
+			if _, err := c.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: ec2Tags(in.Tags)}); err != nil {
+				return nil, fmt.Errorf("tagging Security Group (%s): %w", id, err)
+			}
+			return state, nil
+		},
+		Delete: func(ctx context.Context, id string, _ resource.PropertyMap) error {
+			_, err := c.ec2.DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: &id})
+			if ignoreNotFound(err) != nil {
+				return fmt.Errorf("deleting Security Group (%s): %w", id, err)
+			}
+			return nil
+		},
+	}
+}
+
+func (c *clients) readSecurityGroup(ctx context.Context, id string) (resource.PropertyMap, error) {
+	found, err := c.ec2.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{GroupIds: []string{id}})
+	if isNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading Security Group (%s): %w", id, err)
+	}
+	group := found.SecurityGroups[0]
+	return properties(map[string]any{
+		"arn": group.SecurityGroupArn, "name": group.GroupName, "description": group.Description, "vpcId": group.VpcId,
+		"ownerId": group.OwnerId, "tags": fromEC2Tags(group.Tags),
+	}), nil
+}
+
+type ruleInputs struct {
+	SecurityGroupID           string `json:"securityGroupId"`
+	IPProtocol                string `json:"ipProtocol"`
+	FromPort, ToPort          *float64
+	CIDRIPv4                  string `json:"cidrIpv4"`
+	CIDRIPv6                  string `json:"cidrIpv6"`
+	PrefixListID              string `json:"prefixListId"`
+	ReferencedSecurityGroupID string `json:"referencedSecurityGroupId"`
+	Description               string
+	Tags                      map[string]string
+}
+
+func (r ruleInputs) permission() types.IpPermission {
+	permission := types.IpPermission{IpProtocol: &r.IPProtocol}
+	if r.FromPort != nil {
+		permission.FromPort = aws.Int32(int32(*r.FromPort))
+	}
+	if r.ToPort != nil {
+		permission.ToPort = aws.Int32(int32(*r.ToPort))
+	}
+	description := stringOrNil(r.Description)
+	switch {
+	case r.ReferencedSecurityGroupID != "":
+		permission.UserIdGroupPairs = []types.UserIdGroupPair{{GroupId: &r.ReferencedSecurityGroupID, Description: description}}
+	case r.CIDRIPv4 != "":
+		permission.IpRanges = []types.IpRange{{CidrIp: &r.CIDRIPv4, Description: description}}
+	case r.CIDRIPv6 != "":
+		permission.Ipv6Ranges = []types.Ipv6Range{{CidrIpv6: &r.CIDRIPv6, Description: description}}
+	case r.PrefixListID != "":
+		permission.PrefixListIds = []types.PrefixListId{{PrefixListId: &r.PrefixListID, Description: description}}
+	}
+	return permission
+}
+
+// securityGroupRule is one rule of a group. Every change replaces it, but of its tags.
+func (c *clients) securityGroupRule(egress bool) provider.Resource {
+	inputs := []string{
+		"securityGroupId", "ipProtocol", "fromPort", "toPort", "cidrIpv4", "cidrIpv6", "prefixListId",
+		"referencedSecurityGroupId", "description", "tags",
+	}
+	return provider.Resource{
+		Inputs:              inputs,
+		Required:            []string{"securityGroupId", "ipProtocol"},
+		Replace:             []string{"securityGroupId", "ipProtocol", "fromPort", "toPort", "cidrIpv4", "cidrIpv6", "prefixListId", "referencedSecurityGroupId"},
+		DeleteBeforeReplace: true,
+		Create: func(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
+			var in ruleInputs
+			if err := decode(inputs, &in); err != nil {
+				return "", nil, err
+			}
+			rules, err := c.authorize(ctx, egress, in)
+			if err != nil {
+				return "", nil, fmt.Errorf("creating VPC Security Group Rule: %w", err)
+			}
+			id := *rules[0].SecurityGroupRuleId
+			return id, properties(map[string]any{
+				"securityGroupRuleId": id, "arn": rules[0].SecurityGroupRuleArn,
+			}), nil
+		},
+		Read: func(ctx context.Context, id string, state resource.PropertyMap) (resource.PropertyMap, error) {
+			return c.readRule(ctx, id, state)
+		},
+		Update: func(ctx context.Context, id string, state, inputs resource.PropertyMap) (resource.PropertyMap, error) {
+			var in ruleInputs
+			if err := decode(inputs, &in); err != nil {
+				return nil, err
+			}
+			if _, err := c.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: ec2Tags(in.Tags)}); err != nil {
+				return nil, fmt.Errorf("tagging VPC Security Group Rule (%s): %w", id, err)
+			}
+			return state, nil
+		},
+		Delete: func(ctx context.Context, id string, state resource.PropertyMap) error {
+			group := state["securityGroupId"].StringValue()
+			var err error
+			if egress {
+				_, err = c.ec2.RevokeSecurityGroupEgress(ctx, &ec2.RevokeSecurityGroupEgressInput{
+					GroupId: &group, SecurityGroupRuleIds: []string{id},
+				})
+			} else {
+				_, err = c.ec2.RevokeSecurityGroupIngress(ctx, &ec2.RevokeSecurityGroupIngressInput{
+					GroupId: &group, SecurityGroupRuleIds: []string{id},
+				})
+			}
+			if ignoreNotFound(err) != nil {
+				return fmt.Errorf("deleting VPC Security Group Rule (%s): %w", id, err)
+			}
+			return nil
+		},
+	}
+}
+
+func (c *clients) authorize(ctx context.Context, egress bool, in ruleInputs) ([]types.SecurityGroupRule, error) {
+	permissions := []types.IpPermission{in.permission()}
+	tags := tagSpecifications(types.ResourceTypeSecurityGroupRule, in.Tags)
+	if egress {
+		made, err := c.ec2.AuthorizeSecurityGroupEgress(ctx, &ec2.AuthorizeSecurityGroupEgressInput{
+			GroupId: &in.SecurityGroupID, IpPermissions: permissions, TagSpecifications: tags,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return made.SecurityGroupRules, nil
+	}
+	made, err := c.ec2.AuthorizeSecurityGroupIngress(ctx, &ec2.AuthorizeSecurityGroupIngressInput{
+		GroupId: &in.SecurityGroupID, IpPermissions: permissions, TagSpecifications: tags,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return made.SecurityGroupRules, nil
+}
+
+// readRule asks by the rule's group: moto finds no rule by its id alone.
+func (c *clients) readRule(ctx context.Context, id string, state resource.PropertyMap) (resource.PropertyMap, error) {
+	group := state["securityGroupId"].StringValue()
+	found, err := c.ec2.DescribeSecurityGroupRules(ctx, &ec2.DescribeSecurityGroupRulesInput{
+		Filters: []types.Filter{{Name: aws.String("group-id"), Values: []string{group}}},
+	})
+	if isNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading VPC Security Group Rule (%s): %w", id, err)
+	}
+	index := slices.IndexFunc(found.SecurityGroupRules, func(rule types.SecurityGroupRule) bool {
+		return *rule.SecurityGroupRuleId == id
+	})
+	if index < 0 {
+		return nil, nil
+	}
+	rule := found.SecurityGroupRules[index]
+	values := map[string]any{
+		"securityGroupRuleId": id, "securityGroupId": group, "ipProtocol": rule.IpProtocol,
+		"fromPort": rule.FromPort, "toPort": rule.ToPort, "cidrIpv4": rule.CidrIpv4, "cidrIpv6": rule.CidrIpv6,
+		"tags": fromEC2Tags(rule.Tags),
+	}
+	if rule.ReferencedGroupInfo != nil {
+		values["referencedSecurityGroupId"] = rule.ReferencedGroupInfo.GroupId
+	}
+	return properties(values), nil
+}
+
+type filterInputs struct {
+	Filters []struct {
+		Name   string
+		Values []string
+	}
+	ID    string `json:"id"`
+	VpcID string `json:"vpcId"`
+}
+
+func (f filterInputs) filters() []types.Filter {
+	var filters []types.Filter
+	for _, filter := range f.Filters {
+		filters = append(filters, types.Filter{Name: aws.String(filter.Name), Values: filter.Values})
+	}
+	return filters
+}
+
+func (c *clients) getSubnets(ctx context.Context, args resource.PropertyMap) (resource.PropertyMap, error) {
+	var in filterInputs
+	if err := decode(args, &in); err != nil {
+		return nil, err
+	}
+	found, err := c.ec2.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{Filters: in.filters()})
+	if err != nil {
+		return nil, fmt.Errorf("reading EC2 Subnets: %w", err)
+	}
+	var ids []string
+	for _, subnet := range found.Subnets {
+		ids = append(ids, *subnet.SubnetId)
+	}
+	slices.Sort(ids)
+	return properties(map[string]any{"id": c.region, "ids": ids}), nil
+}
+
+func (c *clients) getSubnet(ctx context.Context, args resource.PropertyMap) (resource.PropertyMap, error) {
+	var in filterInputs
+	if err := decode(args, &in); err != nil {
+		return nil, err
+	}
+	filters := in.filters()
+	if in.VpcID != "" {
+		filters = append(filters, types.Filter{Name: aws.String("vpc-id"), Values: []string{in.VpcID}})
+	}
+	request := &ec2.DescribeSubnetsInput{Filters: filters}
+	if in.ID != "" {
+		request.SubnetIds = []string{in.ID}
+	}
+	found, err := c.ec2.DescribeSubnets(ctx, request)
+	if isNotFound(err) || err == nil && len(found.Subnets) == 0 {
+		return nil, fmt.Errorf("no matching EC2 Subnet found")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading EC2 Subnet: %w", err)
+	}
+	if len(found.Subnets) > 1 {
+		return nil, fmt.Errorf("multiple EC2 Subnets matched; use additional constraints to reduce matches to a single EC2 Subnet")
+	}
+	subnet := found.Subnets[0]
+	values := map[string]any{
+		"id": subnet.SubnetId, "arn": subnet.SubnetArn, "vpcId": subnet.VpcId, "state": string(subnet.State),
+		"availabilityZone": subnet.AvailabilityZone, "availabilityZoneId": subnet.AvailabilityZoneId,
+		"availableIpAddressCount": subnet.AvailableIpAddressCount, "cidrBlock": aws.ToString(subnet.CidrBlock),
+		"ipv6Native": aws.ToBool(subnet.Ipv6Native), "ipv6CidrBlock": "", "ownerId": subnet.OwnerId,
+		"tags": fromEC2Tags(subnet.Tags),
+	}
+	for _, association := range subnet.Ipv6CidrBlockAssociationSet {
+		if association.Ipv6CidrBlockState != nil && association.Ipv6CidrBlockState.State == types.SubnetCidrBlockStateCodeAssociated {
+			values["ipv6CidrBlock"] = aws.ToString(association.Ipv6CidrBlock)
+		}
+	}
+	return properties(values), nil
+}
+
+func (c *clients) getVPC(ctx context.Context, args resource.PropertyMap) (resource.PropertyMap, error) {
+	var in filterInputs
+	if err := decode(args, &in); err != nil {
+		return nil, err
+	}
+	found, err := c.ec2.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{VpcIds: []string{in.ID}, Filters: in.filters()})
+	if isNotFound(err) || err == nil && len(found.Vpcs) == 0 {
+		return nil, fmt.Errorf("no matching EC2 VPC found")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading EC2 VPC (%s): %w", in.ID, err)
+	}
+	vpc := found.Vpcs[0]
+	values := map[string]any{
+		"id": vpc.VpcId, "cidrBlock": vpc.CidrBlock, "default": vpc.IsDefault, "state": string(vpc.State),
+		"instanceTenancy": string(vpc.InstanceTenancy), "tags": fromEC2Tags(vpc.Tags),
+	}
+	for output, attribute := range map[string]types.VpcAttributeName{
+		"enableDnsSupport": types.VpcAttributeNameEnableDnsSupport, "enableDnsHostnames": types.VpcAttributeNameEnableDnsHostnames,
+	} {
+		answer, err := c.ec2.DescribeVpcAttribute(ctx, &ec2.DescribeVpcAttributeInput{VpcId: vpc.VpcId, Attribute: attribute})
+		if err != nil {
+			return nil, fmt.Errorf("reading EC2 VPC (%s) Attribute (%s): %w", in.ID, attribute, err)
+		}
+		if answer.EnableDnsSupport != nil {
+			values[output] = answer.EnableDnsSupport.Value
+		} else if answer.EnableDnsHostnames != nil {
+			values[output] = answer.EnableDnsHostnames.Value
+		}
+	}
+	return properties(values), nil
+}
+
+func ec2Tags(tags map[string]string) []types.Tag {
+	var list []types.Tag
+	for key, value := range tags {
+		list = append(list, types.Tag{Key: aws.String(key), Value: aws.String(value)})
+	}
+	return list
+}
+
+func fromEC2Tags(list []types.Tag) map[string]string {
+	if len(list) == 0 {
+		return nil
+	}
+	tags := map[string]string{}
+	for _, tag := range list {
+		tags[*tag.Key] = *tag.Value
+	}
+	return tags
+}
+
+func tagSpecifications(kind types.ResourceType, tags map[string]string) []types.TagSpecification {
+	if len(tags) == 0 {
+		return nil
+	}
+	return []types.TagSpecification{{ResourceType: kind, Tags: ec2Tags(tags)}}
+}

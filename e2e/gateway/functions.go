@@ -1,0 +1,566 @@
+package gateway
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+
+	"esc-connector-lambda-go/e2e/policy"
+)
+
+// Lambda's quotas, from the AWS manual's "Lambda quotas" and the API reference of VpcConfig.
+const (
+	maxSubnets        = 16
+	maxSecurityGroups = 5
+)
+
+// vpcActions are what the Lambda service does in the function's VPC with the
+// execution role, from the AWS manual's "Giving Lambda functions access to
+// resources in an Amazon VPC".
+var vpcActions = []string{
+	"ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets",
+	"ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses",
+}
+
+// configuration is the part of a function that the gateway needs.
+type configuration struct {
+	FunctionName  string
+	Role          string
+	Timeout       int
+	MemorySize    int
+	Environment   struct{ Variables map[string]string }
+	LoggingConfig json.RawMessage `json:",omitempty"`
+	VpcConfig     struct {
+		SubnetIds        []string
+		SecurityGroupIds []string
+	}
+	Architectures []string
+}
+
+type function struct {
+	configuration
+	arn    string
+	region string
+	folder string
+	// state is Active, or Inactive, or Pending, as Lambda names them.
+	state string
+
+	mu      sync.Mutex
+	idle    []*worker
+	running map[*worker]bool
+}
+
+type functions struct {
+	gateway *Gateway
+
+	mu    sync.Mutex
+	byKey map[string]*function
+	// held are security groups that interfaces of deleted functions still hold.
+	held     map[string]string
+	versions int
+}
+
+func newFunctions(g *Gateway) *functions {
+	return &functions{gateway: g, byKey: map[string]*function{}, held: map[string]string{}}
+}
+
+func (f *functions) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, function := range f.byKey {
+		function.stop()
+	}
+}
+
+func (f *functions) idle(name string) error {
+	function := f.find(name)
+	if function == nil {
+		return fmt.Errorf("making function %s idle: no such function", name)
+	}
+	function.stop()
+	f.mu.Lock()
+	function.state = "Inactive"
+	f.mu.Unlock()
+	return nil
+}
+
+// holderOf names the function whose network interfaces hold a security group, or "".
+func (f *functions) holderOf(group string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, function := range f.byKey {
+		if slices.Contains(function.VpcConfig.SecurityGroupIds, group) {
+			return function.FunctionName
+		}
+	}
+	return f.held[group]
+}
+
+var lambdaPath = regexp.MustCompile(`^/\d{4}-\d{2}-\d{2}/functions/?(?:([^/]+)(?:/(code|configuration|invocations|[a-z-]+))?)?/?$`)
+
+func lambdaAction(r *http.Request) string {
+	match := lambdaPath.FindStringSubmatch(r.URL.EscapedPath())
+	if match == nil {
+		return r.Method + " " + r.URL.Path
+	}
+	switch r.Method + " " + match[2] {
+	case "POST ":
+		return "CreateFunction"
+	case "GET ":
+		if match[1] == "" {
+			return "ListFunctions"
+		}
+		return "GetFunction"
+	case "DELETE ":
+		return "DeleteFunction"
+	case "PUT code":
+		return "UpdateFunctionCode"
+	case "PUT configuration":
+		return "UpdateFunctionConfiguration"
+	case "GET configuration":
+		return "GetFunctionConfiguration"
+	case "POST invocations":
+		return "InvokeFunction"
+	default:
+		return r.Method + " " + match[2]
+	}
+}
+
+// functionName takes the name out of a name, an ARN or a partial ARN.
+func functionName(reference string) string {
+	decoded, err := url.PathUnescape(reference)
+	if err != nil {
+		return reference
+	}
+	if _, after, isARN := strings.Cut(decoded, ":function:"); isARN {
+		decoded = after
+	}
+	name, _, _ := strings.Cut(decoded, ":")
+	return name
+}
+
+func (f *functions) find(name string) *function {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.byKey[name]
+}
+
+func (f *functions) serve(w http.ResponseWriter, r *http.Request, body []byte) {
+	name := ""
+	if match := lambdaPath.FindStringSubmatch(r.URL.EscapedPath()); match != nil {
+		name = functionName(match[1])
+	}
+	switch action := lambdaAction(r); action {
+	case "CreateFunction":
+		f.create(w, r, body)
+	case "UpdateFunctionCode":
+		f.updateCode(w, r, name, body)
+	case "UpdateFunctionConfiguration":
+		f.updateConfiguration(w, r, name, body)
+	case "DeleteFunction":
+		f.delete(w, r, name)
+	case "InvokeFunction":
+		f.invoke(w, r, name, body)
+	case "GetFunction", "GetFunctionConfiguration":
+		f.forward(w, r, f.find(name))
+	default:
+		f.gateway.moto.ServeHTTP(w, r)
+	}
+}
+
+// forward lets moto answer, and adds what moto does not keep of known. It
+// answers whether moto was content.
+func (f *functions) forward(w http.ResponseWriter, r *http.Request, known *function) bool {
+	recorder := httptest.NewRecorder()
+	f.gateway.moto.ServeHTTP(recorder, r)
+	body := recorder.Body.Bytes()
+	ok := recorder.Code < 300
+	if ok && known != nil && len(body) > 0 {
+		var answer map[string]any
+		if err := json.Unmarshal(body, &answer); err == nil {
+			target := answer
+			if nested, is := answer["Configuration"].(map[string]any); is {
+				target = nested
+			}
+			if known.LoggingConfig != nil {
+				target["LoggingConfig"] = known.LoggingConfig
+			}
+			target["State"] = known.state
+			if encoded, err := json.Marshal(answer); err == nil {
+				body = encoded
+			}
+		}
+	}
+	for key, values := range recorder.Header() {
+		if key != "Content-Length" {
+			w.Header()[key] = values
+		}
+	}
+	w.WriteHeader(recorder.Code)
+	_, _ = w.Write(body)
+	return ok
+}
+
+func regionOf(r *http.Request) string {
+	parts := strings.Split(r.Header.Get("Authorization"), "/")
+	if len(parts) > 2 {
+		return parts[2]
+	}
+	return "us-east-1"
+}
+
+func (f *functions) create(w http.ResponseWriter, r *http.Request, body []byte) {
+	var request struct {
+		configuration
+		Code struct {
+			ZipFile []byte
+		}
+	}
+	if err := json.Unmarshal(body, &request); err != nil {
+		lambdaError(w, http.StatusBadRequest, "InvalidRequestContentException", err.Error())
+		return
+	}
+	function := &function{
+		configuration: request.configuration, region: regionOf(r), state: "Active", running: map[*worker]bool{},
+	}
+	if function.Timeout == 0 {
+		function.Timeout = 3
+	}
+	if function.MemorySize == 0 {
+		function.MemorySize = 128
+	}
+	if err := f.check(r.Context(), function); err != nil {
+		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", err.Error())
+		return
+	}
+	folder, err := f.unpack(function.FunctionName, request.Code.ZipFile)
+	if err != nil {
+		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", err.Error())
+		return
+	}
+	function.folder = folder
+	function.arn = fmt.Sprintf("arn:%s:lambda:%s:%s:function:%s",
+		partition(function.region), function.region, f.gateway.options.Account, function.FunctionName)
+	if f.forward(w, r, function) {
+		f.mu.Lock()
+		f.byKey[function.FunctionName] = function
+		f.mu.Unlock()
+	}
+}
+
+func partition(region string) string {
+	switch {
+	case strings.HasPrefix(region, "us-gov-"):
+		return "aws-us-gov"
+	case strings.HasPrefix(region, "cn-"):
+		return "aws-cn"
+	default:
+		return "aws"
+	}
+}
+
+func (f *functions) updateCode(w http.ResponseWriter, r *http.Request, name string, body []byte) {
+	var request struct{ ZipFile []byte }
+	if err := json.Unmarshal(body, &request); err != nil {
+		lambdaError(w, http.StatusBadRequest, "InvalidRequestContentException", err.Error())
+		return
+	}
+	function := f.find(name)
+	folder, err := f.unpack(name, request.ZipFile)
+	if err != nil {
+		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", err.Error())
+		return
+	}
+	if f.forward(w, r, function) && function != nil {
+		function.stop()
+		f.mu.Lock()
+		function.folder = folder
+		f.mu.Unlock()
+	}
+}
+
+func (f *functions) updateConfiguration(w http.ResponseWriter, r *http.Request, name string, body []byte) {
+	known := f.find(name)
+	if known == nil {
+		f.forward(w, r, nil)
+		return
+	}
+	updated := &function{configuration: known.configuration, region: known.region}
+	// A key that is absent keeps its value; a map that is present replaces the old one.
+	var present struct{ Environment json.RawMessage }
+	if err := json.Unmarshal(body, &present); err == nil && present.Environment != nil {
+		updated.Environment.Variables = nil
+	}
+	if err := json.Unmarshal(body, &updated.configuration); err != nil {
+		lambdaError(w, http.StatusBadRequest, "InvalidRequestContentException", err.Error())
+		return
+	}
+	updated.FunctionName = known.FunctionName
+	if err := f.check(r.Context(), updated); err != nil {
+		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", err.Error())
+		return
+	}
+	f.mu.Lock()
+	known.configuration = updated.configuration
+	f.mu.Unlock()
+	known.stop()
+	f.forward(w, r, known)
+}
+
+// delete removes the function. Its network interfaces stay behind for a while,
+// and hold the groups they had (the AWS manual: up to 20 minutes and more).
+// Interfaces in the VPC's default group trouble nobody.
+func (f *functions) delete(w http.ResponseWriter, r *http.Request, name string) {
+	known := f.find(name)
+	if !f.forward(w, r, nil) || known == nil {
+		return
+	}
+	known.stop()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, group := range known.VpcConfig.SecurityGroupIds {
+		f.held[group] = name
+	}
+	delete(f.byKey, name)
+}
+
+// refusal is an error in AWS's own words.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+// check refuses what AWS refuses and moto does not.
+func (f *functions) check(ctx context.Context, function *function) error {
+	config := f.config(function.region)
+	role := function.Role[strings.LastIndex(function.Role, "/")+1:]
+	identity := iam.NewFromConfig(config)
+	live, err := identity.GetRole(ctx, &iam.GetRoleInput{RoleName: &role})
+	if err != nil {
+		return refusal("The role defined for the function cannot be assumed by Lambda.")
+	}
+	trust, err := url.QueryUnescape(awssdk.ToString(live.Role.AssumeRolePolicyDocument))
+	if err != nil {
+		return fmt.Errorf("reading the trust policy of %s: %w", role, err)
+	}
+	trusted, err := policy.Allows([]string{trust}, policy.Request{
+		Action: "sts:AssumeRole", PrincipalType: "Service", Principal: "lambda.amazonaws.com",
+	})
+	if err != nil {
+		return err
+	}
+	if !trusted {
+		return refusal("The role defined for the function cannot be assumed by Lambda.")
+	}
+	if len(function.VpcConfig.SubnetIds) == 0 && len(function.VpcConfig.SecurityGroupIds) == 0 {
+		return nil
+	}
+	return f.checkNetwork(ctx, config, function, role)
+}
+
+func (f *functions) checkNetwork(ctx context.Context, config awssdk.Config, function *function, role string) error {
+	documents, err := RolePolicies(ctx, iam.NewFromConfig(config), role)
+	if err != nil {
+		return err
+	}
+	for _, action := range vpcActions {
+		allowed, err := policy.Allows(documents, policy.Request{Action: action, Resource: "*"})
+		if err != nil {
+			return err
+		}
+		if !allowed {
+			return refusal("The provided execution role does not have permissions to call " +
+				strings.TrimPrefix(action, "ec2:") + " on EC2")
+		}
+	}
+	network := function.VpcConfig
+	if len(network.SubnetIds) > maxSubnets || len(network.SecurityGroupIds) > maxSecurityGroups {
+		return fmt.Errorf("VpcConfig: %d subnets and %d security groups; at most %d and %d are allowed",
+			len(network.SubnetIds), len(network.SecurityGroupIds), maxSubnets, maxSecurityGroups)
+	}
+	client := ec2.NewFromConfig(config)
+	subnets, err := client.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: network.SubnetIds})
+	if err != nil {
+		return fmt.Errorf("VpcConfig: the subnets %v: %w", network.SubnetIds, err)
+	}
+	groups, err := client.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{GroupIds: network.SecurityGroupIds})
+	if err != nil {
+		return fmt.Errorf("VpcConfig: the security groups %v: %w", network.SecurityGroupIds, err)
+	}
+	for _, group := range groups.SecurityGroups {
+		if *group.VpcId != *subnets.Subnets[0].VpcId {
+			return fmt.Errorf("VpcConfig: security group %s and subnet %s are in different VPCs", *group.GroupId, *subnets.Subnets[0].SubnetId)
+		}
+	}
+	return nil
+}
+
+// RolePolicies are the documents of a role's inline policies, and of its permissions boundary's none.
+func RolePolicies(ctx context.Context, client *iam.Client, role string) ([]string, error) {
+	names, err := client.ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: &role})
+	if err != nil {
+		return nil, fmt.Errorf("listing the policies of role %s: %w", role, err)
+	}
+	var documents []string
+	for _, name := range names.PolicyNames {
+		answer, err := client.GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: &role, PolicyName: &name})
+		if err != nil {
+			return nil, fmt.Errorf("reading policy %s of role %s: %w", name, role, err)
+		}
+		document, err := url.QueryUnescape(awssdk.ToString(answer.PolicyDocument))
+		if err != nil {
+			return nil, fmt.Errorf("decoding policy %s of role %s: %w", name, role, err)
+		}
+		documents = append(documents, document)
+	}
+	return documents, nil
+}
+
+// config reaches moto in this gateway's account, past the gateway itself.
+func (f *functions) config(region string) awssdk.Config {
+	return awssdk.Config{
+		Region:       region,
+		BaseEndpoint: awssdk.String(f.gateway.options.Moto),
+		Credentials:  credentials.NewStaticCredentialsProvider("gateway", "gateway", ""),
+		HTTPClient:   &http.Client{Transport: accountTransport(f.gateway.options.Account)},
+	}
+}
+
+// accountTransport sends each request to moto in the given account.
+type accountTransport string
+
+func (t accountTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("x-moto-account-id", string(t))
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// logs writes to the function's log group, if its role may.
+func (f *functions) logs(ctx context.Context, function *function) (*cloudwatchlogs.Client, string, error) {
+	group := "/aws/lambda/" + function.FunctionName
+	var logging struct{ LogGroup string }
+	if function.LoggingConfig != nil {
+		if err := json.Unmarshal(function.LoggingConfig, &logging); err == nil && logging.LogGroup != "" {
+			group = logging.LogGroup
+		}
+	}
+	config := f.config(function.region)
+	role := function.Role[strings.LastIndex(function.Role, "/")+1:]
+	documents, err := RolePolicies(ctx, iam.NewFromConfig(config), role)
+	if err != nil {
+		return nil, "", err
+	}
+	arn := fmt.Sprintf("arn:%s:logs:%s:%s:log-group:%s:log-stream:x",
+		partition(function.region), function.region, f.gateway.options.Account, group)
+	for _, action := range []string{"logs:CreateLogStream", "logs:PutLogEvents"} {
+		allowed, err := policy.Allows(documents, policy.Request{Action: action, Resource: arn})
+		if err != nil {
+			return nil, "", err
+		}
+		if !allowed {
+			return nil, "", fmt.Errorf("role %s may not %s on %s", role, action, arn)
+		}
+	}
+	return cloudwatchlogs.NewFromConfig(config), group, nil
+}
+
+// unpack writes the zip's files, with their modes, to a new folder.
+func (f *functions) unpack(name string, content []byte) (string, error) {
+	reader, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
+	if err != nil {
+		return "", refusal("Could not unzip uploaded file. Please check your file, then try to upload again.")
+	}
+	f.mu.Lock()
+	f.versions++
+	folder := filepath.Join(f.gateway.options.Folder, fmt.Sprintf("%s-%d", name, f.versions))
+	f.mu.Unlock()
+	for _, file := range reader.File {
+		if !fs.ValidPath(file.Name) || file.FileInfo().IsDir() {
+			return "", fmt.Errorf("the uploaded zip holds %q, which is not a plain file", file.Name)
+		}
+		target := filepath.Join(folder, filepath.FromSlash(file.Name))
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			return "", fmt.Errorf("unpacking the uploaded zip: %w", err)
+		}
+		if err := extract(file, target); err != nil {
+			return "", fmt.Errorf("unpacking %s of the uploaded zip: %w", file.Name, err)
+		}
+	}
+	return folder, nil
+}
+
+func extract(file *zip.File, target string) error {
+	source, err := file.Open()
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	out, err := os.OpenFile(target, os.O_CREATE|os.O_WRONLY|os.O_EXCL, file.Mode().Perm())
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(out, source); err != nil {
+		return errors.Join(err, out.Close())
+	}
+	return out.Close()
+}
+
+// invoke runs the function for one event. Only the synchronous form is served.
+func (f *functions) invoke(w http.ResponseWriter, r *http.Request, name string, event []byte) {
+	function := f.find(name)
+	if function == nil {
+		lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", fmt.Sprintf(
+			"Function not found: arn:aws:lambda:%s:%s:function:%s", regionOf(r), f.gateway.options.Account, name))
+		return
+	}
+	if kind := r.Header.Get("X-Amz-Invocation-Type"); kind != "" && kind != "RequestResponse" {
+		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", "the stand-in serves RequestResponse only, not "+kind)
+		return
+	}
+	f.mu.Lock()
+	state := function.state
+	if state == "Inactive" {
+		function.state = "Active"
+	}
+	f.mu.Unlock()
+	if state != "Active" {
+		lambdaError(w, http.StatusConflict, "ResourceConflictException",
+			"The operation cannot be performed at this time. The function is currently in the following state: Pending")
+		return
+	}
+	answer := f.run(r.Context(), function, event)
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Amzn-Requestid", answer.requestID)
+	w.Header().Set("X-Amz-Executed-Version", "$LATEST")
+	if answer.functionError != "" {
+		w.Header().Set("X-Amz-Function-Error", answer.functionError)
+	}
+	if r.Header.Get("X-Amz-Log-Type") == "Tail" {
+		tail := answer.log
+		if len(tail) > 4096 {
+			tail = tail[len(tail)-4096:]
+		}
+		w.Header().Set("X-Amz-Log-Result", base64.StdEncoding.EncodeToString([]byte(tail)))
+	}
+	_, _ = w.Write(answer.payload)
+}

@@ -1,0 +1,172 @@
+// Package gateway is the AWS endpoint of the road on one machine: moto answers
+// most calls, and the gateway in front of it plays what moto lacks.
+//
+//   - Lambda: functions run for real ([functions]), from the very zip that was
+//     uploaded, under the Lambda Runtime API. LoggingConfig is kept here.
+//   - What AWS refuses and moto lets pass: an execution role that may not make
+//     network interfaces, subnets or groups that are not there, a security group
+//     that a function's interfaces still hold.
+//   - RDS: databases stand on this machine, so their endpoints do too.
+//
+// One moto process serves many gateways, each with an AWS account of its own.
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+)
+
+// Options say where the gateway's parts are.
+type Options struct {
+	// Moto is the URL of a moto server.
+	Moto string
+	// Account is the 12-digit AWS account that all calls land in.
+	Account string
+	// DatabaseHost replaces the host of every RDS endpoint.
+	DatabaseHost string
+	// SystemCAs is a PEM file that the Lambda machines' system trusts. Empty: this machine's own.
+	SystemCAs string
+	// Folder is where functions are unpacked; the caller removes it.
+	Folder string
+}
+
+// Gateway is an [http.Handler] that answers AWS API calls.
+type Gateway struct {
+	options   Options
+	moto      *httputil.ReverseProxy
+	functions *functions
+
+	mu    sync.Mutex
+	calls []Call
+}
+
+// Call is one API call that reached the gateway.
+type Call struct {
+	// Service is the name in the signature's credential scope, such as "ec2".
+	Service string
+	// Action is the API's action, such as "CreateSecurityGroup".
+	Action string
+}
+
+// New returns a gateway. Close ends the functions' processes.
+func New(options Options) (*Gateway, error) {
+	moto, err := url.Parse(options.Moto)
+	if err != nil {
+		return nil, fmt.Errorf("reading moto's URL %q: %w", options.Moto, err)
+	}
+	g := &Gateway{options: options}
+	g.moto = &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(moto)
+			r.Out.Host = r.In.Host
+			r.Out.Header.Set("x-moto-account-id", options.Account)
+		},
+		ModifyResponse: g.rewriteEndpoints,
+	}
+	g.functions = newFunctions(g)
+	return g, nil
+}
+
+// Close ends all running functions.
+func (g *Gateway) Close() { g.functions.close() }
+
+// Calls lists the API calls so far, in order.
+func (g *Gateway) Calls() []Call {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return append([]Call(nil), g.calls...)
+}
+
+// Idle plays what AWS does to a VPC function that nobody invoked for weeks: its
+// network interfaces are taken, the next invocation fails, and the one after it works.
+func (g *Gateway) Idle(function string) error { return g.functions.idle(function) }
+
+var credentialScope = regexp.MustCompile(`Credential=[^/]+/\d+/[^/]+/([^/]+)/aws4_request`)
+
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	service := "unsigned"
+	if scope := credentialScope.FindStringSubmatch(r.Header.Get("Authorization")); scope != nil {
+		service = scope[1]
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, "reading the request: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+
+	action := actionOf(service, r, body)
+	g.mu.Lock()
+	g.calls = append(g.calls, Call{Service: service, Action: action})
+	g.mu.Unlock()
+
+	switch {
+	case service == "lambda":
+		g.functions.serve(w, r, body)
+	case service == "ec2" && action == "DeleteSecurityGroup":
+		form, _ := url.ParseQuery(string(body))
+		if holder := g.functions.holderOf(form.Get("GroupId")); holder != "" {
+			ec2Error(w, "DependencyViolation", fmt.Sprintf(
+				"resource %s has a dependent object (a network interface of function %s)", form.Get("GroupId"), holder))
+			return
+		}
+		g.moto.ServeHTTP(w, r)
+	default:
+		g.moto.ServeHTTP(w, r)
+	}
+}
+
+// actionOf names the call: by form field (query protocol), by header (JSON
+// protocol), or by method and path (REST).
+func actionOf(service string, r *http.Request, body []byte) string {
+	if target := r.Header.Get("X-Amz-Target"); target != "" {
+		return target[strings.LastIndex(target, ".")+1:]
+	}
+	if form, err := url.ParseQuery(string(body)); err == nil && form.Get("Action") != "" {
+		return form.Get("Action")
+	}
+	if service == "lambda" {
+		return lambdaAction(r)
+	}
+	return r.Method + " " + r.URL.Path
+}
+
+var rdsHost = regexp.MustCompile(`[A-Za-z0-9.-]+\.rds\.amazonaws\.com(\.cn)?`)
+
+// rewriteEndpoints lets RDS endpoints point to the databases of this machine.
+func (g *Gateway) rewriteEndpoints(response *http.Response) error {
+	scope := credentialScope.FindStringSubmatch(response.Request.Header.Get("Authorization"))
+	if g.options.DatabaseHost == "" || scope == nil || scope[1] != "rds" {
+		return nil
+	}
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return fmt.Errorf("reading moto's answer: %w", err)
+	}
+	body = rdsHost.ReplaceAll(body, []byte(g.options.DatabaseHost))
+	response.Body = io.NopCloser(bytes.NewReader(body))
+	response.ContentLength = int64(len(body))
+	response.Header.Set("Content-Length", fmt.Sprint(len(body)))
+	return nil
+}
+
+func ec2Error(w http.ResponseWriter, code, message string) {
+	w.Header().Set("Content-Type", "text/xml")
+	w.WriteHeader(http.StatusBadRequest)
+	fmt.Fprintf(w, `<?xml version="1.0" encoding="UTF-8"?><Response><Errors><Error><Code>%s</Code><Message>%s</Message></Error></Errors><RequestID>00000000-0000-0000-0000-000000000000</RequestID></Response>`, code, message)
+}
+
+func lambdaError(w http.ResponseWriter, status int, code, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Amzn-Errortype", code)
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]string{"Type": "User", "Message": message, "message": message})
+}
