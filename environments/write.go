@@ -1,0 +1,94 @@
+package environments
+
+import (
+	"fmt"
+
+	"github.com/pulumi/pulumi-pulumiservice/sdk/go/pulumiservice"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// Contents is what Write puts into the two environments.
+type Contents struct {
+	Managing Name
+	Rotator  Name
+
+	Engine string
+	Host   string
+	Port   int
+
+	RoleARN   pulumi.StringInput
+	LambdaARN pulumi.StringInput
+
+	// Values that the user has set; what is empty stays a placeholder.
+	Database         string
+	Username1        string
+	Username2        string
+	ManagingUsername string
+	ManagingPassword pulumi.StringInput // a secret, or nil
+}
+
+// Write registers the two environments, which are written once: from the first rotation on the
+// rotator environment holds the only copy of live passwords, and both hold the user's own edits.
+// Therefore no input of theirs ever changes again (an update would send the whole older document),
+// and their type, name and parent stay as they are (a new one would be a replacement, and delete them).
+func Write(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents) error {
+	once := []pulumi.ResourceOption{
+		pulumi.Provider(cloud),
+		pulumi.IgnoreChanges([]string{"yaml", "name", "project", "organization"}),
+		pulumi.DeleteBeforeReplace(true),
+	}
+
+	password := contents.ManagingPassword
+	if password == nil {
+		password = pulumi.String("")
+	}
+	managing, err := register(ctx, "managingCreds", contents.Managing,
+		pulumi.All(contents.RoleARN, password).ApplyT(func(values []any) (pulumi.AssetOrArchive, error) {
+			return asset(ManagingCreds{
+				RoleARN:  values[0].(string),
+				Username: contents.ManagingUsername,
+				Password: values[1].(string),
+			}.Document())
+		}).(pulumi.AssetOrArchiveOutput), once...)
+	if err != nil {
+		return err
+	}
+
+	// ESC evaluates the rotator environment when it is created, and with it the managing one.
+	_, err = register(ctx, "rotator", contents.Rotator,
+		contents.LambdaARN.ToStringOutput().ApplyT(func(lambdaARN string) (pulumi.AssetOrArchive, error) {
+			return asset(Rotator{
+				Engine:    contents.Engine,
+				Host:      contents.Host,
+				Port:      contents.Port,
+				Managing:  contents.Managing,
+				LambdaARN: lambdaARN,
+				Database:  contents.Database,
+				Username1: contents.Username1,
+				Username2: contents.Username2,
+			}.Document())
+		}).(pulumi.AssetOrArchiveOutput), append(once, pulumi.DependsOn([]pulumi.Resource{managing}))...)
+	return err
+}
+
+func asset(document string, err error) (pulumi.AssetOrArchive, error) {
+	if err != nil {
+		return nil, err
+	}
+	return pulumi.NewStringAsset(document), nil
+}
+
+func register(ctx *pulumi.Context, logicalName string, name Name, yaml pulumi.AssetOrArchiveInput,
+	options ...pulumi.ResourceOption,
+) (*pulumiservice.Environment, error) {
+	environment, err := pulumiservice.NewEnvironment(ctx, logicalName, &pulumiservice.EnvironmentArgs{
+		Organization: pulumi.String(name.Organization),
+		Project:      pulumi.String(name.Project),
+		Name:         pulumi.String(name.Environment),
+		Yaml:         yaml,
+	}, options...)
+	if err != nil {
+		return nil, fmt.Errorf("registering the environment %s: %w", name, err)
+	}
+	return environment, nil
+}

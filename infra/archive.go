@@ -1,0 +1,208 @@
+package infra
+
+import (
+	"archive/zip"
+	"bytes"
+	"compress/flate"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// Archive is the function's code: a zip with the compiled ./lambda in it.
+type Archive struct {
+	Path         string // in the user's cache folder
+	SHA256       string // in base64, as Lambda reports it
+	Architecture string // Lambda's word: x86_64 or arm64
+	GoVersion    string // of the toolchain that compiled it
+}
+
+// goArchitectures are Go's words for Lambda's.
+var goArchitectures = map[string]string{"x86_64": "amd64", "arm64": "arm64"}
+
+// BuildArchive compiles ./lambda for Lambda's runtime with the go on PATH, and zips it. The same
+// source and toolchain give the same bytes, whatever the machine and its settings. What has been
+// built before is taken from the user's cache folder.
+func BuildArchive(ctx *pulumi.Context) (*Archive, error) {
+	architecture := "x86_64"
+	b, err := newBuild(ctx.Context(), ctx.RootDirectory(), architecture)
+	if err != nil {
+		return nil, err
+	}
+	archive := &Archive{Architecture: architecture, GoVersion: b.goVersion}
+	if archive.Path, err = b.cachePath(); err != nil {
+		return nil, err
+	}
+	content, err := os.ReadFile(archive.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		content, err = b.run(ctx, archive.Path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(content)
+	archive.SHA256 = base64.StdEncoding.EncodeToString(sum[:])
+	return archive, nil
+}
+
+// build is one compilation of ./lambda.
+type build struct {
+	root         string // the project's folder
+	architecture string
+	goVersion    string
+	environment  []string
+}
+
+// kept are the go command's settings that do not change what it builds, only how it gets there. They
+// are read once, so that all the user's others can be switched off.
+var kept = []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOPRIVATE", "GONOPROXY", "GOSUMDB", "GONOSUMDB",
+	"GOINSECURE", "GOAUTH", "GOTOOLCHAIN", "GOTMPDIR"}
+
+func newBuild(ctx context.Context, root, architecture string) (*build, error) {
+	if root == "" {
+		root = "."
+	}
+	command := exec.CommandContext(ctx, "go", append([]string{"env", "-json", "GOVERSION"}, kept...)...)
+	command.Dir = root
+	out, err := command.Output()
+	if err != nil {
+		return nil, fmt.Errorf("asking go for its settings, to compile ./lambda: %w\n"+
+			"  The program compiles the function with the go command on PATH: go version must work", withStderr(err))
+	}
+	settings := map[string]string{}
+	if err := json.Unmarshal(out, &settings); err != nil {
+		return nil, fmt.Errorf("reading the answer of go env -json: %w", err)
+	}
+	environment := slices.DeleteFunc(os.Environ(), func(variable string) bool {
+		name, _, _ := strings.Cut(variable, "=")
+		return strings.HasPrefix(name, "GO") || strings.HasPrefix(name, "CGO_")
+	})
+	for _, name := range kept {
+		environment = append(environment, name+"="+settings[name])
+	}
+	environment = append(environment,
+		"GOENV=off", "GOWORK=off", "GOFLAGS=", "GOEXPERIMENT=", "CGO_ENABLED=0",
+		"GOOS=linux", "GOARCH="+goArchitectures[architecture], "GOAMD64=v1", "GOARM64=v8.0")
+	return &build{root: root, architecture: architecture, goVersion: settings["GOVERSION"], environment: environment}, nil
+}
+
+// arguments of the go command; without a build ID, which differs with the line ends of the source.
+var arguments = []string{"build", "-tags", "lambda.norpc", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid="}
+
+// cachePath names the archive by all that its content follows from.
+func (b *build) cachePath() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("finding a folder for the compiled ./lambda: %w\n  Set XDG_CACHE_HOME (or HOME) to a folder that can be written", err)
+	}
+	digest := sha256.New()
+	fmt.Fprintln(digest, b.goVersion, b.architecture, arguments)
+	files := []string{"go.mod", "go.sum"}
+	err = filepath.WalkDir(filepath.Join(b.root, "lambda"), func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() {
+			path, err = filepath.Rel(b.root, path)
+			files = append(files, path)
+		}
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("reading the function's source in ./lambda: %w\n  The folder is part of the template: restore it", err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(filepath.Join(b.root, file))
+		if err != nil {
+			return "", fmt.Errorf("reading the function's source in ./lambda: %w", err)
+		}
+		fmt.Fprintf(digest, "%s %x\n", filepath.ToSlash(file), sha256.Sum256(content))
+	}
+	return filepath.Join(cache, "esc-connector-lambda-go", "archives", hex.EncodeToString(digest.Sum(nil))+".zip"), nil
+}
+
+// run compiles and zips into path, and returns the zip.
+func (b *build) run(ctx *pulumi.Context, path string) ([]byte, error) {
+	err := ctx.Log.Info(fmt.Sprintf("Compiling ./lambda for linux/%s with %s", goArchitectures[b.architecture], b.goVersion), nil)
+	if err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	folder := filepath.Dir(path)
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return nil, fmt.Errorf("making a folder for the compiled ./lambda: %w", err)
+	}
+	work, err := os.MkdirTemp(folder, "build")
+	if err != nil {
+		return nil, fmt.Errorf("making a folder for the compiled ./lambda: %w", err)
+	}
+	defer os.RemoveAll(work)
+
+	bootstrap := filepath.Join(work, "bootstrap")
+	command := exec.CommandContext(ctx.Context(), "go", append(slices.Clone(arguments), "-o", bootstrap, "./lambda")...)
+	command.Dir, command.Env = b.root, b.environment
+	if out, err := command.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("compiling ./lambda for linux/%s with %s: %w\n%s\n  Correct the source, and run pulumi up again",
+			goArchitectures[b.architecture], b.goVersion, err, strings.TrimSpace(string(out)))
+	}
+	content, err := zipped(bootstrap)
+	if err != nil {
+		return nil, fmt.Errorf("zipping the compiled ./lambda: %w", err)
+	}
+	// Renamed into place, so that an interrupted build leaves no half of a file under that name.
+	unfinished := filepath.Join(work, "archive.zip")
+	if err := os.WriteFile(unfinished, content, 0o644); err != nil {
+		return nil, fmt.Errorf("storing the compiled ./lambda: %w", err)
+	}
+	if err := os.Rename(unfinished, path); err != nil {
+		return nil, fmt.Errorf("storing the compiled ./lambda: %w", err)
+	}
+	return content, ctx.Log.Info(fmt.Sprintf("Compiled ./lambda in %.1f s: a zip of %.2f MB", time.Since(began).Seconds(),
+		float64(len(content))/1e6), nil)
+}
+
+// zipped returns a zip that holds the file as bootstrap, with nothing in it of the machine or the hour.
+func zipped(file string) ([]byte, error) {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	writer := zip.NewWriter(&out)
+	writer.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) {
+		return flate.NewWriter(w, flate.BestCompression)
+	})
+	header := &zip.FileHeader{Name: "bootstrap", Method: zip.Deflate, Modified: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)}
+	header.SetMode(0o755)
+	entry, err := writer.CreateHeader(header)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := entry.Write(content); err != nil {
+		return nil, err
+	}
+	if err := writer.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// withStderr adds what a command wrote about its failure.
+func withStderr(err error) error {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && len(exit.Stderr) > 0 {
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(string(exit.Stderr)))
+	}
+	return err
+}

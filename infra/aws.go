@@ -1,0 +1,214 @@
+package infra
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+	"sync"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// The resources and functions of AWS that this file names by their token come from packages of the
+// provider's SDK that are large: to compile aws/ec2 alone takes more memory than a small build
+// machine has. Only the properties that the program uses are declared, each under its name in the
+// provider, and a test compares them with the SDK's source.
+
+const (
+	logGroupToken      = "aws:cloudwatch/logGroup:LogGroup"
+	securityGroupToken = "aws:ec2/securityGroup:SecurityGroup"
+	egressRuleToken    = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
+	ingressRuleToken   = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
+
+	callerIdentityToken = "aws:index/getCallerIdentity:getCallerIdentity"
+	partitionToken      = "aws:index/getPartition:getPartition"
+	regionToken         = "aws:index/getRegion:getRegion"
+	clustersToken       = "aws:rds/getClusters:getClusters"
+	clusterToken        = "aws:rds/getCluster:getCluster"
+	instancesToken      = "aws:rds/getInstances:getInstances"
+	instanceToken       = "aws:rds/getInstance:getInstance"
+	subnetGroupToken    = "aws:rds/getSubnetGroup:getSubnetGroup"
+	subnetToken         = "aws:ec2/getSubnet:getSubnet"
+	vpcToken            = "aws:ec2/getVpc:getVpc"
+)
+
+type logGroup struct {
+	pulumi.CustomResourceState
+	Arn pulumi.StringOutput `pulumi:"arn"`
+}
+
+type logGroupArgs struct {
+	Name            pulumi.StringInput    `pulumi:"name"`
+	RetentionInDays pulumi.IntInput       `pulumi:"retentionInDays"`
+	Tags            pulumi.StringMapInput `pulumi:"tags"`
+}
+
+type securityGroup struct {
+	pulumi.CustomResourceState
+}
+
+type securityGroupArgs struct {
+	Description pulumi.StringInput    `pulumi:"description"`
+	VpcId       pulumi.StringInput    `pulumi:"vpcId"`
+	Tags        pulumi.StringMapInput `pulumi:"tags"`
+}
+
+// securityGroupRule is an egress or an ingress rule: to or from the referenced group.
+type securityGroupRule struct {
+	pulumi.CustomResourceState
+}
+
+type securityGroupRuleArgs struct {
+	Description               pulumi.StringInput    `pulumi:"description"`
+	SecurityGroupId           pulumi.StringInput    `pulumi:"securityGroupId"`
+	ReferencedSecurityGroupId pulumi.StringInput    `pulumi:"referencedSecurityGroupId"`
+	IpProtocol                pulumi.StringInput    `pulumi:"ipProtocol"`
+	FromPort                  pulumi.IntInput       `pulumi:"fromPort"`
+	ToPort                    pulumi.IntInput       `pulumi:"toPort"`
+	Tags                      pulumi.StringMapInput `pulumi:"tags"`
+}
+
+// register registers the resource of that type token with the properties that the fields of args
+// name in their tags.
+func register(ctx *pulumi.Context, token, name string, args any, resource pulumi.CustomResource,
+	options ...pulumi.ResourceOption,
+) error {
+	properties := pulumi.Map{}
+	value := reflect.ValueOf(args)
+	for i := range value.NumField() {
+		if input, ok := value.Field(i).Interface().(pulumi.Input); ok {
+			properties[value.Type().Field(i).Tag.Get("pulumi")] = input
+		}
+	}
+	if err := ctx.RegisterResource(token, name, properties, resource, options...); err != nil {
+		return fmt.Errorf("registering %s %q: %w", token, name, err)
+	}
+	return nil
+}
+
+type noArgs struct{}
+
+type callerIdentity struct {
+	AccountId string `pulumi:"accountId"`
+}
+
+type partition struct {
+	Partition string `pulumi:"partition"`
+	DnsSuffix string `pulumi:"dnsSuffix"`
+}
+
+type filter struct {
+	Name   string   `pulumi:"name"`
+	Values []string `pulumi:"values"`
+}
+
+type filterArgs struct {
+	Filters []filter `pulumi:"filters"`
+}
+
+type clusterList struct {
+	ClusterIdentifiers []string `pulumi:"clusterIdentifiers"`
+}
+
+type clusterArgs struct {
+	ClusterIdentifier string `pulumi:"clusterIdentifier"`
+}
+
+type cluster struct {
+	DbSubnetGroupName   string   `pulumi:"dbSubnetGroupName"`
+	Endpoint            string   `pulumi:"endpoint"`
+	Engine              string   `pulumi:"engine"`
+	EngineVersion       string   `pulumi:"engineVersion"`
+	Port                int      `pulumi:"port"`
+	VpcSecurityGroupIds []string `pulumi:"vpcSecurityGroupIds"`
+}
+
+type instanceList struct {
+	InstanceIdentifiers []string `pulumi:"instanceIdentifiers"`
+}
+
+type instanceArgs struct {
+	DbInstanceIdentifier string `pulumi:"dbInstanceIdentifier"`
+}
+
+type instance struct {
+	Address             string   `pulumi:"address"`
+	DbClusterIdentifier string   `pulumi:"dbClusterIdentifier"`
+	DbSubnetGroup       string   `pulumi:"dbSubnetGroup"`
+	Engine              string   `pulumi:"engine"`
+	EngineVersion       string   `pulumi:"engineVersion"`
+	Port                int      `pulumi:"port"`
+	PubliclyAccessible  bool     `pulumi:"publiclyAccessible"`
+	VpcSecurityGroups   []string `pulumi:"vpcSecurityGroups"`
+}
+
+type subnetGroupArgs struct {
+	Name string `pulumi:"name"`
+}
+
+type subnetGroup struct {
+	SubnetIds []string `pulumi:"subnetIds"`
+	VpcId     string   `pulumi:"vpcId"`
+}
+
+type subnetArgs struct {
+	Id string `pulumi:"id"`
+}
+
+type subnet struct {
+	Id                      string `pulumi:"id"`
+	AvailabilityZone        string `pulumi:"availabilityZone"`
+	AvailableIpAddressCount *int   `pulumi:"availableIpAddressCount"`
+	Ipv6CidrBlock           string `pulumi:"ipv6CidrBlock"`
+	Ipv6Native              bool   `pulumi:"ipv6Native"`
+	VpcId                   string `pulumi:"vpcId"`
+}
+
+type vpcArgs struct {
+	Id string `pulumi:"id"`
+}
+
+type vpc struct {
+	EnableDnsSupport *bool  `pulumi:"enableDnsSupport"`
+	InstanceTenancy  string `pulumi:"instanceTenancy"`
+}
+
+var (
+	// AWS's error codes for what is not there end so, and the provider's own messages say so.
+	notFoundPattern = regexp.MustCompile(`(?i)notfound|not found|nosuchentity|no matching|does not exist|empty result|couldn't find`)
+	deniedPattern   = regexp.MustCompile(`(?i)accessdenied|access denied|unauthorized|not authorized`)
+	actionPattern   = regexp.MustCompile(`(?:perform|authorized to perform):? ([a-z0-9-]+:[A-Za-z]+)`)
+)
+
+// isNotFound tells whether AWS answered that what was asked for is not there.
+func isNotFound(err error) bool {
+	return err != nil && !deniedPattern.MatchString(err.Error()) && notFoundPattern.MatchString(err.Error())
+}
+
+// explain adds to an error of AWS what to do about it: action is the IAM action that was needed.
+func explain(err error, action string) error {
+	message := err.Error()
+	switch {
+	case deniedPattern.MatchString(message):
+		if found := actionPattern.FindStringSubmatch(message); found != nil {
+			action = found[1]
+		}
+		return fmt.Errorf("%w\n  Whoever runs this program needs the IAM permission %s: add it to their role or user", err, action)
+	case strings.Contains(message, "credential"):
+		return fmt.Errorf("%w\n  Log in to AWS first, so that this works: aws sts get-caller-identity", err)
+	}
+	return err
+}
+
+// together runs the functions side by side, and returns all their errors.
+func together(functions ...func() error) error {
+	failures := make([]error, len(functions))
+	var group sync.WaitGroup
+	for i, f := range functions {
+		group.Go(func() { failures[i] = f() })
+	}
+	group.Wait()
+	return errors.Join(failures...)
+}

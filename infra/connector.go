@@ -1,0 +1,249 @@
+package infra
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// Connector is what the environments' documents name of it.
+type Connector struct {
+	LambdaARN pulumi.StringOutput
+	RoleARN   pulumi.StringOutput // the invocation role, which ESC assumes
+}
+
+// names are fixed by what identifies the stack, since ARNs made of them stand in the users' documents.
+type names struct {
+	function       string
+	invocationRole string
+	executionRole  string
+	logGroup       string
+}
+
+var notInNames = regexp.MustCompile(`[^A-Za-z0-9-]+`)
+
+func newNames(s *Settings) names {
+	sum := sha256.Sum256([]byte(strings.Join([]string{s.Organization, s.Project, s.Stack, s.Region}, "/")))
+	hash := hex.EncodeToString(sum[:4])
+	readable := strings.Trim(notInNames.ReplaceAllString(s.Project+"-"+s.Stack, "-"), "-")
+	name := func(suffix string) string {
+		suffix += "-" + hash
+		// 64 characters is the most of a role's name and of a function's.
+		return strings.TrimRight(readable[:min(len(readable), 64-len(suffix))], "-") + suffix
+	}
+	function := name("")
+	return names{
+		function:       function,
+		invocationRole: name("-invoke"),
+		executionRole:  name("-run"),
+		logGroup:       "/aws/lambda/" + function,
+	}
+}
+
+// deployment is what the steps of DeployConnector share.
+type deployment struct {
+	ctx      *pulumi.Context
+	account  *Account
+	database *Database
+	names    names
+	tags     pulumi.StringMap
+}
+
+// DeployConnector registers the function, all that it needs, and the role by which ESC invokes it.
+func DeployConnector(ctx *pulumi.Context, settings *Settings, account *Account, database *Database, archive *Archive, trust *Trust,
+) (*Connector, error) {
+	d := &deployment{ctx: ctx, account: account, database: database, names: newNames(settings), tags: pulumi.StringMap{
+		"pulumi:project": pulumi.String(settings.Project),
+		"pulumi:stack":   pulumi.String(settings.Stack),
+	}}
+	logs, err := d.logGroup()
+	if err != nil {
+		return nil, err
+	}
+	role, permissions, err := d.executionRole(logs)
+	if err != nil {
+		return nil, err
+	}
+	group, rules, err := d.network()
+	if err != nil {
+		return nil, err
+	}
+	function, err := d.function(archive, logs, role, group, append(rules, permissions))
+	if err != nil {
+		return nil, err
+	}
+	invocationRole, err := d.invocationRole(trust, function)
+	if err != nil {
+		return nil, err
+	}
+	return &Connector{LambdaARN: function.Arn, RoleARN: invocationRole.Arn}, nil
+}
+
+// logGroup is made before the function, which would otherwise make one that keeps its lines for ever.
+func (d *deployment) logGroup() (*logGroup, error) {
+	var group logGroup
+	err := register(d.ctx, logGroupToken, "logs", logGroupArgs{
+		Name:            pulumi.String(d.names.logGroup),
+		RetentionInDays: pulumi.Int(30),
+		Tags:            d.tags,
+	}, &group, pulumi.DeleteBeforeReplace(true))
+	return &group, err
+}
+
+// executionRole is what the function runs as. Lambda itself needs the permissions on network
+// interfaces, on all resources; the function's own code is denied them:
+// https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
+func (d *deployment) executionRole(logs *logGroup) (*iam.Role, *iam.RolePolicy, error) {
+	trust, err := newPolicy(statement{
+		Effect:    "Allow",
+		Principal: map[string]string{"Service": "lambda.amazonaws.com"},
+		Action:    []string{"sts:AssumeRole"},
+	}).json()
+	if err != nil {
+		return nil, nil, err
+	}
+	role, err := iam.NewRole(d.ctx, "executionRole", &iam.RoleArgs{
+		Name:             pulumi.String(d.names.executionRole),
+		Description:      pulumi.String("The rotation connector's function runs as this role"),
+		AssumeRolePolicy: pulumi.String(trust),
+		Tags:             d.tags,
+	}, pulumi.DeleteBeforeReplace(true))
+	if err != nil {
+		return nil, nil, fmt.Errorf("registering the execution role: %w", err)
+	}
+	interfaces := []string{
+		"ec2:CreateNetworkInterface",
+		"ec2:DescribeNetworkInterfaces",
+		"ec2:DescribeSubnets",
+		"ec2:DeleteNetworkInterface",
+		"ec2:AssignPrivateIpAddresses",
+		"ec2:UnassignPrivateIpAddresses",
+	}
+	document := logs.Arn.ApplyT(func(logsARN string) (string, error) {
+		return newPolicy(
+			statement{Sid: "WriteLogs", Effect: "Allow",
+				Action:   []string{"logs:CreateLogStream", "logs:PutLogEvents"},
+				Resource: []string{strings.TrimSuffix(logsARN, ":*") + ":*"}},
+			statement{Sid: "NetworkInterfaces", Effect: "Allow", Action: interfaces, Resource: []string{"*"}},
+			statement{Sid: "NoNetworkInterfacesForTheCode", Effect: "Deny", Action: interfaces, Resource: []string{"*"},
+				Condition: conditions{"ArnEquals": {"lambda:SourceFunctionArn": d.account.arn("lambda", "function:"+d.names.function)}}},
+		).json()
+	}).(pulumi.StringOutput)
+	permissions, err := iam.NewRolePolicy(d.ctx, "executionPolicy", &iam.RolePolicyArgs{
+		Name:   pulumi.String("connector"),
+		Role:   role.Name,
+		Policy: document,
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("registering the execution role's permissions: %w", err)
+	}
+	return role, permissions, nil
+}
+
+// network is the function's security group, which reaches the database's port and nothing else.
+func (d *deployment) network() (*securityGroup, []pulumi.Resource, error) {
+	var group securityGroup
+	// A function's network interfaces can outlive it by up to 45 minutes, and hold the group.
+	err := register(d.ctx, securityGroupToken, "securityGroup", securityGroupArgs{
+		Description: pulumi.String("Rotation connector " + d.names.function),
+		VpcId:       pulumi.String(d.database.VPC),
+		Tags:        d.tags,
+	}, &group, pulumi.Timeouts(&pulumi.CustomTimeouts{Delete: "1h"}))
+	if err != nil {
+		return nil, nil, err
+	}
+	port := pulumi.Int(d.database.Port)
+	databaseGroup := pulumi.String(d.database.SecurityGroup)
+	var egress, ingress securityGroupRule
+	err = register(d.ctx, egressRuleToken, "toDatabase", securityGroupRuleArgs{
+		Description:               pulumi.String("To the database"),
+		SecurityGroupId:           group.ID().ToStringOutput(),
+		ReferencedSecurityGroupId: databaseGroup,
+		IpProtocol:                pulumi.String("tcp"),
+		FromPort:                  port,
+		ToPort:                    port,
+		Tags:                      d.tags,
+	}, &egress)
+	if err != nil {
+		return nil, nil, err
+	}
+	err = register(d.ctx, ingressRuleToken, "fromConnector", securityGroupRuleArgs{
+		Description:               pulumi.String("From the rotation connector " + d.names.function),
+		SecurityGroupId:           databaseGroup,
+		ReferencedSecurityGroupId: group.ID().ToStringOutput(),
+		IpProtocol:                pulumi.String("tcp"),
+		FromPort:                  port,
+		ToPort:                    port,
+		Tags:                      d.tags,
+	}, &ingress)
+	return &group, []pulumi.Resource{&egress, &ingress}, err
+}
+
+// function needs its role's permissions before it is created, and until after it is deleted.
+func (d *deployment) function(archive *Archive, logs *logGroup, role *iam.Role, group *securityGroup, after []pulumi.Resource,
+) (*lambda.Function, error) {
+	function, err := lambda.NewFunction(d.ctx, "function", &lambda.FunctionArgs{
+		Name:           pulumi.String(d.names.function),
+		Description:    pulumi.String("Changes database passwords when Pulumi ESC asks for it"),
+		Runtime:        pulumi.String("provided.al2023"),
+		Handler:        pulumi.String("bootstrap"),
+		Architectures:  pulumi.StringArray{pulumi.String(archive.Architecture)},
+		Code:           pulumi.NewFileArchive(archive.Path),
+		SourceCodeHash: pulumi.String(archive.SHA256),
+		Role:           role.Arn,
+		Timeout:        pulumi.Int(30),  // seconds
+		MemorySize:     pulumi.Int(256), // MB
+		LoggingConfig: lambda.FunctionLoggingConfigArgs{
+			LogFormat: pulumi.String("JSON"),
+			LogGroup:  pulumi.String(d.names.logGroup),
+		},
+		VpcConfig: lambda.FunctionVpcConfigArgs{
+			SubnetIds:               pulumi.ToStringArray(d.database.Subnets),
+			SecurityGroupIds:        pulumi.StringArray{group.ID().ToStringOutput()},
+			Ipv6AllowedForDualStack: pulumi.Bool(d.database.DualStack),
+		},
+		ReplaceSecurityGroupsOnDestroy: pulumi.Bool(true),
+		Tags:                           d.tags,
+	}, pulumi.DeleteBeforeReplace(true), pulumi.DependsOn(append(after, logs)))
+	if err != nil {
+		return nil, fmt.Errorf("registering the function: %w", err)
+	}
+	return function, nil
+}
+
+// invocationRole is the role that ESC assumes. It may invoke this function, and look at it.
+func (d *deployment) invocationRole(trust *Trust, function *lambda.Function) (*iam.Role, error) {
+	provider, err := trust.provider(d.ctx)
+	if err != nil {
+		return nil, err
+	}
+	role, err := iam.NewRole(d.ctx, "invocationRole", &iam.RoleArgs{
+		Name:        pulumi.String(d.names.invocationRole),
+		Description: pulumi.String("Pulumi ESC assumes this role to invoke the rotation connector"),
+		AssumeRolePolicy: provider.ToStringOutput().ApplyT(func(providerARN string) (string, error) {
+			return trust.policy(providerARN).json()
+		}).(pulumi.StringOutput),
+		Tags: d.tags,
+	}, pulumi.DeleteBeforeReplace(true))
+	if err != nil {
+		return nil, fmt.Errorf("registering the invocation role: %w", err)
+	}
+	_, err = iam.NewRolePolicy(d.ctx, "invocationPolicy", &iam.RolePolicyArgs{
+		Name: pulumi.String("invoke"),
+		Role: role.Name,
+		Policy: function.Arn.ApplyT(func(functionARN string) (string, error) {
+			return newPolicy(statement{Sid: "InvokeConnector", Effect: "Allow",
+				Action: []string{"lambda:InvokeFunction", "lambda:GetFunction"}, Resource: []string{functionARN}}).json()
+		}).(pulumi.StringOutput),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("registering the invocation role's permissions: %w", err)
+	}
+	return role, nil
+}

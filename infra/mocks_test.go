@@ -1,0 +1,112 @@
+package infra
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// cloud is an AWS account of a test's own making: it answers invokes from its tables, and remembers
+// what was registered. What it has no answer for is an error, as AWS's is.
+type cloud struct {
+	answers map[string]func(resource.PropertyMap) (map[string]any, error) // by token
+
+	lock       sync.Mutex
+	registered map[string]pulumi.MockResourceArgs // by logical name
+	asked      []string                           // tokens
+}
+
+func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
+	c.lock.Lock()
+	defer c.lock.Unlock()
+	c.registered[args.Name] = args
+	outputs := args.Inputs.Copy()
+	switch args.TypeToken {
+	case "aws:iam/role:Role":
+		outputs["arn"] = resource.NewProperty("arn:aws:iam::111122223333:role/" + args.Inputs["name"].StringValue())
+	case "aws:lambda/function:Function":
+		outputs["arn"] = resource.NewProperty("arn:aws:lambda:eu-west-1:111122223333:function:" + args.Inputs["name"].StringValue())
+	case "aws:cloudwatch/logGroup:LogGroup":
+		outputs["arn"] = resource.NewProperty("arn:aws:logs:eu-west-1:111122223333:log-group:" + args.Inputs["name"].StringValue())
+	case "aws:iam/openIdConnectProvider:OpenIdConnectProvider":
+		outputs["arn"] = resource.NewProperty("arn:aws:iam::111122223333:oidc-provider/" +
+			strings.TrimPrefix(args.Inputs["url"].StringValue(), "https://"))
+	}
+	return args.Name + "-id", outputs, nil
+}
+
+func (c *cloud) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
+	c.lock.Lock()
+	c.asked = append(c.asked, args.Token)
+	c.lock.Unlock()
+	answer, ok := c.answers[args.Token]
+	if !ok {
+		return nil, fmt.Errorf("the test's cloud has no answer to %s", args.Token)
+	}
+	result, err := answer(args.Args)
+	if err != nil {
+		return nil, err
+	}
+	return resource.NewPropertyMapFromMap(result), nil
+}
+
+// newCloud has one Aurora PostgreSQL cluster, orders, and no OIDC provider.
+func newCloud() *cloud {
+	fixed := func(result map[string]any) func(resource.PropertyMap) (map[string]any, error) {
+		return func(resource.PropertyMap) (map[string]any, error) { return result, nil }
+	}
+	return &cloud{
+		registered: map[string]pulumi.MockResourceArgs{},
+		answers: map[string]func(resource.PropertyMap) (map[string]any, error){
+			callerIdentityToken: fixed(map[string]any{"accountId": "111122223333"}),
+			partitionToken:      fixed(map[string]any{"partition": "aws", "dnsSuffix": "amazonaws.com"}),
+			clustersToken:       fixed(map[string]any{"clusterIdentifiers": []any{"orders"}}),
+			instancesToken:      fixed(map[string]any{"instanceIdentifiers": []any{}}),
+			clusterToken: fixed(map[string]any{"endpoint": "orders.cluster-abc.eu-west-1.rds.amazonaws.com", "port": 5432,
+				"engine": "aurora-postgresql", "engineVersion": "16.4", "dbSubnetGroupName": "private",
+				"vpcSecurityGroupIds": []any{"sg-database"}}),
+			subnetGroupToken: fixed(map[string]any{"subnetIds": []any{"subnet-a", "subnet-b"}, "vpcId": "vpc-1"}),
+			vpcToken:         fixed(map[string]any{"enableDnsSupport": true, "instanceTenancy": "default"}),
+			subnetToken: func(args resource.PropertyMap) (map[string]any, error) {
+				id := args["id"].StringValue()
+				return map[string]any{"id": id, "availabilityZone": "eu-west-1" + strings.TrimPrefix(id, "subnet-"),
+					"availableIpAddressCount": 100, "vpcId": "vpc-1"}, nil
+			},
+			"aws:iam/getOpenIdConnectProvider:getOpenIdConnectProvider": func(args resource.PropertyMap) (map[string]any, error) {
+				return nil, fmt.Errorf("finding IAM OIDC Provider by url (%s): not found", args["url"].StringValue())
+			},
+		},
+	}
+}
+
+// minimal is what pulumi new asks for, for the project "shop".
+func minimal(further map[string]string) map[string]string {
+	settings := map[string]string{
+		"aws:region":                         "eu-west-1",
+		"shop:rdsDbIdentifier":               "orders",
+		"shop:rotatedSecretsEnvironmentName": "shop/orders",
+	}
+	maps.Copy(settings, further)
+	return settings
+}
+
+// run runs the body as the program of the stack acme/shop/dev with these settings.
+func run(t *testing.T, c *cloud, settings map[string]string, body func(*pulumi.Context, Config) error) error {
+	t.Helper()
+	configuration := Config{}
+	var failure error
+	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
+		failure = body(ctx, configuration)
+		return failure
+	}, pulumi.WithMocksWithOrganization("acme", "shop", "dev", c), func(info *pulumi.RunInfo) { info.Config = settings },
+		configuration.Capture)
+	if failure != nil {
+		return failure
+	}
+	return err
+}

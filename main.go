@@ -1,0 +1,91 @@
+// Program esc-connector-lambda-go deploys a rotation connector: a Lambda function inside a database's VPC that
+// changes database users' passwords when Pulumi ESC asks for it, and the two ESC environments to ask by.
+package main
+
+import (
+	"os"
+
+	"esc-connector-lambda-go/environments"
+	"esc-connector-lambda-go/infra"
+
+	"github.com/pulumi/pulumi-pulumiservice/sdk/go/pulumiservice"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/constant"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+func main() {
+	configuration := infra.Config{}
+	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
+		err := deploy(ctx, configuration)
+		if err != nil {
+			// Logged here, since pulumi.Run would put the Go type and a bullet in front of it.
+			_ = ctx.Log.Error(err.Error(), nil)
+		}
+		return err
+	}, configuration.Capture)
+	if err != nil {
+		os.Exit(constant.ExitStatusLoggedError)
+	}
+}
+
+// deploy stops at the first step that fails. Nothing is created before all that can be checked has been.
+func deploy(ctx *pulumi.Context, configuration infra.Config) error {
+	settings, err := infra.ReadSettings(ctx, configuration) // what the user has set, checked
+	if err != nil {
+		return err
+	}
+	account, err := infra.FindAccount(ctx, settings) // where in AWS this is
+	if err != nil {
+		return err
+	}
+	database, err := infra.FindDatabase(ctx, settings) // where the database is and which engine it runs
+	if err != nil {
+		return err
+	}
+	trust, err := infra.FindTrust(ctx, settings, account) // by which OIDC provider ESC logs in
+	if err != nil {
+		return err
+	}
+	archive, err := infra.BuildArchive(ctx) // ./lambda, compiled and zipped
+	if err != nil {
+		return err
+	}
+
+	connector, err := infra.DeployConnector(ctx, settings, account, database, archive, trust)
+	if err != nil {
+		return err
+	}
+	cloud, err := pulumiservice.NewProvider(ctx, "pulumiCloud", &pulumiservice.ProviderArgs{
+		ApiUrl: pulumi.String(settings.Backend.URL),
+	})
+	if err != nil {
+		return err
+	}
+	err = environments.Write(ctx, cloud, environments.Contents{
+		Managing:         settings.Managing,
+		Rotator:          settings.Rotator,
+		Engine:           database.Engine,
+		Host:             database.Host,
+		Port:             database.Port,
+		RoleARN:          connector.RoleARN,
+		LambdaARN:        connector.LambdaARN,
+		Database:         settings.DatabaseName,
+		Username1:        settings.RotateUsername1,
+		Username2:        settings.RotateUsername2,
+		ManagingUsername: settings.ManagingUsername,
+		ManagingPassword: settings.ManagingPassword,
+	})
+	if err != nil {
+		return err
+	}
+
+	ctx.Export("lambdaArn", connector.LambdaARN)
+	ctx.Export("assumedRoleArn", connector.RoleARN)
+	ctx.Export("rotatorEnvironment", pulumi.String(settings.Rotator.String()))
+	ctx.Export("managingCredsEnvironment", pulumi.String(settings.Managing.String()))
+	if url := settings.Backend.ConsoleURL(settings.Rotator); url != "" {
+		ctx.Export("rotatorEnvironmentUrl", pulumi.String(url))
+		ctx.Export("managingCredsEnvironmentUrl", pulumi.String(settings.Backend.ConsoleURL(settings.Managing)))
+	}
+	return nil
+}
