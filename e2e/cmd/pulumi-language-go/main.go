@@ -156,13 +156,13 @@ func (h *host) Run(ctx context.Context, req *pulumirpc.RunRequest) (*pulumirpc.R
 	if h.engine == "" {
 		return nil, errors.New("running a program: the engine's address is not known; Handshake comes first")
 	}
-	build, err := os.MkdirTemp("", "pulumi-go-")
+	program, cleanUp, err := programPath()
 	if err != nil {
-		return nil, fmt.Errorf("making a folder for the program: %w", err)
+		return nil, err
 	}
-	defer os.RemoveAll(build)
-	program := filepath.Join(build, "program")
-	compile := exec.CommandContext(ctx, "go", "build", "-o", program, req.GetInfo().GetEntryPoint())
+	defer cleanUp()
+	// -trimpath makes the program the same in every folder, so that its packages are compiled once.
+	compile := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, req.GetInfo().GetEntryPoint())
 	compile.Dir = req.GetInfo().GetProgramDirectory()
 	compile.Stdout, compile.Stderr = os.Stdout, os.Stderr
 	if err := compile.Run(); err != nil {
@@ -194,6 +194,19 @@ func (h *host) Run(ctx context.Context, req *pulumirpc.RunRequest) (*pulumirpc.R
 	default:
 		return nil, fmt.Errorf("running the program: %w", err)
 	}
+}
+
+// programPath is where the program is built: in PULUMI_HOME, where go build finds
+// the last one and need not link it again, else in a folder that cleanUp removes.
+func programPath() (path string, cleanUp func(), err error) {
+	if home := os.Getenv("PULUMI_HOME"); home != "" {
+		return filepath.Join(home, "program"), func() {}, nil
+	}
+	folder, err := os.MkdirTemp("", "pulumi-go-")
+	if err != nil {
+		return "", nil, fmt.Errorf("making a folder for the program: %w", err)
+	}
+	return filepath.Join(folder, "program"), func() { _ = os.RemoveAll(folder) }, nil
 }
 
 // environment is what pulumi.Run reads, on top of the host's own.

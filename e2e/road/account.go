@@ -1,0 +1,127 @@
+package road
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+)
+
+// Left lists, a line each, what the account holds that [Cloud.AddCluster] did
+// not bring: "iam role NAME", "ec2 security-group-rule ID of GROUP" and so on.
+func (c *Cloud) Left(ctx context.Context) ([]string, error) {
+	var left []string
+	for _, list := range []func(context.Context) ([]string, error){c.functions, c.identities, c.logGroups, c.securityGroups} {
+		lines, err := list(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("listing what the account holds: %w", err)
+		}
+		left = append(left, lines...)
+	}
+	return left, nil
+}
+
+func (c *Cloud) functions(ctx context.Context) ([]string, error) {
+	found, err := lambda.NewFromConfig(c.config()).ListFunctions(ctx, &lambda.ListFunctionsInput{})
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for _, function := range found.Functions {
+		lines = append(lines, "lambda function "+*function.FunctionName)
+	}
+	return lines, nil
+}
+
+func (c *Cloud) identities(ctx context.Context) ([]string, error) {
+	client := iam.NewFromConfig(c.config())
+	roles, err := client.ListRoles(ctx, &iam.ListRolesInput{})
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for _, role := range roles.Roles {
+		// AWS keeps service-linked roles for itself.
+		if !strings.HasPrefix(aws.ToString(role.Path), "/aws-service-role/") {
+			lines = append(lines, "iam role "+*role.RoleName)
+		}
+	}
+	providers, err := client.ListOpenIDConnectProviders(ctx, &iam.ListOpenIDConnectProvidersInput{})
+	if err != nil {
+		return nil, err
+	}
+	for _, provider := range providers.OpenIDConnectProviderList {
+		lines = append(lines, "iam oidc-provider "+*provider.Arn)
+	}
+	return lines, nil
+}
+
+func (c *Cloud) logGroups(ctx context.Context) ([]string, error) {
+	found, err := cloudwatchlogs.NewFromConfig(c.config()).DescribeLogGroups(ctx, &cloudwatchlogs.DescribeLogGroupsInput{})
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for _, group := range found.LogGroups {
+		lines = append(lines, "logs log-group "+*group.LogGroupName)
+	}
+	return lines, nil
+}
+
+// securityGroups lists groups but the VPCs' default ones and the user's own, and
+// in the user's own the rules that admit another group.
+func (c *Cloud) securityGroups(ctx context.Context) ([]string, error) {
+	found, err := ec2.NewFromConfig(c.config()).DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{})
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for _, group := range found.SecurityGroups {
+		users := false
+		for _, tag := range group.Tags {
+			users = users || *tag.Key == "owner" && *tag.Value == "the user"
+		}
+		if !users && *group.GroupName != "default" {
+			lines = append(lines, "ec2 security-group "+*group.GroupName)
+		}
+		if !users {
+			continue
+		}
+		for _, permission := range group.IpPermissions {
+			for _, pair := range permission.UserIdGroupPairs {
+				lines = append(lines, fmt.Sprintf("ec2 ingress %d from %s to %s",
+					aws.ToInt32(permission.FromPort), *pair.GroupId, *group.GroupName))
+			}
+		}
+	}
+	return lines, nil
+}
+
+// AddOIDCProvider makes an OIDC provider for the cloud's ESC, as another team
+// would: without this project's tag.
+func (c *Cloud) AddOIDCProvider(ctx context.Context, audiences ...string) error {
+	_, err := iam.NewFromConfig(c.config()).CreateOpenIDConnectProvider(ctx, &iam.CreateOpenIDConnectProviderInput{
+		Url: aws.String(c.ESCURL + "/oidc"), ClientIDList: audiences,
+	})
+	if err != nil {
+		return fmt.Errorf("making an OIDC provider for %s: %w", c.ESCURL, err)
+	}
+	return nil
+}
+
+// Invoke has the function, a name or an ARN, answer the event.
+func (c *Cloud) Invoke(ctx context.Context, function string, event []byte) ([]byte, error) {
+	answer, err := lambda.NewFromConfig(c.config()).Invoke(ctx, &lambda.InvokeInput{FunctionName: &function, Payload: event})
+	if err != nil {
+		return nil, fmt.Errorf("invoking %s: %w", function, err)
+	}
+	if answer.FunctionError != nil {
+		return nil, fmt.Errorf("invoking %s: %s: %s", function, *answer.FunctionError, answer.Payload)
+	}
+	return answer.Payload, nil
+}

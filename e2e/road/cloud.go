@@ -1,0 +1,226 @@
+package road
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/rds"
+
+	"esc-connector-lambda-go/e2e/esc"
+	"esc-connector-lambda-go/e2e/gateway"
+	"esc-connector-lambda-go/lambda/dbtest"
+)
+
+// Names that every road uses.
+const (
+	Organization = "acme"
+	Region       = "us-west-2"
+	// Token is the access token of the organization's admin, ReaderToken that of a
+	// user without any permission on managing credentials environments.
+	Token       = "pul-road-admin"
+	ReaderToken = "pul-road-reader"
+)
+
+// Cloud is one road's AWS account and Pulumi ESC organization.
+type Cloud struct {
+	// Account is the AWS account's number.
+	Account string
+	// AWS is the gateway, ESC the service, to play faults on.
+	AWS *gateway.Gateway
+	ESC *esc.Service
+	// AWSURL and ESCURL are where they listen.
+	AWSURL, ESCURL string
+	// Home is a folder for the tools: PULUMI_HOME and the stacks' state.
+	Home string
+
+	machine *Machine
+	servers []*http.Server
+}
+
+// NewCloud opens an empty AWS account and an empty ESC organization. folder
+// must exist and be empty; the caller removes it after [Cloud.Close].
+func (m *Machine) NewCloud(folder string) (*Cloud, error) {
+	c := &Cloud{Account: strconv.FormatInt(m.account.Add(1), 10), Home: folder, machine: m}
+	if err := c.start(); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func (c *Cloud) start() (err error) {
+	functions := filepath.Join(c.Home, "functions")
+	home := filepath.Join(c.Home, "pulumi")
+	for _, folder := range []string{functions, home, filepath.Join(c.Home, "state")} {
+		if err := os.Mkdir(folder, 0o755); err != nil {
+			return fmt.Errorf("making the folders of a cloud: %w", err)
+		}
+	}
+	if err := os.Symlink(filepath.Join(c.machine.pulumiHome(), "plugins"), filepath.Join(home, "plugins")); err != nil {
+		return fmt.Errorf("linking the plugins: %w", err)
+	}
+	// A copy, not a link: a story that changes its program builds over it.
+	if program, err := os.ReadFile(c.machine.program()); err == nil {
+		if err := os.WriteFile(filepath.Join(home, "program"), program, 0o755); err != nil {
+			return fmt.Errorf("copying the program: %w", err)
+		}
+	}
+	c.AWS, err = gateway.New(gateway.Options{
+		Moto: c.machine.motoURL, Account: c.Account, DatabaseHost: "localhost",
+		SystemCAs: c.machine.CABundle, Folder: functions,
+	})
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("opening AWS's port: %w", err)
+	}
+	c.AWSURL = "http://" + listener.Addr().String()
+	c.serve(listener, c.AWS)
+	return c.startESC()
+}
+
+func (c *Cloud) startESC() error {
+	certificate, key, err := c.machine.authority.Issue(time.Time{}, "localhost", "127.0.0.1")
+	if err != nil {
+		return fmt.Errorf("making ESC's certificate: %w", err)
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		return fmt.Errorf("reading ESC's certificate: %w", err)
+	}
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		return fmt.Errorf("opening ESC's port: %w", err)
+	}
+	c.ESCURL = fmt.Sprintf("https://localhost:%d", listener.Addr().(*net.TCPAddr).Port)
+	c.ESC, err = esc.New(esc.Options{
+		BackendURL: c.ESCURL, Organizations: []string{Organization}, AWSEndpoint: c.AWSURL,
+		Tokens: map[string]esc.User{
+			Token:       {Name: "admin", Permissions: map[string]esc.Permission{"*": esc.Admin}},
+			ReaderToken: {Name: "reader", Permissions: map[string]esc.Permission{Organization + "/demo/rotator": esc.Open}},
+		},
+	})
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	c.serve(listener, c.ESC)
+	return nil
+}
+
+func (c *Cloud) serve(listener net.Listener, handler http.Handler) {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: time.Minute}
+	c.servers = append(c.servers, server)
+	go func() { _ = server.Serve(listener) }()
+}
+
+// Close ends the cloud's servers and functions.
+func (c *Cloud) Close() error {
+	var failures []error
+	for _, server := range c.servers {
+		failures = append(failures, server.Close())
+	}
+	if c.AWS != nil {
+		c.AWS.Close()
+	}
+	return errors.Join(failures...)
+}
+
+// Environ is what the tools need on top of a process's environment: the stack
+// commands keep state in a folder, with the passphrase "road"; AWS is the
+// gateway; the access token is the ESC admin's.
+func (c *Cloud) Environ() []string {
+	return []string{
+		"PULUMI_HOME=" + filepath.Join(c.Home, "pulumi"),
+		"PULUMI_BACKEND_URL=" + c.StateURL(),
+		"PULUMI_CONFIG_PASSPHRASE=road",
+		"PULUMI_SKIP_UPDATE_CHECK=true",
+		"PULUMI_ACCESS_TOKEN=" + Token,
+		"PATH=" + filepath.Dir(c.machine.Pulumi) + string(os.PathListSeparator) + os.Getenv("PATH"),
+		"SSL_CERT_FILE=" + c.machine.CABundle,
+		"AWS_ENDPOINT_URL=" + c.AWSURL,
+		"AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE",
+		"AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+		"AWS_REGION=" + Region,
+		"AWS_EC2_METADATA_DISABLED=true",
+		"AWS_PAGER=",
+	}
+}
+
+// StateURL is the backend of the stacks.
+func (c *Cloud) StateURL() string { return "file://" + filepath.Join(c.Home, "state") }
+
+// config reaches the cloud's AWS endpoint.
+func (c *Cloud) config() aws.Config {
+	return aws.Config{
+		Region: Region, BaseEndpoint: aws.String(c.AWSURL),
+		Credentials: credentials.NewStaticCredentialsProvider("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", ""),
+	}
+}
+
+// AddCluster makes what the user has before all this: a VPC with two private
+// subnets and an RDS cluster in them, whose endpoint leads to the server.
+func (c *Cloud) AddCluster(ctx context.Context, identifier, engine string, server *dbtest.Server) error {
+	if err := c.addCluster(ctx, identifier, engine, server); err != nil {
+		return fmt.Errorf("making the RDS cluster %s: %w", identifier, err)
+	}
+	return nil
+}
+
+func (c *Cloud) addCluster(ctx context.Context, identifier, engine string, server *dbtest.Server) error {
+	network := ec2.NewFromConfig(c.config())
+	vpc, err := network.CreateVpc(ctx, &ec2.CreateVpcInput{CidrBlock: aws.String("10.0.0.0/16")})
+	if err != nil {
+		return err
+	}
+	var subnets []string
+	for i, zone := range []string{"a", "b"} {
+		subnet, err := network.CreateSubnet(ctx, &ec2.CreateSubnetInput{
+			VpcId: vpc.Vpc.VpcId, CidrBlock: aws.String(fmt.Sprintf("10.0.%d.0/24", i)), AvailabilityZone: aws.String(Region + zone),
+		})
+		if err != nil {
+			return err
+		}
+		subnets = append(subnets, *subnet.Subnet.SubnetId)
+	}
+	group, err := network.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{
+		GroupName: aws.String(identifier), Description: aws.String("the database's"), VpcId: vpc.Vpc.VpcId,
+		TagSpecifications: []ec2types.TagSpecification{{
+			ResourceType: ec2types.ResourceTypeSecurityGroup,
+			Tags:         []ec2types.Tag{{Key: aws.String("owner"), Value: aws.String("the user")}},
+		}},
+	})
+	if err != nil {
+		return err
+	}
+	databases := rds.NewFromConfig(c.config())
+	if _, err := databases.CreateDBSubnetGroup(ctx, &rds.CreateDBSubnetGroupInput{
+		DBSubnetGroupName: &identifier, DBSubnetGroupDescription: aws.String("the database's"), SubnetIds: subnets,
+	}); err != nil {
+		return err
+	}
+	if _, err := databases.CreateDBCluster(ctx, &rds.CreateDBClusterInput{
+		DBClusterIdentifier: &identifier, Engine: &engine, MasterUsername: aws.String("root"),
+		MasterUserPassword: aws.String("not-the-servers-own"), Port: aws.Int32(int32(server.Port)),
+		DBSubnetGroupName: &identifier, VpcSecurityGroupIds: []string{*group.GroupId},
+	}); err != nil {
+		return err
+	}
+	_, err = databases.CreateDBInstance(ctx, &rds.CreateDBInstanceInput{
+		DBInstanceIdentifier: aws.String(identifier + "-1"), DBClusterIdentifier: &identifier, Engine: &engine,
+		DBInstanceClass: aws.String("db.t4g.medium"),
+	})
+	return err
+}

@@ -1,0 +1,107 @@
+package road
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"database/sql"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5"
+
+	"esc-connector-lambda-go/lambda/dbtest"
+)
+
+// Engines, as a rotator document names them.
+const (
+	Postgres = "postgres"
+	MySQL    = "mysql"
+)
+
+// Server is the machine's server of an engine.
+func (m *Machine) Server(engine string) (*dbtest.Server, error) {
+	switch engine {
+	case Postgres:
+		return m.Postgres, nil
+	case MySQL:
+		return m.MariaDB, nil
+	default:
+		return nil, fmt.Errorf("no server runs the engine %q; there are %s and %s", engine, Postgres, MySQL)
+	}
+}
+
+// Users are what a database's administrator makes before the first rotation.
+type Users struct {
+	Database                         string
+	ManagingUser, ManagingPassword   string
+	RotateUser1, RotateUser2         string
+	RotatePassword1, RotatePassword2 string
+}
+
+// Statements are the administrator's SQL, with no more privileges than the README asks for.
+func (u Users) Statements(engine string) []string {
+	if engine == Postgres {
+		name := func(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
+		text := func(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+		return []string{
+			"CREATE DATABASE " + name(u.Database),
+			"CREATE ROLE " + name(u.RotateUser1) + " LOGIN PASSWORD " + text(u.RotatePassword1),
+			"CREATE ROLE " + name(u.RotateUser2) + " LOGIN PASSWORD " + text(u.RotatePassword2),
+			"CREATE ROLE " + name(u.ManagingUser) + " LOGIN CREATEROLE PASSWORD " + text(u.ManagingPassword),
+			"GRANT " + name(u.RotateUser1) + ", " + name(u.RotateUser2) + " TO " + name(u.ManagingUser) + " WITH ADMIN OPTION",
+		}
+	}
+	name := func(s string) string { return "`" + strings.ReplaceAll(s, "`", "``") + "`" }
+	text := func(s string) string {
+		return "'" + strings.NewReplacer(`\`, `\\`, "'", "''").Replace(s) + "'"
+	}
+	return []string{
+		"CREATE DATABASE " + name(u.Database),
+		"CREATE USER " + text(u.RotateUser1) + "@'%' IDENTIFIED BY " + text(u.RotatePassword1),
+		"CREATE USER " + text(u.RotateUser2) + "@'%' IDENTIFIED BY " + text(u.RotatePassword2),
+		"CREATE USER " + text(u.ManagingUser) + "@'%' IDENTIFIED BY " + text(u.ManagingPassword),
+		"GRANT CREATE USER ON *.* TO " + text(u.ManagingUser) + "@'%'",
+		"GRANT ALTER ON " + name(u.Database) + ".* TO " + text(u.ManagingUser) + "@'%'",
+	}
+}
+
+// Login logs in over verified TLS, as an application would, and answers the
+// server's refusal as an error.
+func (m *Machine) Login(ctx context.Context, engine, user, password string) error {
+	pem, err := os.ReadFile(m.CABundle)
+	if err != nil {
+		return fmt.Errorf("reading the CA bundle: %w", err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	terms := &tls.Config{RootCAs: roots, ServerName: "localhost", MinVersion: tls.VersionTLS12}
+	if engine == Postgres {
+		config, err := pgx.ParseConfig("")
+		if err != nil {
+			return fmt.Errorf("preparing the login: %w", err)
+		}
+		config.Host, config.Port, config.Database = "localhost", uint16(m.Postgres.Port), "postgres"
+		config.User, config.Password, config.TLSConfig, config.Fallbacks = user, password, terms, nil
+		connection, err := pgx.ConnectConfig(ctx, config)
+		if err != nil {
+			return fmt.Errorf("logging in to PostgreSQL as %s: %w", user, err)
+		}
+		return connection.Close(ctx)
+	}
+	config := mysql.NewConfig()
+	config.Net, config.Addr = "tcp", fmt.Sprintf("localhost:%d", m.MariaDB.Port)
+	config.User, config.Passwd, config.TLS = user, password, terms
+	connector, err := mysql.NewConnector(config)
+	if err != nil {
+		return fmt.Errorf("preparing the login: %w", err)
+	}
+	database := sql.OpenDB(connector)
+	defer database.Close()
+	if err := database.PingContext(ctx); err != nil {
+		return fmt.Errorf("logging in to MariaDB as %s: %w", user, err)
+	}
+	return nil
+}

@@ -1,0 +1,272 @@
+// Package road sets up everything that the way from `pulumi new` to `pulumi
+// destroy` needs on one machine.
+//
+// A [Machine] is what many roads share: moto, a PostgreSQL and a MariaDB server
+// with TLS, the Pulumi CLI and the stand-in plugins. A [Cloud] is one road's own:
+// an AWS account, a Pulumi ESC service with an organization, and the environment
+// variables under which the tools reach both.
+package road
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"esc-connector-lambda-go/lambda/dbtest"
+)
+
+// Versions of the providers that the stand-ins stand in for: those of the Go
+// SDKs in the project's go.mod, which is where a program's resources have them from.
+const (
+	AWSVersion           = "6.83.0"
+	PulumiServiceVersion = "1.3.0"
+)
+
+// Machine is the shared part of all roads.
+type Machine struct {
+	// Postgres and MariaDB are running servers that insist on TLS.
+	Postgres, MariaDB *dbtest.Server
+	// Pulumi is the CLI's path.
+	Pulumi string
+	// CABundle is a PEM file: this system's CAs and those of the machine's own servers.
+	CABundle string
+
+	folder    string
+	authority *dbtest.Authority
+	moto      *exec.Cmd
+	motoURL   string
+	motoExit  chan struct{}
+	account   atomic.Int64
+}
+
+// CacheFolder is where setup.sh puts what takes long to build.
+func CacheFolder() (string, error) {
+	base := os.Getenv("XDG_CACHE_HOME")
+	if base == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", fmt.Errorf("finding the cache folder: %w", err)
+		}
+		base = filepath.Join(home, ".cache")
+	}
+	return filepath.Join(base, "esc-connector-lambda-go"), nil
+}
+
+// StartMachine starts the servers. Progress, if not nil, hears of each step.
+func StartMachine(ctx context.Context, progress func(step string)) (*Machine, error) {
+	if progress == nil {
+		progress = func(string) {}
+	}
+	folder, err := os.MkdirTemp("", "esc-road-")
+	if err != nil {
+		return nil, fmt.Errorf("making a folder for the machine: %w", err)
+	}
+	m := &Machine{folder: folder}
+	m.account.Store(100000000000)
+	if err := m.start(ctx, progress); err != nil {
+		return nil, errors.Join(err, m.Stop())
+	}
+	return m, nil
+}
+
+func (m *Machine) start(ctx context.Context, progress func(string)) error {
+	if err := m.findTools(); err != nil {
+		return err
+	}
+	var wait sync.WaitGroup
+	failures := make([]error, 4)
+	for i, step := range []func(context.Context) error{m.startMoto, m.startPostgres, m.startMariaDB, m.installPlugins} {
+		wait.Go(func() { failures[i] = step(ctx) })
+	}
+	progress("starting moto, PostgreSQL and MariaDB")
+	wait.Wait()
+	if err := errors.Join(failures...); err != nil {
+		return err
+	}
+	return m.writeCABundle()
+}
+
+// Stop ends the servers and removes the machine's folder.
+func (m *Machine) Stop() error {
+	var failures []error
+	for _, server := range []*dbtest.Server{m.Postgres, m.MariaDB} {
+		if server != nil {
+			failures = append(failures, server.Stop())
+		}
+	}
+	if m.moto != nil && m.moto.Process != nil {
+		failures = append(failures, m.moto.Process.Kill())
+		<-m.motoExit
+	}
+	return errors.Join(append(failures, os.RemoveAll(m.folder))...)
+}
+
+// findTools looks for the CLI on PATH and then in the cache. The plugins are in the cache.
+func (m *Machine) findTools() error {
+	cache, err := CacheFolder()
+	if err != nil {
+		return err
+	}
+	bin := filepath.Join(cache, "bin")
+	m.Pulumi = filepath.Join(bin, "pulumi")
+	if installed, err := exec.LookPath("pulumi"); err == nil {
+		m.Pulumi = installed
+	}
+	for _, tool := range []string{m.Pulumi, m.plugin("aws"), m.plugin("pulumiservice")} {
+		if _, err := os.Stat(tool); err != nil {
+			return fmt.Errorf("looking for the tools of the road: %w; e2e/setup.sh builds them", err)
+		}
+	}
+	return nil
+}
+
+func (m *Machine) plugin(name string) string {
+	cache, err := CacheFolder()
+	if err != nil {
+		return "pulumi-resource-" + name
+	}
+	return filepath.Join(cache, "bin", "pulumi-resource-"+name)
+}
+
+func (m *Machine) startPostgres(ctx context.Context) (err error) {
+	m.Postgres, err = dbtest.StartPostgres(ctx, dbtest.Options{
+		TLS: true, HBA: []string{"hostssl all all all scram-sha-256"},
+		Settings: map[string]string{"log_statement": "all"},
+	})
+	if err != nil {
+		return fmt.Errorf("starting PostgreSQL: %w", err)
+	}
+	return nil
+}
+
+func (m *Machine) startMariaDB(ctx context.Context) (err error) {
+	m.MariaDB, err = dbtest.StartMariaDB(ctx, dbtest.Options{
+		TLS: true, Settings: map[string]string{"require_secure_transport": "ON"},
+	})
+	if err != nil {
+		return fmt.Errorf("starting MariaDB: %w", err)
+	}
+	return nil
+}
+
+// startMoto runs moto on a free port. It ends with this process, whatever ends that.
+func (m *Machine) startMoto(ctx context.Context) error {
+	moto, err := exec.LookPath("moto_server")
+	if err != nil {
+		cache, cacheErr := CacheFolder()
+		if cacheErr != nil {
+			return cacheErr
+		}
+		moto = filepath.Join(cache, "moto", "bin", "moto_server")
+	}
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	log, err := os.Create(filepath.Join(m.folder, "moto.log"))
+	if err != nil {
+		return fmt.Errorf("starting moto: %w", err)
+	}
+	defer log.Close()
+	m.moto = exec.Command(moto, "-H", "127.0.0.1", "-p", strconv.Itoa(port))
+	// Roles are looked at by the gateway; moto's own managed policies cost a second per account.
+	m.moto.Env = append(os.Environ(), "MOTO_IAM_LOAD_MANAGED_POLICIES=false")
+	m.moto.Stdout, m.moto.Stderr = log, log
+	m.moto.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := m.moto.Start(); err != nil {
+		return fmt.Errorf("starting moto (%s): %w; e2e/setup.sh installs it", moto, err)
+	}
+	m.motoExit = make(chan struct{})
+	go func() {
+		_ = m.moto.Wait()
+		close(m.motoExit)
+	}()
+	m.motoURL = fmt.Sprintf("http://127.0.0.1:%d", port)
+	return m.waitForMoto(ctx, log.Name())
+}
+
+func (m *Machine) waitForMoto(ctx context.Context, log string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, m.motoURL+"/moto-api/data.json", nil)
+		if err != nil {
+			return fmt.Errorf("asking moto: %w", err)
+		}
+		if response, err := http.DefaultClient.Do(request); err == nil {
+			return response.Body.Close()
+		}
+		select {
+		case <-m.motoExit:
+			said, _ := os.ReadFile(log)
+			return fmt.Errorf("moto ended at its start: %s", said)
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for moto at %s: %w", m.motoURL, ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func freePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("looking for a free port: %w", err)
+	}
+	return listener.Addr().(*net.TCPAddr).Port, listener.Close()
+}
+
+// installPlugins lets the CLI install the stand-ins, once for all roads.
+func (m *Machine) installPlugins(ctx context.Context) error {
+	for name, version := range map[string]string{"aws": AWSVersion, "pulumiservice": PulumiServiceVersion} {
+		install := exec.CommandContext(ctx, m.Pulumi, "plugin", "install", "resource", name, version, "--file", m.plugin(name), "--reinstall")
+		install.Env = append(os.Environ(), "PULUMI_HOME="+m.pulumiHome(), "PULUMI_SKIP_UPDATE_CHECK=true")
+		if out, err := install.CombinedOutput(); err != nil {
+			return fmt.Errorf("installing the stand-in %s provider: %w\n%s", name, err, out)
+		}
+	}
+	return nil
+}
+
+func (m *Machine) pulumiHome() string { return filepath.Join(m.folder, "pulumi") }
+
+// systemBundles are where Debian and others keep the system's CAs.
+var systemBundles = []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"}
+
+func (m *Machine) writeCABundle() (err error) {
+	if m.authority, err = dbtest.NewAuthority("esc-connector road"); err != nil {
+		return fmt.Errorf("making the road's certificate authority: %w", err)
+	}
+	bundle := strings.Builder{}
+	for _, path := range systemBundles {
+		if system, err := os.ReadFile(path); err == nil {
+			bundle.Write(system)
+			bundle.WriteByte('\n')
+			break
+		}
+	}
+	bundle.Write(m.authority.PEM)
+	for _, server := range []*dbtest.Server{m.Postgres, m.MariaDB} {
+		ca, err := os.ReadFile(server.CAFile)
+		if err != nil {
+			return fmt.Errorf("reading a database's CA: %w", err)
+		}
+		bundle.WriteByte('\n')
+		bundle.Write(ca)
+	}
+	m.CABundle = filepath.Join(m.folder, "ca.pem")
+	if err := os.WriteFile(m.CABundle, []byte(bundle.String()), 0o644); err != nil {
+		return fmt.Errorf("writing the CA bundle: %w", err)
+	}
+	return nil
+}

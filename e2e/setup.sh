@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Usage: e2e/setup.sh [demo|test]
+#
+# Sets up what the demo or the tests need on a Debian or Ubuntu machine with Go,
+# and is quick when it is there already:
+#   - from the distribution: PostgreSQL, MariaDB and their clients, Python (as root or by sudo);
+#   - moto, which plays AWS: the one on PATH, else in a virtual environment;
+#   - the Pulumi CLI and its Go language host: the ones on PATH, else built from their module;
+#   - the stand-ins of this folder.
+# Everything but the packages goes into ${XDG_CACHE_HOME:-~/.cache}/esc-connector-lambda-go.
+set -euo pipefail
+cd "$(dirname "$0")"
+purpose=${1:-test}
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/esc-connector-lambda-go
+bin=$cache/bin
+mkdir -p "$bin"
+
+say() { printf '%s\n' "$*" >&2; }
+
+# install NAME... installs the packages. Their servers must not start as services.
+install() {
+	local sudo=
+	[ "$(id -u)" = 0 ] || sudo=sudo
+	say "Installing from the distribution: $*"
+	$sudo mkdir -p /etc/postgresql-common/createcluster.d
+	echo 'create_main_cluster = false' | $sudo tee /etc/postgresql-common/createcluster.d/no-service.conf >/dev/null
+	$sudo apt-get update -qq
+	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null >"$cache/apt.log" 2>&1 || {
+		cat "$cache/apt.log" >&2
+		exit 1
+	}
+	$sudo rm /etc/postgresql-common/createcluster.d/no-service.conf
+}
+
+missing=()
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
+command -v psql >/dev/null || missing+=(postgresql-client)
+command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server-core)
+command -v mariadb >/dev/null || missing+=(mariadb-client-core)
+moto=$cache/moto/bin/moto_server
+if ! command -v moto_server >/dev/null && [ ! -x "$moto" ]; then
+	missing+=(python3-venv)
+fi
+if [ "$purpose" = test ]; then
+	command -v npm >/dev/null || missing+=(npm)
+fi
+[ ${#missing[@]} = 0 ] || install "${missing[@]}"
+
+if ! command -v moto_server >/dev/null && [ ! -x "$moto" ]; then
+	say "Installing moto 5.2.1 into $cache/moto"
+	python3 -m venv "$cache/moto"
+	"$cache/moto/bin/pip" install --quiet 'moto[server]==5.2.1'
+fi
+
+# build PACKAGE NAME builds a command of this module. go build does nothing when it is up to date.
+build() {
+	if [ ! -x "$bin/$2" ]; then
+		say "Building $2${3:+ ($3)}"
+	fi
+	go build -o "$bin/$2" "$1"
+}
+
+if ! command -v pulumi >/dev/null; then
+	build github.com/pulumi/pulumi/pkg/v3/cmd/pulumi pulumi 'the Pulumi CLI has many parts: four to eight minutes, once'
+fi
+if ! command -v pulumi-language-go >/dev/null; then
+	build ./cmd/pulumi-language-go pulumi-language-go
+fi
+build ./cmd/pulumi-resource-aws pulumi-resource-aws 'the AWS SDK is large: a minute or two, once'
+build ./cmd/pulumi-resource-pulumiservice pulumi-resource-pulumiservice
+
+if [ "$purpose" = test ]; then
+	../lambda/dbtest/install-postgres.sh
+fi

@@ -1,0 +1,290 @@
+// Package e2e tells the stories of the connector's users, each in a file of
+// testdata/stories, with the real Pulumi CLI against stand-ins on this machine.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/require"
+
+	"esc-connector-lambda-go/e2e/esc"
+	"esc-connector-lambda-go/e2e/road"
+)
+
+// One story runs with: go test -run TestStories/rotate-postgres
+func TestStories(t *testing.T) {
+	flag.Parse()
+	ctx := t.Context()
+	machine, err := road.StartMachine(ctx, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if err := machine.Stop(); err != nil {
+			t.Errorf("stopping the machine: %v", err)
+		}
+	})
+	template, err := machine.CopyTemplate(ctx)
+	require.NoError(t, err)
+
+	// The stories run side by side, and end before the machine does.
+	t.Run("stories", func(t *testing.T) {
+		var number atomic.Int32
+		testscript.Run(t, testscript.Params{
+			Dir: "testdata/stories",
+			Setup: func(env *testscript.Env) error {
+				return setUp(env, machine, template, int(number.Add(1)))
+			},
+			Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+				"database":    database,
+				"document":    document,
+				"esc":         escCommand,
+				"esc-edit":    escEdit,
+				"esc-fail":    escFail,
+				"esc-recover": escRecover,
+				"aws-left":    awsLeft,
+				"aws-oidc":    awsOIDC,
+				"invoke":      invoke,
+				"login":       login,
+				"login-as":    loginAs,
+				"new":         newProject,
+				"pulumi":      pulumiCommand,
+				"replace":     replace,
+			},
+		})
+	})
+}
+
+// story is what the commands of one story share.
+type story struct {
+	machine *road.Machine
+	cloud   *road.Cloud
+	number  int
+}
+
+func setUp(env *testscript.Env, machine *road.Machine, template string, number int) error {
+	home, err := os.MkdirTemp("", "esc-story-")
+	if err != nil {
+		return err
+	}
+	cloud, err := machine.NewCloud(home)
+	if err != nil {
+		return err
+	}
+	env.Defer(func() {
+		if err := cloud.Close(); err != nil {
+			env.T().Log("closing the story's cloud: ", err)
+		}
+		if err := os.RemoveAll(home); err != nil {
+			env.T().Log("removing the story's folder: ", err)
+		}
+	})
+	env.Values["story"] = &story{machine: machine, cloud: cloud, number: number}
+	for _, name := range []string{"GOPATH", "GOMODCACHE", "GOCACHE", "GOPROXY", "GOFLAGS", "GOTOOLCHAIN", "GONOSUMDB", "GOSUMDB"} {
+		value, err := exec.Command("go", "env", name).Output()
+		if err != nil {
+			return fmt.Errorf("asking go for %s: %w", name, err)
+		}
+		env.Setenv(name, strings.TrimSpace(string(value)))
+	}
+	for _, variable := range cloud.Environ() {
+		name, value, _ := strings.Cut(variable, "=")
+		env.Setenv(name, value)
+	}
+	// testscript gives a story a HOME that does not exist.
+	env.Setenv("HOME", home)
+	env.Setenv("TEMPLATE", template)
+	env.Setenv("ESC", cloud.ESCURL)
+	env.Setenv("ACCOUNT", cloud.Account)
+	return nil
+}
+
+func of(ts *testscript.TestScript) *story { return ts.Value("story").(*story) }
+
+// named makes a database user's or database's name the story's own: stories share the servers.
+func (s *story) named(name string) string { return fmt.Sprintf("%s_%d", name, s.number) }
+
+// run runs a command in the story's folder, and fails unless it ends as neg says.
+func run(ts *testscript.TestScript, neg bool, command string, args ...string) {
+	err := ts.Exec(command, args...)
+	switch {
+	case err != nil && !neg:
+		ts.Fatalf("%s %s: %v", filepath.Base(command), strings.Join(args, " "), err)
+	case err == nil && neg:
+		ts.Fatalf("%s %s: succeeded, and should have failed", filepath.Base(command), strings.Join(args, " "))
+	}
+}
+
+// pulumi ARGS... runs the CLI.
+func pulumiCommand(ts *testscript.TestScript, neg bool, args []string) {
+	args = append(args, "--non-interactive")
+	if slices.Contains([]string{"up", "destroy", "refresh"}, args[0]) {
+		args = append(args, "--yes", "--skip-preview")
+	}
+	run(ts, neg, of(ts).machine.Pulumi, args...)
+}
+
+// new FOLDER [KEY=VALUE...] makes a project from the template in FOLDER, with a
+// stack "dev" on the story's ESC service and organization, and goes there.
+func newProject(ts *testscript.TestScript, neg bool, args []string) {
+	s := of(ts)
+	line := []string{
+		"new", ts.Getenv("TEMPLATE"), "--yes", "--non-interactive", "--name", args[0], "--description", "A story",
+		"--stack", "dev", "--dir", args[0], "--config", "aws:region=" + road.Region, "--config", "backendUrl=" + s.cloud.ESCURL,
+	}
+	for _, setting := range args[1:] {
+		line = append(line, "--config", setting)
+	}
+	run(ts, neg, s.machine.Pulumi, line...)
+	if neg {
+		return
+	}
+	ts.Check(ts.Chdir(args[0]))
+}
+
+// database ENGINE CLUSTER makes an RDS cluster of the engine, and on its server the
+// database app, the users user1 and user2 and the managing user manager, whose password is $MANAGING.
+func database(ts *testscript.TestScript, neg bool, args []string) {
+	s := of(ts)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	engine := args[0]
+	server, err := s.machine.Server(engine)
+	ts.Check(err)
+	users := road.Users{
+		Database: s.named("app"), ManagingUser: s.named("manager"), ManagingPassword: `mana%ger "pass#word`,
+		RotateUser1: s.named("user1"), RotatePassword1: "first-" + s.named("user1"),
+		RotateUser2: s.named("user2"), RotatePassword2: "first-" + s.named("user2"),
+	}
+	ts.Check(server.Exec(ctx, users.Statements(engine)...))
+	rdsEngine := "aurora-postgresql"
+	if engine == road.MySQL {
+		rdsEngine = "aurora-mysql"
+	}
+	ts.Check(s.cloud.AddCluster(ctx, args[1], rdsEngine, server))
+	ts.Setenv("DATABASE", users.Database)
+	ts.Setenv("MANAGER", users.ManagingUser)
+	ts.Setenv("MANAGING", users.ManagingPassword)
+	ts.Setenv("USER1", users.RotateUser1)
+	ts.Setenv("USER2", users.RotateUser2)
+}
+
+// login ENGINE USER PASSWORD logs in as an application does.
+func login(ts *testscript.TestScript, neg bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	err := of(ts).machine.Login(ctx, args[0], args[1], args[2])
+	switch {
+	case err != nil && !neg:
+		ts.Fatalf("%v", err)
+	case err == nil && neg:
+		ts.Fatalf("logging in as %s succeeded, and should have been refused", args[1])
+	}
+}
+
+// login-as ENGINE USER-FILE PASSWORD-FILE is login with what the files hold.
+func loginAs(ts *testscript.TestScript, neg bool, args []string) {
+	line := func(name string) string { return strings.TrimSuffix(ts.ReadFile(name), "\n") }
+	login(ts, neg, []string{args[0], line(args[1]), line(args[2])})
+}
+
+// esc ARGS... runs `pulumi env ARGS...` as the organization's admin.
+func escCommand(ts *testscript.TestScript, neg bool, args []string) {
+	withESC(ts, func() { run(ts, neg, of(ts).machine.Pulumi, append([]string{"env"}, args...)...) })
+}
+
+func withESC(ts *testscript.TestScript, do func()) {
+	state := ts.Getenv("PULUMI_BACKEND_URL")
+	ts.Setenv("PULUMI_BACKEND_URL", of(ts).cloud.ESCURL)
+	defer ts.Setenv("PULUMI_BACKEND_URL", state)
+	do()
+}
+
+// esc-edit ENVIRONMENT OLD NEW replaces OLD by NEW in the document, as a user does in an editor.
+func escEdit(ts *testscript.TestScript, neg bool, args []string) {
+	withESC(ts, func() {
+		run(ts, false, of(ts).machine.Pulumi, "env", "get", args[0], "--show-secrets", "--definition")
+		text := ts.ReadFile("stdout")
+		if !strings.Contains(text, args[1]) {
+			ts.Fatalf("the document %s does not hold %q:\n%s", args[0], args[1], text)
+		}
+		path := ts.MkAbs(fmt.Sprintf("edit-%d.yaml", time.Now().UnixNano()))
+		ts.Check(os.WriteFile(path, []byte(strings.ReplaceAll(text, args[1], args[2])), 0o600))
+		run(ts, neg, of(ts).machine.Pulumi, "env", "edit", args[0], "--file", path)
+	})
+}
+
+// document ENVIRONMENT FILE writes the document, as ESC keeps it, to a file.
+func document(ts *testscript.TestScript, neg bool, args []string) {
+	text, _, exists := of(ts).cloud.ESC.Definition(road.Organization + "/" + args[0])
+	switch {
+	case !exists && !neg:
+		ts.Fatalf("ESC holds no environment %s; it holds %q", args[0], of(ts).cloud.ESC.Environments())
+	case exists && neg:
+		ts.Fatalf("%s exists, and should not", args[0])
+	case exists:
+		ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
+	}
+}
+
+// esc-fail STATUS [METHOD] makes each request to ESC fail; "hang" answers nothing.
+func escFail(ts *testscript.TestScript, _ bool, args []string) {
+	fault := esc.Fault{}
+	if args[0] != "hang" {
+		_, err := fmt.Sscan(args[0], &fault.Status)
+		ts.Check(err)
+	}
+	if len(args) > 1 {
+		fault.Method = args[1]
+	}
+	of(ts).cloud.ESC.Fail(fault)
+}
+
+// esc-recover ends what esc-fail began.
+func escRecover(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.ESC.Recover() }
+
+// aws-left prints, a line each, what stands in the account that the story's database did not bring.
+func awsLeft(ts *testscript.TestScript, _ bool, _ []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	left, err := of(ts).cloud.Left(ctx)
+	ts.Check(err)
+	fmt.Fprint(ts.Stdout(), strings.Join(append(left, ""), "\n"))
+}
+
+// aws-oidc AUDIENCE... makes an OIDC provider for the story's ESC, as another team would.
+func awsOIDC(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	ts.Check(of(ts).cloud.AddOIDCProvider(ctx, args...))
+}
+
+// invoke FUNCTION EVENT-FILE invokes the function and prints its answer.
+func invoke(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	answer, err := of(ts).cloud.Invoke(ctx, strings.TrimSpace(args[0]), []byte(ts.ReadFile(args[1])))
+	ts.Check(err)
+	fmt.Fprintf(ts.Stdout(), "%s\n", answer)
+}
+
+// replace FILE OLD NEW changes a file.
+func replace(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	text, err := os.ReadFile(path)
+	ts.Check(err)
+	if !bytes.Contains(text, []byte(args[1])) {
+		ts.Fatalf("%s does not hold %q", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(path, bytes.ReplaceAll(text, []byte(args[1]), []byte(args[2])), 0o644))
+}
