@@ -1,0 +1,132 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Stage is what the connector was doing.
+type Stage string
+
+// The stages, in their order.
+const (
+	StageRequest Stage = "read the request"
+	StageConnect Stage = "connect"
+	StageTLS     Stage = "TLS"
+	StageLogin   Stage = "log in as managing user"
+	StageCheck   Stage = "check before the change"
+	StageChange  Stage = "change"
+	StageProve   Stage = "prove"
+)
+
+// State is what became of the rotated user's password.
+type State string
+
+// The states. A Failure without one leaves it to what happened before.
+const (
+	Unchanged    State = "Nothing was changed"
+	Changed      State = "The password was changed"
+	MaybeChanged State = "The password may have been changed: rotate again, which is safe"
+)
+
+// Failure is the reason that goes back to the caller, for a person to read. It never holds a secret, and nothing that
+// the server wrote.
+type Failure struct {
+	Stage Stage
+	// Why says what was being done, to what, and why it failed.
+	Why string
+	// Mend says what to do about it.
+	Mend string
+	// State says what became of the password.
+	State State
+	// Unreachable: another address of the same host may answer.
+	Unreachable bool
+	// Busy: the server was too busy to look at the password, and may not be in a moment.
+	Busy bool
+}
+
+// Error is the whole message: stage, reason, state, mend.
+func (f *Failure) Error() string {
+	message := string(f.Stage) + ": " + f.Why
+	for _, sentence := range []string{string(f.State), f.Mend} {
+		if sentence != "" {
+			message += ". " + sentence
+		}
+	}
+	return message
+}
+
+// And adds a sentence to the mend.
+func (f *Failure) And(sentence string) *Failure {
+	switch {
+	case sentence == "":
+	case f.Mend == "":
+		f.Mend = sentence
+	default:
+		f.Mend += ". " + sentence
+	}
+	return f
+}
+
+// Seconds is a duration for a person.
+func Seconds(d time.Duration) string {
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
+
+// TimedOut tells whether an error is that of a deadline.
+func TimedOut(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, os.ErrDeadlineExceeded) ||
+		errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// networkReason says in our own words why a connection failed, and what mends that.
+func networkReason(err error, took time.Duration) (why, mend string) {
+	const path = "Check that the function's security group may reach the database's, that the database's security group still lets the function's in " +
+		"(a rule that another tool removed comes back with pulumi up --refresh), and that host and port are right"
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return "the name does not resolve", "Check the spelling of host, and that the function's VPC has DNS support and can see the name's zone"
+	case errors.As(err, &dns):
+		return "the name did not resolve within " + Seconds(took), "Check that the function's VPC has DNS support and that its DNS servers answer"
+	case TimedOut(err):
+		return "no answer after " + Seconds(took), path
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens there (connection refused)", "Check host and port, and that the database is running"
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "there is no route to it", path
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
+		return "the server closed the connection after " + Seconds(took), "Check that host and port are those of a database of this type, and read the database's log"
+	default:
+		return "the connection failed after " + Seconds(took), path
+	}
+}
+
+// Broken is the failure of a connection that broke at a stage.
+func (s *Server) Broken(stage Stage, err error, took time.Duration) *Failure {
+	var failure *Failure
+	if errors.As(err, &failure) {
+		return failure
+	}
+	why, mend := networkReason(err, took)
+	return &Failure{Stage: stage, Why: s.Address() + ": " + why, Mend: mend, Unreachable: true}
+}
+
+// Sentence joins the parts that are there.
+func Sentence(parts ...string) string {
+	var there []string
+	for _, part := range parts {
+		if part != "" {
+			there = append(there, part)
+		}
+	}
+	return strings.Join(there, ". ")
+}

@@ -1,0 +1,226 @@
+// Package connector holds what the engines of the rotation connector share: the request as ESC sends it, the server
+// that it names with the terms of its TLS, and the failure that goes back to a person.
+package connector
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+)
+
+// The rotators of the wire, the values of Request.Type.
+const (
+	TypePostgres = "postgres"
+	TypeMySQL    = "mysql" // MySQL, Aurora MySQL and MariaDB
+)
+
+// Secret is a text that no formatting prints.
+type Secret struct{ text string }
+
+// NewSecret makes a secret of a plain text.
+func NewSecret(text string) Secret { return Secret{text} }
+
+// Reveal is the plain text, for the one line that needs it.
+func (s Secret) Reveal() string { return s.text }
+
+const placeholder = "(secret)"
+
+// String is a placeholder.
+func (Secret) String() string { return placeholder }
+
+// GoString is a placeholder.
+func (Secret) GoString() string { return placeholder }
+
+// Format prints a placeholder for every verb.
+func (Secret) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte(placeholder)) }
+
+// MarshalJSON writes a placeholder.
+func (Secret) MarshalJSON() ([]byte, error) { return json.Marshal(placeholder) }
+
+// LogValue is a placeholder.
+func (Secret) LogValue() slog.Value { return slog.StringValue(placeholder) }
+
+// UnmarshalJSON reads a JSON string; null is the empty secret.
+func (s *Secret) UnmarshalJSON(text []byte) error { return json.Unmarshal(text, &s.text) }
+
+// Request is the event that ESC sends, for example
+//
+//	{"type": "postgres", "host": "db.example", "port": 5432, "database": "app",
+//	 "managingUser": {"username": "managing_user", "password": "…"},
+//	 "rotateUser": {"username": "user1", "password": "old, may be empty", "newPassword": "…"}}
+type Request struct {
+	Type         string        `json:"type"`
+	Host         string        `json:"host"`
+	Port         int           `json:"port"`
+	Database     string        `json:"database"`
+	ManagingUser *ManagingUser `json:"managingUser"`
+	RotateUser   *RotateUser   `json:"rotateUser"`
+	// DryRun asks to look and to change nothing. ESC never sends it. Database, ManagingUser and RotateUser may be
+	// missing then.
+	DryRun bool `json:"dryRun"`
+}
+
+// ManagingUser is the database user who may change the passwords of others.
+type ManagingUser struct {
+	Username string `json:"username"`
+	Password Secret `json:"password"`
+}
+
+// RotateUser is the database user whose password is to change.
+type RotateUser struct {
+	Username string `json:"username"`
+	// Password is the one that ESC believes to be current. The connector has no use for it.
+	Password    Secret `json:"password"`
+	NewPassword Secret `json:"newPassword"`
+}
+
+// ErrNotAnObject is the error for an event that is no JSON object: nothing that could be answered.
+var ErrNotAnObject = errors.New("the event is not a JSON object; the connector is invoked by Pulumi ESC with " +
+	`{"type": …, "host": …, "port": …, "database": …, "managingUser": …, "rotateUser": …}`)
+
+// ParseRequest reads an event. The error is ErrNotAnObject or a *Failure.
+func ParseRequest(event []byte) (Request, error) {
+	var request Request
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(event, &object); err != nil || object == nil {
+		return request, ErrNotAnObject
+	}
+	if err := json.Unmarshal(event, &request); err != nil {
+		var wrong *json.UnmarshalTypeError
+		field := "a field"
+		if errors.As(err, &wrong) && wrong.Field != "" {
+			field = wrong.Field
+		}
+		return request, refuse("%s has a value of the wrong type", field).
+			mend("port is a whole number, dryRun is true or false, managingUser and rotateUser are objects, everything else is text")
+	}
+	return request, nil
+}
+
+func refuse(format string, args ...any) *Failure {
+	return &Failure{Stage: StageRequest, Why: fmt.Sprintf(format, args...), State: Unchanged}
+}
+
+func (f *Failure) mend(format string, args ...any) *Failure {
+	f.Mend = fmt.Sprintf(format, args...)
+	return f
+}
+
+// isRDSProxy knows an RDS Proxy endpoint, such as orders.proxy-abc123.eu-west-1.rds.amazonaws.com (the RDS user guide's
+// page "Connecting to a database through RDS Proxy").
+func isRDSProxy(host string) bool {
+	host = "." + strings.ToLower(host)
+	return strings.Contains(host, ".proxy-") && strings.Contains(host, ".rds.amazonaws.com")
+}
+
+// Check refuses, before any connection, what could not go well. The error is a *Failure.
+func (r Request) Check() error {
+	if r.Type != TypePostgres && r.Type != TypeMySQL {
+		return refuse("type %q is not known", r.Type).
+			mend("Known are %s and %s (MySQL, Aurora MySQL and MariaDB): use fn::rotate::postgres or fn::rotate::mysql in the rotator environment", TypePostgres, TypeMySQL)
+	}
+	type text struct{ field, value string }
+	needed := []text{{"host", r.Host}}
+	given := []text{{"host", r.Host}, {"database", r.Database}}
+	if !r.DryRun {
+		needed = append(needed, text{"database", r.Database})
+	}
+	managing, rotate := r.ManagingUser, r.RotateUser
+	if managing == nil && !r.DryRun {
+		managing = &ManagingUser{}
+	}
+	if rotate == nil && !r.DryRun {
+		rotate = &RotateUser{}
+	}
+	if managing != nil {
+		username := text{"managingUser.username", managing.Username}
+		needed = append(needed, username)
+		given = append(given, username, text{"managingUser.password", managing.Password.Reveal()})
+	}
+	if rotate != nil {
+		username := text{"rotateUser.username", rotate.Username}
+		needed = append(needed, username)
+		given = append(given, username, text{"rotateUser.newPassword", rotate.NewPassword.Reveal()})
+		if !r.DryRun {
+			needed = append(needed, text{"rotateUser.newPassword", rotate.NewPassword.Reveal()})
+		}
+	}
+	for _, text := range needed {
+		if text.value == "" {
+			return refuse("%s is missing or empty", text.field).mend("Fill it in, in the rotator environment or the managing credentials environment")
+		}
+	}
+	for _, text := range given {
+		if strings.ContainsRune(text.value, 0) {
+			return refuse("%s holds a NUL character, which no database takes", text.field).mend("Remove it")
+		}
+	}
+	if r.Port < 1 || r.Port > 65535 {
+		return refuse("port %d is not a port", r.Port).mend("A port is 1 to 65535: PostgreSQL's is usually 5432, MySQL's 3306")
+	}
+	if isRDSProxy(r.Host) {
+		return refuse("host %q is an RDS Proxy endpoint, which checks clients against its own secret in AWS Secrets Manager, so that a login through it cannot prove a password that was just changed", r.Host).
+			mend("Use the writer endpoint of the database itself")
+	}
+	if managing != nil && rotate != nil && r.loginName(managing.Username) == r.loginName(rotate.Username) {
+		return refuse("managingUser and rotateUser are both %q: a managing user that changes its own password would lock the connector out", r.loginName(rotate.Username)).
+			mend("Name other users in rotateUsers, or another managing user")
+	}
+	if r.Type == TypeMySQL && rotate != nil && r.loginName(rotate.Username) == "" {
+		return refuse("rotateUser.username %q has no name before its @", rotate.Username).mend("Write name or name@host")
+	}
+	return nil
+}
+
+// loginName is the name that logs in: on MySQL, without the host of the account.
+func (r Request) loginName(username string) string {
+	if r.Type == TypeMySQL {
+		name, _ := SplitAccount(username)
+		return name
+	}
+	return username
+}
+
+// SplitAccount divides a MySQL account user@host at its last @. Without one the host is %, any host.
+func SplitAccount(username string) (name, host string) {
+	if at := strings.LastIndexByte(username, '@'); at >= 0 {
+		return username[:at], username[at+1:]
+	}
+	return username, "%"
+}
+
+// Placeholder is a sentence that names the fields which still hold what the template fills in, "" when none does.
+// Such a value may be meant, so it is said only after the database refused it. Fields are those that the database may
+// have meant.
+func (r Request) Placeholder(fields ...string) string {
+	var held []string
+	for _, field := range fields {
+		var value, template string
+		switch field {
+		case "database":
+			value, template = r.Database, "rotator_db"
+		case "managingUser.username":
+			value, template = r.ManagingUser.Username, "managing_user"
+		case "managingUser.password":
+			value, template = r.ManagingUser.Password.Reveal(), "manager_password"
+		case "rotateUser.username":
+			value, template = r.RotateUser.Username, r.RotateUser.Username
+			if value != "user1" && value != "user2" {
+				continue
+			}
+		}
+		if value == template {
+			held = append(held, field)
+		}
+	}
+	switch len(held) {
+	case 0:
+		return ""
+	case 1:
+		return held[0] + " still holds the template's placeholder"
+	default:
+		return strings.Join(held, " and ") + " still hold the template's placeholders"
+	}
+}

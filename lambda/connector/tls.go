@@ -1,0 +1,224 @@
+package connector
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"esc-connector-lambda-go/lambda/rdsca"
+)
+
+// The function's environment variables.
+const (
+	SSLModeVariable     = "DB_SSLMODE"
+	SSLRootCertVariable = "DB_SSLROOTCERT"
+)
+
+// TLS are the terms of the connection to the database.
+type TLS struct {
+	// verify is false for the mode require: encrypt, and believe any certificate.
+	verify bool
+	// extra are the CAs that the user gave, trusted as well as the RDS CAs and the system's.
+	extra []*x509.Certificate
+}
+
+// ReadTLS reads the terms from the function's environment: nil is plain text. The error is a *Failure that names the
+// variable.
+func ReadTLS() (*TLS, error) {
+	extra, err := readRootCert()
+	if err != nil {
+		return nil, err
+	}
+	switch mode := os.Getenv(SSLModeVariable); mode {
+	case "", "verify-full":
+		return &TLS{verify: true, extra: extra}, nil
+	case "require":
+		return &TLS{}, nil
+	case "disable":
+		return nil, nil
+	default:
+		return nil, refuse("the function's environment variable %s is %q, which is not known", SSLModeVariable, mode).
+			mend("Set the stack's databaseSslMode to verify-full, require or disable, and run pulumi up")
+	}
+}
+
+func readRootCert() ([]*x509.Certificate, error) {
+	path := os.Getenv(SSLRootCertVariable)
+	if path == "" {
+		return nil, nil
+	}
+	const mend = "Give the stack's databaseCaFile a PEM file of CA certificates, and run pulumi up"
+	bad := func(why string) error {
+		return refuse("the file %q of the function's environment variable %s %s", path, SSLRootCertVariable, why).mend(mend)
+	}
+	file := path
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(os.Getenv("LAMBDA_TASK_ROOT"), file)
+	}
+	rest, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, bad("is not there")
+	case err != nil:
+		return nil, bad("cannot be read")
+	}
+	var certificates []*x509.Certificate
+	for {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, bad("holds a certificate, number " + strconv.Itoa(len(certificates)+1) + ", that cannot be parsed")
+		}
+		certificates = append(certificates, certificate)
+	}
+	if certificates == nil {
+		return nil, bad("holds no PEM certificate")
+	}
+	return certificates, nil
+}
+
+// Config is the configuration for a connection to the server, nil for plain text. Verification is ours, by
+// VerifyConnection, so that a CA is parsed only when the server's certificate names it.
+func (s *Server) Config() *tls.Config {
+	if s.TLS == nil {
+		return nil
+	}
+	config := &tls.Config{ServerName: strings.TrimSuffix(s.Host, "."), InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}
+	if s.TLS.verify {
+		config.VerifyConnection = s.verify
+	}
+	return config
+}
+
+func (s *Server) verify(state tls.ConnectionState) error {
+	leaf, sent := state.PeerCertificates[0], x509.NewCertPool()
+	for _, certificate := range state.PeerCertificates[1:] {
+		sent.AddCert(certificate)
+	}
+	options := x509.VerifyOptions{DNSName: state.ServerName, Intermediates: sent, Roots: x509.NewCertPool()}
+	if ip := net.ParseIP(strings.TrimSuffix(s.Host, ".")); ip != nil {
+		options.DNSName = ip.String() // crypto/tls leaves an IP address out of the ServerName
+	}
+	for _, certificate := range s.TLS.extra {
+		options.Roots.AddCert(certificate)
+	}
+	for _, certificate := range state.PeerCertificates {
+		issuers, err := rdsca.Named(certificate.RawIssuer)
+		if err != nil {
+			return err
+		}
+		for _, issuer := range issuers {
+			options.Roots.AddCert(issuer)
+		}
+	}
+	_, err := leaf.Verify(options)
+	if errors.As(err, new(x509.UnknownAuthorityError)) {
+		if system, systemErr := x509.SystemCertPool(); systemErr == nil {
+			options.Roots = system
+			_, systemErr = leaf.Verify(options)
+			if systemErr == nil || !errors.As(systemErr, new(x509.UnknownAuthorityError)) {
+				err = systemErr
+			}
+		}
+	}
+	if err != nil {
+		return s.untrusted(leaf, err)
+	}
+	return nil
+}
+
+// untrusted is the failure of a certificate that was not believed.
+func (s *Server) untrusted(leaf *x509.Certificate, err error) error {
+	failure := &Failure{Stage: StageTLS, State: Unchanged}
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, new(x509.HostnameError)):
+		failure.Why = s.Address() + ": the server's certificate is for " + strconv.Quote(strings.Join(names(leaf), ", ")) + ", not for this host"
+		failure.Mend = "Use the database's own endpoint as host, as its certificate names it"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		failure.Why = s.Address() + ": the server's certificate is valid from " + day(leaf.NotBefore) + " to " + day(leaf.NotAfter) + ", or that of its CA has expired"
+		failure.Mend = "Renew the server's certificate; on RDS, choose a current CA: aws rds modify-db-instance --ca-certificate-identifier rds-ca-rsa2048-g1 …"
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		failure.Why = s.Address() + ": the server's certificate was issued by " + strconv.Quote(leaf.Issuer.String()) + ", a CA that the connector does not trust"
+		failure.Mend = "Give the CA's PEM file with the stack's setting databaseCaFile (" + SSLRootCertVariable + "); AWS GovCloud and China regions have RDS bundles of their own"
+	default:
+		failure.Why = s.Address() + ": the server's certificate cannot be verified"
+		failure.Mend = "Check the certificate: openssl s_client -connect " + s.Address() + " -showcerts -starttls …"
+	}
+	return failure
+}
+
+func names(certificate *x509.Certificate) []string {
+	all := certificate.DNSNames
+	for _, ip := range certificate.IPAddresses {
+		all = append(all, ip.String())
+	}
+	return all
+}
+
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
+// NoTLS is the failure of a server that offers no TLS where the terms ask for it.
+func (s *Server) NoTLS() *Failure {
+	return &Failure{Stage: StageTLS, State: Unchanged,
+		Why: s.Address() + ": the server offers no TLS",
+		Mend: "Turn TLS on in the database; only where its network is trusted, pulumi config set databaseSslMode disable (" + SSLModeVariable +
+			"), which sends everything unencrypted"}
+}
+
+// Encrypt makes the connection a TLS connection by the server's terms. The error is a *Failure.
+func (s *Server) Encrypt(ctx context.Context, plain net.Conn) (*tls.Conn, error) {
+	start := time.Now()
+	s.Enter(StageTLS)
+	conn := tls.Client(plain, s.Config())
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, s.TLSFailure(err, time.Since(start))
+	}
+	return conn, nil
+}
+
+// TLSFailure is the failure of a handshake.
+func (s *Server) TLSFailure(err error, took time.Duration) *Failure {
+	var alert tls.AlertError
+	var record tls.RecordHeaderError
+	if errors.As(err, &alert) || errors.As(err, &record) {
+		return &Failure{Stage: StageTLS, State: Unchanged,
+			Why:  s.Address() + ": the TLS handshake failed: server and connector agree on no version or cipher (TLS 1.2 is the least), or the server asks for a client certificate",
+			Mend: "Check the database's TLS settings"}
+	}
+	failure := s.Broken(StageTLS, err, took)
+	return failure
+}
+
+// Certificate describes the certificate of a connection, for a dry run.
+func (s *Server) Certificate(state tls.ConnectionState) string {
+	leaf := state.PeerCertificates[0]
+	verified := "not verified (" + SSLModeVariable + " is require)"
+	if s.TLS.verify {
+		verified = "verified"
+	}
+	return "TLS " + strings.TrimPrefix(tls.VersionName(state.Version), "TLS ") + ", certificate " + verified + ", issued by " + strconv.Quote(issuerName(leaf)) +
+		", valid until " + day(leaf.NotAfter)
+}
+
+func issuerName(certificate *x509.Certificate) string {
+	if certificate.Issuer.CommonName != "" {
+		return certificate.Issuer.CommonName
+	}
+	return string(bytes.ToValidUTF8([]byte(certificate.Issuer.String()), nil))
+}
