@@ -1,0 +1,14 @@
+# What people of this project run. Each target sets up what it needs.
+.PHONY: demo test lint
+
+demo: ## the whole road on this machine, step by step
+	@e2e/setup.sh demo
+	@cd e2e && go run ./cmd/demo
+
+test: ## every test
+	@e2e/setup.sh test
+	go test ./...
+	cd e2e && go test -timeout 40m ./...
+
+lint: ## formatting, vet, staticcheck and golangci-lint
+	@e2e/lint.sh
