@@ -8,7 +8,6 @@ import (
 	"esc-connector-lambda-go/environments"
 	"esc-connector-lambda-go/infra"
 
-	"github.com/pulumi/pulumi-pulumiservice/sdk/go/pulumiservice"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/constant"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
@@ -34,7 +33,14 @@ func deploy(ctx *pulumi.Context, configuration infra.Config) error {
 	if err != nil {
 		return err
 	}
-	account, err := infra.FindAccount(ctx, settings) // where in AWS this is
+	last, err := infra.ReadLastState(ctx) // what this stack has written before
+	if err != nil {
+		return err
+	}
+	if err := last.CheckUnmoved(settings); err != nil { // which must stay where it is
+		return err
+	}
+	account, err := infra.FindAccount(ctx, settings, last) // where in AWS this is
 	if err != nil {
 		return err
 	}
@@ -51,13 +57,15 @@ func deploy(ctx *pulumi.Context, configuration infra.Config) error {
 		return err
 	}
 
-	connector, err := infra.DeployConnector(ctx, settings, account, database, archive, trust)
+	cloud, err := environments.Connect(ctx, settings.Backend.URL) // Pulumi Cloud
 	if err != nil {
 		return err
 	}
-	cloud, err := pulumiservice.NewProvider(ctx, "pulumiCloud", &pulumiservice.ProviderArgs{
-		ApiUrl: pulumi.String(settings.Backend.URL),
-	})
+	if err := environments.CheckFree(ctx, cloud, last.Claims(settings)...); err != nil { // nobody else's environments
+		return err
+	}
+
+	connector, err := infra.DeployConnector(ctx, settings, last, account, database, archive, trust)
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,9 @@ func (n Name) String() string {
 	return n.Organization + "/" + n.Project + "/" + n.Environment
 }
 
+// Path returns the name as the settings have it: project/environment.
+func (n Name) Path() string { return n.Project + "/" + n.Environment }
+
 // ManagingCreds is what the managing credentials environment holds.
 type ManagingCreds struct {
 	RoleARN  string // the role that ESC assumes to invoke the connector

@@ -1,6 +1,7 @@
 package environments
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/pulumi/pulumi-pulumiservice/sdk/go/pulumiservice"
@@ -27,6 +28,22 @@ type Contents struct {
 	ManagingPassword pulumi.StringInput // a secret, or nil
 }
 
+// Logical names of what this package registers; they never change.
+const (
+	ManagingResource = "managingCreds"
+	RotatorResource  = "rotator"
+	CloudResource    = "pulumiCloud"
+)
+
+// Connect registers the provider of Pulumi Cloud at that URL.
+func Connect(ctx *pulumi.Context, url string) (*pulumiservice.Provider, error) {
+	cloud, err := pulumiservice.NewProvider(ctx, CloudResource, &pulumiservice.ProviderArgs{ApiUrl: pulumi.String(url)})
+	if err != nil {
+		return nil, fmt.Errorf("registering the provider of Pulumi Cloud at %s: %w", url, err)
+	}
+	return cloud, nil
+}
+
 // Write registers the two environments, which are written once: from the first rotation on the
 // rotator environment holds the only copy of live passwords, and both hold the user's own edits.
 // Therefore no input of theirs ever changes again (an update would send the whole older document),
@@ -36,13 +53,14 @@ func Write(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents
 		pulumi.Provider(cloud),
 		pulumi.IgnoreChanges([]string{"yaml", "name", "project", "organization"}),
 		pulumi.DeleteBeforeReplace(true),
+		pulumi.AdditionalSecretOutputs([]string{"yaml"}),
 	}
 
 	password := contents.ManagingPassword
 	if password == nil {
 		password = pulumi.String("")
 	}
-	managing, err := register(ctx, "managingCreds", contents.Managing,
+	managing, err := register(ctx, ManagingResource, contents.Managing,
 		pulumi.All(contents.RoleARN, password).ApplyT(func(values []any) (pulumi.AssetOrArchive, error) {
 			return asset(ManagingCreds{
 				RoleARN:  values[0].(string),
@@ -55,7 +73,7 @@ func Write(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents
 	}
 
 	// ESC evaluates the rotator environment when it is created, and with it the managing one.
-	_, err = register(ctx, "rotator", contents.Rotator,
+	_, err = register(ctx, RotatorResource, contents.Rotator,
 		contents.LambdaARN.ToStringOutput().ApplyT(func(lambdaARN string) (pulumi.AssetOrArchive, error) {
 			return asset(Rotator{
 				Engine:    contents.Engine,
@@ -71,6 +89,34 @@ func Write(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents
 	return err
 }
 
+// Claim is an environment that this stack does not have in its state, and so is about to create.
+type Claim struct {
+	LogicalName string
+	Name        Name
+}
+
+// CheckFree stops where one of the claimed environments exists: someone's content is in it, or an
+// update that was killed left it empty. The program never writes an environment that exists.
+func CheckFree(ctx *pulumi.Context, cloud *pulumiservice.Provider, claims ...Claim) error {
+	var failures []error
+	for _, claim := range claims {
+		found, err := pulumiservice.LookupEnvironment(ctx, &pulumiservice.LookupEnvironmentArgs{
+			OrganizationName: claim.Name.Organization,
+			ProjectName:      &claim.Name.Project,
+			Name:             claim.Name.Environment,
+		}, pulumi.Provider(cloud))
+		// Any failure counts as 'not there': to create one the provider looks again, and stops by itself.
+		if err != nil || found.EnvironmentId == "" {
+			continue
+		}
+		failures = append(failures, fmt.Errorf(`checking the environment %[1]s: it exists already, and this stack did not write it, or has lost sight of it; nothing was created.
+  To take it over as it is: pulumi import pulumiservice:index:Environment %[2]s %[1]s --protect=false
+  If it is empty, left by an update that was killed: pulumi env rm %[1]s
+  Otherwise choose another name`, claim.Name, claim.LogicalName))
+	}
+	return errors.Join(failures...)
+}
+
 func asset(document string, err error) (pulumi.AssetOrArchive, error) {
 	if err != nil {
 		return nil, err
@@ -81,6 +127,8 @@ func asset(document string, err error) (pulumi.AssetOrArchive, error) {
 func register(ctx *pulumi.Context, logicalName string, name Name, yaml pulumi.AssetOrArchiveInput,
 	options ...pulumi.ResourceOption,
 ) (*pulumiservice.Environment, error) {
+	// Secret as a whole: a refresh reads what users and ESC have written since.
+	yaml = pulumi.ToSecret(yaml).(pulumi.AssetOrArchiveOutput)
 	environment, err := pulumiservice.NewEnvironment(ctx, logicalName, &pulumiservice.EnvironmentArgs{
 		Organization: pulumi.String(name.Organization),
 		Project:      pulumi.String(name.Project),

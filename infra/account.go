@@ -14,19 +14,21 @@ type Account struct {
 	Region    string
 }
 
-// FindAccount asks AWS whose credentials these are.
-func FindAccount(ctx *pulumi.Context, settings *Settings) (*Account, error) {
+// FindAccount asks AWS whose credentials these are, and stops where they are not of the account to which
+// this stack was deployed before.
+func FindAccount(ctx *pulumi.Context, settings *Settings, last *LastState) (*Account, error) {
 	var identity callerIdentity
 	var here partition
 	err := together(
-		func() error { return ctx.Invoke(callerIdentityToken, noArgs{}, &identity) },
-		func() error { return ctx.Invoke(partitionToken, noArgs{}, &here) },
+		func() error { return invoke(ctx, callerIdentityToken, noArgs{}, &identity, "sts:GetCallerIdentity") },
+		func() error { return invoke(ctx, partitionToken, noArgs{}, &here, "sts:GetCallerIdentity") },
 	)
 	if err != nil {
 		return nil, fmt.Errorf("asking AWS in %s for the account and its partition: %w",
-			settings.Region, explain(err, "sts:GetCallerIdentity"))
+			settings.Region, err)
 	}
-	return &Account{ID: identity.AccountId, Partition: here.Partition, DNSSuffix: here.DnsSuffix, Region: settings.Region}, nil
+	account := &Account{ID: identity.AccountId, Partition: here.Partition, DNSSuffix: here.DnsSuffix, Region: settings.Region}
+	return account, last.checkAccount(account)
 }
 
 // arn is an ARN in this account and region.

@@ -16,6 +16,10 @@ import (
 // machine has. Only the properties that the program uses are declared, each under its name in the
 // provider, and a test compares them with the SDK's source.
 
+// awsVersion is the version of the provider, the same as the SDK's in go.mod: with another one, or with
+// none, these resources would be another provider's than those of the SDK's packages.
+const awsVersion = "6.83.0"
+
 const (
 	logGroupToken      = "aws:cloudwatch/logGroup:LogGroup"
 	securityGroupToken = "aws:ec2/securityGroup:SecurityGroup"
@@ -82,8 +86,17 @@ func register(ctx *pulumi.Context, token, name string, args any, resource pulumi
 			properties[value.Type().Field(i).Tag.Get("pulumi")] = input
 		}
 	}
+	options = append(options, pulumi.Version(awsVersion))
 	if err := ctx.RegisterResource(token, name, properties, resource, options...); err != nil {
 		return fmt.Errorf("registering %s %q: %w", token, name, err)
+	}
+	return nil
+}
+
+// invoke asks the provider; action is the IAM action that it needs, for the error of who may not.
+func invoke(ctx *pulumi.Context, token string, args, result any, action string) error {
+	if err := ctx.Invoke(token, args, result, pulumi.Version(awsVersion)); err != nil {
+		return explain(err, action)
 	}
 	return nil
 }

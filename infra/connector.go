@@ -1,6 +1,7 @@
 package infra
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -18,7 +19,8 @@ type Connector struct {
 	RoleARN   pulumi.StringOutput // the invocation role, which ESC assumes
 }
 
-// names are fixed by what identifies the stack, since ARNs made of them stand in the users' documents.
+// names are fixed when they are first given, since ARNs made of them stand in the users' documents: a
+// stack that is renamed keeps them.
 type names struct {
 	function       string
 	invocationRole string
@@ -28,7 +30,7 @@ type names struct {
 
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9-]+`)
 
-func newNames(s *Settings) names {
+func newNames(s *Settings, last *LastState) names {
 	sum := sha256.Sum256([]byte(strings.Join([]string{s.Organization, s.Project, s.Stack, s.Region}, "/")))
 	hash := hex.EncodeToString(sum[:4])
 	readable := strings.Trim(notInNames.ReplaceAllString(s.Project+"-"+s.Stack, "-"), "-")
@@ -37,12 +39,12 @@ func newNames(s *Settings) names {
 		// 64 characters is the most of a role's name and of a function's.
 		return strings.TrimRight(readable[:min(len(readable), 64-len(suffix))], "-") + suffix
 	}
-	function := name("")
+	function := cmp.Or(last.text("function", "name"), name(""))
 	return names{
 		function:       function,
-		invocationRole: name("-invoke"),
-		executionRole:  name("-run"),
-		logGroup:       "/aws/lambda/" + function,
+		invocationRole: cmp.Or(last.text("invocationRole", "name"), name("-invoke")),
+		executionRole:  cmp.Or(last.text("executionRole", "name"), name("-run")),
+		logGroup:       cmp.Or(last.text("logs", "name"), "/aws/lambda/"+function),
 	}
 }
 
@@ -56,9 +58,9 @@ type deployment struct {
 }
 
 // DeployConnector registers the function, all that it needs, and the role by which ESC invokes it.
-func DeployConnector(ctx *pulumi.Context, settings *Settings, account *Account, database *Database, archive *Archive, trust *Trust,
+func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, account *Account, database *Database, archive *Archive, trust *Trust,
 ) (*Connector, error) {
-	d := &deployment{ctx: ctx, account: account, database: database, names: newNames(settings), tags: pulumi.StringMap{
+	d := &deployment{ctx: ctx, account: account, database: database, names: newNames(settings, last), tags: pulumi.StringMap{
 		"pulumi:project": pulumi.String(settings.Project),
 		"pulumi:stack":   pulumi.String(settings.Stack),
 	}}

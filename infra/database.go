@@ -70,9 +70,10 @@ func FindDatabase(ctx *pulumi.Context, settings *Settings) (*Database, error) {
 		SecurityGroup: found.securityGroups[0],
 	}
 	var group subnetGroup
-	if err := ctx.Invoke(subnetGroupToken, subnetGroupArgs{Name: found.subnetGroup}, &group); err != nil {
+	err = invoke(ctx, subnetGroupToken, subnetGroupArgs{Name: found.subnetGroup}, &group, "rds:DescribeDBSubnetGroups")
+	if err != nil {
 		return nil, fmt.Errorf("reading the subnet group %q of %s %q: %w", found.subnetGroup, found.kind,
-			settings.DatabaseIdentifier, explain(err, "rds:DescribeDBSubnetGroups"))
+			settings.DatabaseIdentifier, err)
 	}
 	database.VPC = group.VpcId
 	if err := database.findNetwork(ctx, settings, group.SubnetIds); err != nil {
@@ -91,17 +92,11 @@ func find(ctx *pulumi.Context, settings *Settings) (*record, error) {
 	err := together(
 		func() error {
 			filters := filterArgs{Filters: []filter{{Name: "db-cluster-id", Values: []string{identifier}}}}
-			if err := ctx.Invoke(clustersToken, filters, &clusters); err != nil {
-				return explain(err, "rds:DescribeDBClusters")
-			}
-			return nil
+			return invoke(ctx, clustersToken, filters, &clusters, "rds:DescribeDBClusters")
 		},
 		func() error {
 			filters := filterArgs{Filters: []filter{{Name: "db-instance-id", Values: []string{identifier}}}}
-			if err := ctx.Invoke(instancesToken, filters, &instances); err != nil {
-				return explain(err, "rds:DescribeDBInstances")
-			}
-			return nil
+			return invoke(ctx, instancesToken, filters, &instances, "rds:DescribeDBInstances")
 		},
 	)
 	if err != nil {
@@ -130,8 +125,8 @@ func find(ctx *pulumi.Context, settings *Settings) (*record, error) {
 
 func findCluster(ctx *pulumi.Context, identifier string) (*record, error) {
 	var c cluster
-	if err := ctx.Invoke(clusterToken, clusterArgs{ClusterIdentifier: identifier}, &c); err != nil {
-		return nil, explain(err, "rds:DescribeDBClusters")
+	if err := invoke(ctx, clusterToken, clusterArgs{ClusterIdentifier: identifier}, &c, "rds:DescribeDBClusters"); err != nil {
+		return nil, err
 	}
 	return &record{kind: "cluster", engine: c.Engine, version: c.EngineVersion, host: c.Endpoint, port: c.Port,
 		subnetGroup: c.DbSubnetGroupName, securityGroups: c.VpcSecurityGroupIds}, nil
@@ -141,8 +136,9 @@ func findCluster(ctx *pulumi.Context, identifier string) (*record, error) {
 // become a reader's.
 func findInstance(ctx *pulumi.Context, identifier string) (*record, error) {
 	var i instance
-	if err := ctx.Invoke(instanceToken, instanceArgs{DbInstanceIdentifier: identifier}, &i); err != nil {
-		return nil, explain(err, "rds:DescribeDBInstances")
+	err := invoke(ctx, instanceToken, instanceArgs{DbInstanceIdentifier: identifier}, &i, "rds:DescribeDBInstances")
+	if err != nil {
+		return nil, err
 	}
 	if i.DbClusterIdentifier != "" {
 		found, err := findCluster(ctx, i.DbClusterIdentifier)
@@ -178,16 +174,16 @@ func (d *Database) findNetwork(ctx *pulumi.Context, settings *Settings, ids []st
 	subnets := make([]subnet, len(ids))
 	var network vpc
 	lookups := []func() error{func() error {
-		if err := ctx.Invoke(vpcToken, vpcArgs{Id: d.VPC}, &network); err != nil {
-			return fmt.Errorf("reading the VPC %s: %w", d.VPC, explain(err, "ec2:DescribeVpcs"))
+		if err := invoke(ctx, vpcToken, vpcArgs{Id: d.VPC}, &network, "ec2:DescribeVpcs"); err != nil {
+			return fmt.Errorf("reading the VPC %s: %w", d.VPC, err)
 		}
 		return nil
 	}}
 	for i, id := range ids {
 		lookups = append(lookups, func() error {
-			err := ctx.Invoke(subnetToken, subnetArgs{Id: id}, &subnets[i])
+			err := invoke(ctx, subnetToken, subnetArgs{Id: id}, &subnets[i], "ec2:DescribeSubnets")
 			if err != nil && !isNotFound(err) {
-				return fmt.Errorf("reading the subnet %s: %w", id, explain(err, "ec2:DescribeSubnets"))
+				return fmt.Errorf("reading the subnet %s: %w", id, err)
 			}
 			return nil
 		})

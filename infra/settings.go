@@ -209,6 +209,7 @@ type problem struct {
 type SettingsError struct {
 	stack    string
 	problems []problem
+	advice   string // what else can be done, about all of them
 }
 
 func (e *SettingsError) Error() string {
@@ -224,6 +225,9 @@ func (e *SettingsError) Error() string {
 			fmt.Fprintf(&text, "\n  Allowed: %s.", p.allowed)
 		}
 		fmt.Fprintf(&text, "\n  %s", p.command)
+	}
+	if e.advice != "" {
+		text.WriteString("\n\n" + e.advice)
 	}
 	return text.String()
 }

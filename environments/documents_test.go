@@ -1,0 +1,117 @@
+package environments
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+)
+
+var plain = Name{Organization: "acme", Project: "shop", Environment: "ordersManagingCreds"}
+
+func TestDocumentsWithoutValuesHoldPlaceholdersThatSayWhatToReplace(t *testing.T) {
+	managing, err := ManagingCreds{RoleARN: "arn:aws:iam::111122223333:role/shop-dev-invoke-12345678"}.Document()
+	require.NoError(t, err)
+	assert.Equal(t, `values:
+  managingUser:
+    username: managing_user # Replace with your managing user
+    password: # Replace with your password, and keep fn::secret, which encrypts it
+      fn::secret: manager_password
+  awsLogin:
+    fn::open::aws-login:
+      oidc:
+        duration: 1h
+        roleArn: arn:aws:iam::111122223333:role/shop-dev-invoke-12345678
+        sessionName: pulumi-esc-secret-rotator
+        subjectAttributes:
+          - currentEnvironment.name
+`, managing)
+
+	rotator, err := Rotator{Engine: "postgres", Host: "db.example", Port: 5433, Managing: plain,
+		LambdaARN: "arn:aws:lambda:eu-west-1:111122223333:function:shop-dev-12345678"}.Document()
+	require.NoError(t, err)
+	assert.Equal(t, `values:
+  dbRotator:
+    fn::rotate::postgres:
+      inputs:
+        database:
+          connector:
+            awsLambda:
+              login: ${environments.shop.ordersManagingCreds.awsLogin}
+              lambdaArn: arn:aws:lambda:eu-west-1:111122223333:function:shop-dev-12345678
+          database: rotator_db # Replace with your database's name
+          host: db.example
+          port: 5433
+          managingUser: ${environments.shop.ordersManagingCreds.managingUser}
+        rotateUsers:
+          username1: user1 # Replace with your first user
+          username2: user2 # Replace with your second user
+`, rotator)
+}
+
+func TestReferencesToNamesThatThePlainFormWouldSplitAreSubscripts(t *testing.T) {
+	for name, want := range map[Name]string{
+		{Project: "shop", Environment: "orders"}:       `${environments.shop.orders.awsLogin}`,
+		{Project: "my.project", Environment: "my.env"}: `${environments["my.project"]["my.env"].awsLogin}`,
+		{Project: "my-project", Environment: "env_1"}:  `${environments["my-project"].env_1.awsLogin}`,
+		{Project: "p", Environment: "1st"}:             `${environments.p["1st"].awsLogin}`,
+	} {
+		assert.Equal(t, want, reference(name, "awsLogin"))
+	}
+}
+
+// What a user gives is found again as it was given, whatever YAML or ESC would make of it.
+func TestAnyValueStaysWhatItIs(t *testing.T) {
+	awkward := []string{
+		`plain`, `it's`, `say "hi"`, `a: b`, `# not a comment`, `a #b`, `- item`, `{a: 1}`, `[1]`, `*alias`, `&anchor`,
+		`!tag`, `%`, `@host`, "`", `fn::secret`, `fn::open::x: y`, `0123`, `1e3`, `0x1F`, `1_000`, `yes`, `No`, `on`, `null`, `~`, `true`, `.inf`,
+		`2024-01-01`, "two\nlines", "dos\r\nlines", "tab\there", ` leading`, `trailing `, `back\slash`, `Ünïcødé 漢字 🔑`, `x²`, `=`, `<<`, `---`, `...`, `|`, `>`, "\u0085", "\u2028", "\ufeff",
+	}
+	for _, value := range awkward {
+		document, err := ManagingCreds{RoleARN: "arn", Username: value, Password: value}.Document()
+		require.NoError(t, err)
+		var read struct {
+			Values struct {
+				ManagingUser struct {
+					Username any
+					Password map[string]any
+				} `yaml:"managingUser"`
+			}
+		}
+		require.NoError(t, yaml.Unmarshal([]byte(document), &read), "%q gave\n%s", value, document)
+		assert.Equal(t, value, read.Values.ManagingUser.Username)
+		assert.Equal(t, map[string]any{"fn::secret": value}, read.Values.ManagingUser.Password)
+		assert.NotContains(t, document, "Replace")
+		assert.NotContains(t, document, "\r")
+	}
+}
+
+func TestDollarsAreTextForESCAndUntouchedUnderSecret(t *testing.T) {
+	for value, want := range map[string]string{
+		"${x}":   "$${x}",
+		"a$b":    "a$b",
+		"cost$":  "cost$",
+		"$$":     "$$$",
+		"$${x}":  "$$$${x}",
+		"{$}${}": "{$}$${}",
+	} {
+		assert.Equal(t, want, text(value))
+	}
+	document, err := ManagingCreds{RoleARN: "arn", Username: "${u}", Password: "${p}$$"}.Document()
+	require.NoError(t, err)
+	assert.Contains(t, document, "username: $${u}\n")
+	assert.Contains(t, document, "fn::secret: ${p}$$\n")
+}
+
+func TestTemplatesWithWindowsLineEndsGiveTheSameDocuments(t *testing.T) {
+	want, err := ManagingCreds{RoleARN: "arn"}.Document()
+	require.NoError(t, err)
+	before := managingTemplate
+	t.Cleanup(func() { managingTemplate = before })
+	managingTemplate = []byte(strings.ReplaceAll(string(before), "\n", "\r\n"))
+	got, err := ManagingCreds{RoleARN: "arn"}.Document()
+	require.NoError(t, err)
+	assert.Equal(t, want, got)
+}
