@@ -52,22 +52,23 @@ if ! command -v moto_server >/dev/null && [ ! -x "$moto" ]; then
 	"$cache/moto/bin/pip" install --quiet 'moto[server]==5.2.1'
 fi
 
-# build PACKAGE NAME builds a command of this module. go build does nothing when it is up to date.
+# build PACKAGE FILE [REMARK] builds a command of this module. go build does nothing when it is up to date.
 build() {
-	if [ ! -x "$bin/$2" ]; then
-		say "Building $2${3:+ ($3)}"
+	if [ ! -x "$2" ]; then
+		say "Building $(basename "$2")${3:+ ($3)}"
 	fi
-	go build -o "$bin/$2" "$1"
+	go build -o "$2" "$1"
 }
 
 if ! command -v pulumi >/dev/null; then
-	build github.com/pulumi/pulumi/pkg/v3/cmd/pulumi pulumi 'the Pulumi CLI has many parts: four to eight minutes, once'
+	build github.com/pulumi/pulumi/pkg/v3/cmd/pulumi "$bin/pulumi" 'the Pulumi CLI has many parts: four to eight minutes, once'
 fi
 if ! command -v pulumi-language-go >/dev/null; then
-	build ./cmd/pulumi-language-go pulumi-language-go
+	build ./cmd/pulumi-language-go "$bin/pulumi-language-go"
 fi
-build ./cmd/pulumi-resource-aws pulumi-resource-aws 'the AWS SDK is large: a minute or two, once'
-build ./cmd/pulumi-resource-pulumiservice pulumi-resource-pulumiservice
+# Not beside the CLI: it warns of providers that it finds on PATH.
+build ./cmd/pulumi-resource-aws "$cache/plugins/pulumi-resource-aws" 'the AWS SDK is large: a minute or two, once'
+build ./cmd/pulumi-resource-pulumiservice "$cache/plugins/pulumi-resource-pulumiservice"
 
 if [ "$purpose" = test ]; then
 	../lambda/dbtest/install-postgres.sh

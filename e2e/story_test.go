@@ -154,7 +154,7 @@ func newProject(ts *testscript.TestScript, neg bool, args []string) {
 
 // database ENGINE CLUSTER makes an RDS cluster of the engine, and on its server the
 // database app, the users user1 and user2 and the managing user manager, whose password is $MANAGING.
-func database(ts *testscript.TestScript, neg bool, args []string) {
+func database(ts *testscript.TestScript, _ bool, args []string) {
 	s := of(ts)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -149,7 +149,7 @@ func (f *functions) startWorker(function *function) (*worker, error) {
 	bootstrap := filepath.Join(function.folder, "bootstrap")
 	info, err := os.Stat(bootstrap)
 	if err != nil {
-		return nil, fmt.Errorf("Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]: %w", refusal("not in the zip's root"))
+		return nil, refusal("Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]")
 	}
 	if info.Mode()&0o111 == 0 {
 		return nil, refusal("fork/exec /var/task/bootstrap: permission denied")

@@ -133,9 +133,16 @@ func (s *server) DiffConfig(_ context.Context, req *pulumirpc.DiffRequest) (*pul
 }
 
 func (s *server) Configure(ctx context.Context, req *pulumirpc.ConfigureRequest) (*pulumirpc.ConfigureResponse, error) {
+	args, err := unmarshal(req.GetArgs())
+	if err != nil {
+		return nil, err
+	}
 	config := map[string]string{}
-	for key, value := range req.GetVariables() {
-		config[strings.TrimPrefix(key, s.provider.Name+":config:")] = value
+	for key, value := range args {
+		if !value.IsString() {
+			return nil, fmt.Errorf("configuring the %s provider: the setting %s is not a string", s.provider.Name, key)
+		}
+		config[string(key)] = value.StringValue()
 	}
 	if err := s.provider.Configure(ctx, config); err != nil {
 		return nil, fmt.Errorf("configuring the %s provider: %w", s.provider.Name, err)

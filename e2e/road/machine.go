@@ -136,7 +136,7 @@ func (m *Machine) plugin(name string) string {
 	if err != nil {
 		return "pulumi-resource-" + name
 	}
-	return filepath.Join(cache, "bin", "pulumi-resource-"+name)
+	return filepath.Join(cache, "plugins", "pulumi-resource-"+name)
 }
 
 func (m *Machine) startPostgres(ctx context.Context) (err error) {
