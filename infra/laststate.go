@@ -28,7 +28,8 @@ func ReadLastState(ctx *pulumi.Context) (*LastState, error) {
 			Outputs map[string]any `pulumi:"outputs"`
 		} `pulumi:"outputs"`
 	}
-	if err := ctx.Invoke(stateToken, map[string]any{"stackName": stack}, &answer); err != nil {
+	// Not Invoke, which refuses an answer with secrets in it. None of them leaves this package.
+	if _, err := ctx.InvokePackageRaw(stateToken, map[string]any{"stackName": stack}, &answer, ""); err != nil {
 		// Only the checks that need it are lost by that. The provider does not write an environment
 		// that exists, and IgnoreChanges holds as long as the settings stay.
 		return &LastState{}, ctx.Log.Debug(fmt.Sprintf("the state of the stack %s cannot be read: %v", stack, err), nil)
@@ -89,7 +90,8 @@ func (l *LastState) CheckUnmoved(settings *Settings) error {
 		moved("rotatedSecretsEnvironmentName", rotator.Path(), settings.Rotator.Path())
 	}
 	managing, alsoWritten := l.environment(environments.ManagingResource)
-	if alsoWritten && managing != settings.Managing && managing.Organization == settings.Organization {
+	follows := len(problems) > 0 && settings.Managing == settings.derivedManaging()
+	if alsoWritten && managing != settings.Managing && managing.Organization == settings.Organization && !follows {
 		moved("managingCredsEnvironmentName", managing.Path(), settings.Managing.Path())
 	}
 	if !written {

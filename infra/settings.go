@@ -180,8 +180,7 @@ func (s *Settings) fillIn(configuration Config) []problem {
 			command: "pulumi config set " + key + " my-organization"})
 	}
 	if s.Managing == (environments.Name{}) && s.Rotator != (environments.Name{}) {
-		s.Managing = s.Rotator
-		s.Managing.Environment += "ManagingCreds"
+		s.Managing = s.derivedManaging()
 	}
 	if s.Managing == s.Rotator && s.Rotator != (environments.Name{}) {
 		key := s.Project + ":managingCredsEnvironmentName"
@@ -192,6 +191,13 @@ func (s *Settings) fillIn(configuration Config) []problem {
 	}
 	s.Rotator.Organization, s.Managing.Organization = s.Organization, s.Organization
 	return problems
+}
+
+// derivedManaging is the managing credentials environment's name where it is not set.
+func (s *Settings) derivedManaging() environments.Name {
+	name := s.Rotator
+	name.Environment += "ManagingCreds"
+	return name
 }
 
 // placeholderOrganization is what Pulumi gives as a stack's organization where there is none.

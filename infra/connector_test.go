@@ -1,0 +1,383 @@
+package infra
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"esc-connector-lambda-go/environments"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// deploy runs all steps but the compilation.
+func deploy(t *testing.T, c *cloud, settings map[string]string) error {
+	t.Helper()
+	return run(t, c, settings, func(ctx *pulumi.Context, configuration Config) error {
+		settings, err := ReadSettings(ctx, configuration)
+		if err != nil {
+			return err
+		}
+		last, err := ReadLastState(ctx)
+		if err != nil {
+			return err
+		}
+		if err := last.CheckUnmoved(settings); err != nil {
+			return err
+		}
+		account, err := FindAccount(ctx, settings, last)
+		if err != nil {
+			return err
+		}
+		database, err := FindDatabase(ctx, settings)
+		if err != nil {
+			return err
+		}
+		trust, err := FindTrust(ctx, settings, account)
+		if err != nil {
+			return err
+		}
+		archive := &Archive{Path: "testdata/none.zip", SHA256: "c2hh", Architecture: "x86_64"}
+		_, err = DeployConnector(ctx, settings, last, account, database, archive, trust)
+		return err
+	})
+}
+
+const oidcToken = "aws:iam/getOpenIdConnectProvider:getOpenIdConnectProvider"
+
+func answer(result map[string]any) func(resource.PropertyMap) (map[string]any, error) {
+	return func(resource.PropertyMap) (map[string]any, error) { return result, nil }
+}
+
+func (c *cloud) input(name, property string) string {
+	return c.registered[name].Inputs[resource.PropertyKey(property)].StringValue()
+}
+
+func TestTheInvocationRoleTrustsTheManagingEnvironmentAlone(t *testing.T) {
+	for environment, want := range map[string]struct{ audience, subject string }{
+		"shop/orders":    {"aws:acme", "pulumi:environments:pulumi.organization.login:acme:currentEnvironment.name:shop/ordersManagingCreds"},
+		"default/orders": {"acme", "pulumi:environments:pulumi.organization.login:acme:currentEnvironment.name:ordersManagingCreds"},
+	} {
+		c := newCloud()
+		require.NoError(t, deploy(t, c, minimal(map[string]string{"shop:rotatedSecretsEnvironmentName": environment})))
+		assert.JSONEq(t, `{"Version": "2012-10-17", "Statement": [{
+			"Effect": "Allow",
+			"Action": ["sts:AssumeRoleWithWebIdentity"],
+			"Principal": {"Federated": "arn:aws:iam::111122223333:oidc-provider/api.pulumi.com/oidc"},
+			"Condition": {"StringEquals": {
+				"api.pulumi.com/oidc:aud": "`+want.audience+`",
+				"api.pulumi.com/oidc:sub": "`+want.subject+`"
+			}}}]}`, c.input("invocationRole", "assumeRolePolicy"))
+		assert.JSONEq(t, `{"Version": "2012-10-17", "Statement": [{
+			"Sid": "InvokeConnector", "Effect": "Allow",
+			"Action": ["lambda:InvokeFunction", "lambda:GetFunction"],
+			"Resource": ["`+"arn:aws:lambda:eu-west-1:111122223333:function:"+c.input("function", "name")+`"]}]}`,
+			c.input("invocationPolicy", "policy"))
+	}
+}
+
+func TestAnExistingOIDCProvider(t *testing.T) {
+	const arn = "arn:aws:iam::111122223333:oidc-provider/api.pulumi.com/oidc"
+	provider := func(tags map[string]any, audiences ...any) map[string]any {
+		return map[string]any{"arn": arn, "clientIdLists": audiences, "tags": tags, "thumbprintLists": []any{"abc"}}
+	}
+	ours := map[string]any{providerTag: "oidc-provider"}
+
+	t.Run("none yet: created with both audiences, and kept at destroy", func(t *testing.T) {
+		c := newCloud()
+		require.NoError(t, deploy(t, c, minimal(nil)))
+		created := c.registered["oidcProvider"]
+		assert.Equal(t, []any{"aws:acme", "acme"}, created.Inputs["clientIdLists"].Mappable())
+		assert.Equal(t, "https://api.pulumi.com/oidc", created.Inputs["url"].StringValue())
+		assert.Contains(t, created.Inputs["tags"].ObjectValue(), resource.PropertyKey(providerTag))
+		assert.True(t, created.RegisterRPC.GetRetainOnDelete())
+		assert.Empty(t, created.RegisterRPC.GetImportId())
+	})
+	t.Run("ours: imported as it is", func(t *testing.T) {
+		c := newCloud()
+		c.answers[oidcToken] = answer(provider(ours, "aws:acme", "other"))
+		require.NoError(t, deploy(t, c, minimal(nil)))
+		imported := c.registered["oidcProvider"]
+		assert.Equal(t, arn, imported.RegisterRPC.GetImportId())
+		assert.Equal(t, []any{"aws:acme", "other"}, imported.Inputs["clientIdLists"].Mappable())
+		assert.True(t, imported.RegisterRPC.GetRetainOnDelete())
+	})
+	t.Run("another's with the audience: used", func(t *testing.T) {
+		c := newCloud()
+		c.answers[oidcToken] = answer(provider(nil, "x", "aws:acme"))
+		require.NoError(t, deploy(t, c, minimal(nil)))
+		assert.NotContains(t, c.registered, "oidcProvider")
+		assert.Contains(t, c.input("invocationRole", "assumeRolePolicy"), `"Federated":"`+arn+`"`)
+	})
+	t.Run("without the audience: the command that adds it, and nothing is created", func(t *testing.T) {
+		for _, tags := range []map[string]any{nil, ours} {
+			c := newCloud()
+			c.answers[oidcToken] = answer(provider(tags, "acme"))
+			err := deploy(t, c, minimal(nil))
+			require.Error(t, err)
+			assert.Contains(t, err.Error(),
+				"aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn "+arn+" --client-id aws:acme")
+			assert.Empty(t, c.registered)
+		}
+	})
+	t.Run("not allowed to look: the action that is missing", func(t *testing.T) {
+		c := newCloud()
+		c.answers[oidcToken] = func(resource.PropertyMap) (map[string]any, error) {
+			return nil, fmt.Errorf("AccessDenied: User: x is not authorized to perform: iam:ListOpenIDConnectProviders on resource: y")
+		}
+		err := deploy(t, c, minimal(nil))
+		require.Error(t, err)
+		assert.Contains(t, err.Error(), "needs the IAM permission iam:ListOpenIDConnectProviders")
+		assert.Empty(t, c.registered)
+	})
+}
+
+func TestEnginesAndTheirRotators(t *testing.T) {
+	for engine, want := range map[string]string{
+		"postgres": "postgres", "aurora-postgresql": "postgres",
+		"mysql": "mysql", "aurora-mysql": "mysql", "aurora": "mysql", "mariadb": "mysql",
+		"oracle-ee": "", "sqlserver-se": "", "db2-se": "", "custom-oracle-ee": "", "docdb": "", "neptune": "",
+	} {
+		assert.Equal(t, want, rotators[engine], engine)
+	}
+	c := newCloud()
+	c.answers[clusterToken] = answer(map[string]any{"engine": "docdb", "endpoint": "h", "port": 27017,
+		"dbSubnetGroupName": "g", "vpcSecurityGroupIds": []any{"sg"}})
+	err := deploy(t, c, minimal(nil))
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), `"docdb"`)
+	assert.Empty(t, c.registered)
+}
+
+func TestADatabaseThatIsNotThereIsNotThoughtForbidden(t *testing.T) {
+	c := newCloud()
+	err := deploy(t, c, minimal(map[string]string{"shop:rdsDbIdentifier": "invoices"}))
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), `rdsDbIdentifier "invoices": there is no RDS cluster or instance of that name in eu-west-1`)
+	assert.Contains(t, err.Error(), "aws rds describe-db-clusters --region eu-west-1")
+	assert.Empty(t, c.registered)
+
+	c.answers[clustersToken] = func(resource.PropertyMap) (map[string]any, error) {
+		return nil, fmt.Errorf("api error AccessDenied: User: arn:x is not authorized to perform: rds:DescribeDBClusters")
+	}
+	err = deploy(t, c, minimal(nil))
+	require.Error(t, err)
+	assert.NotContains(t, err.Error(), "there is no RDS cluster")
+	assert.Contains(t, err.Error(), "needs the IAM permission rds:DescribeDBClusters")
+}
+
+func TestAnInstanceOfAClusterStandsForItsCluster(t *testing.T) {
+	c := newCloud()
+	c.answers[clustersToken] = answer(map[string]any{"clusterIdentifiers": []any{}})
+	c.answers[instancesToken] = answer(map[string]any{"instanceIdentifiers": []any{"orders-1"}})
+	c.answers[instanceToken] = answer(map[string]any{"dbClusterIdentifier": "orders", "engine": "aurora-postgresql",
+		"address": "orders-1.abc.eu-west-1.rds.amazonaws.com", "port": 5432})
+	var database *Database
+	require.NoError(t, run(t, c, minimal(map[string]string{"shop:rdsDbIdentifier": "orders-1"}),
+		func(ctx *pulumi.Context, configuration Config) error {
+			settings, err := ReadSettings(ctx, configuration)
+			if err != nil {
+				return err
+			}
+			database, err = FindDatabase(ctx, settings)
+			return err
+		}))
+	assert.Equal(t, "orders.cluster-abc.eu-west-1.rds.amazonaws.com", database.Host, "the writer's endpoint")
+}
+
+func TestSubnetsOfTheFunction(t *testing.T) {
+	subnets := func(c *cloud, found map[string]map[string]any) {
+		ids := []any{}
+		for id := range found {
+			ids = append(ids, id)
+		}
+		c.answers[subnetGroupToken] = answer(map[string]any{"subnetIds": ids, "vpcId": "vpc-1"})
+		c.answers[subnetToken] = func(args resource.PropertyMap) (map[string]any, error) {
+			id := args["id"].StringValue()
+			if found[id] == nil {
+				return nil, fmt.Errorf("InvalidSubnetID.NotFound: The subnet ID '%s' does not exist", id)
+			}
+			found[id]["id"] = id
+			return found[id], nil
+		}
+	}
+	chosen := func(c *cloud) []any {
+		return c.registered["function"].Inputs["vpcConfig"].ObjectValue()["subnetIds"].Mappable().([]any)
+	}
+
+	t.Run("gone, full and IPv6-only ones are left out", func(t *testing.T) {
+		c := newCloud()
+		subnets(c, map[string]map[string]any{
+			"subnet-good": {"availabilityZone": "a", "availableIpAddressCount": 3},
+			"subnet-gone": nil,
+			"subnet-full": {"availabilityZone": "b", "availableIpAddressCount": 0},
+			"subnet-six":  {"availabilityZone": "c", "ipv6Native": true, "ipv6CidrBlock": "fd00::/64"},
+		})
+		require.NoError(t, deploy(t, c, minimal(nil)))
+		assert.Equal(t, []any{"subnet-good"}, chosen(c))
+	})
+	t.Run("none left", func(t *testing.T) {
+		c := newCloud()
+		subnets(c, map[string]map[string]any{"subnet-gone": nil})
+		err := deploy(t, c, minimal(nil))
+		require.Error(t, err)
+		assert.Contains(t, err.Error(), "the subnet subnet-gone is gone")
+		assert.Empty(t, c.registered)
+	})
+	t.Run("at most 16, of every zone", func(t *testing.T) {
+		c := newCloud()
+		many := map[string]map[string]any{}
+		for i := range 20 {
+			many[fmt.Sprintf("subnet-a%02d", i)] = map[string]any{"availabilityZone": "a"}
+		}
+		many["subnet-b"] = map[string]any{"availabilityZone": "b"}
+		many["subnet-c"] = map[string]any{"availabilityZone": "c"}
+		subnets(c, many)
+		require.NoError(t, deploy(t, c, minimal(nil)))
+		assert.Len(t, chosen(c), 16)
+		assert.Contains(t, chosen(c), "subnet-b")
+		assert.Contains(t, chosen(c), "subnet-c")
+	})
+	t.Run("dual-stack when every one is", func(t *testing.T) {
+		for ipv6, want := range map[string]bool{"": false, "fd00::/64": true} {
+			c := newCloud()
+			subnets(c, map[string]map[string]any{
+				"subnet-a": {"ipv6CidrBlock": "fd01::/64"},
+				"subnet-b": {"ipv6CidrBlock": ipv6},
+			})
+			require.NoError(t, deploy(t, c, minimal(nil)))
+			assert.Equal(t, want, c.registered["function"].Inputs["vpcConfig"].ObjectValue()["ipv6AllowedForDualStack"].BoolValue())
+		}
+	})
+	t.Run("dedicated tenancy", func(t *testing.T) {
+		c := newCloud()
+		c.answers[vpcToken] = answer(map[string]any{"instanceTenancy": "dedicated"})
+		err := deploy(t, c, minimal(nil))
+		require.Error(t, err)
+		assert.Contains(t, err.Error(), "dedicated tenancy")
+		assert.Empty(t, c.registered)
+	})
+}
+
+func TestNamesAreShortUniqueAndFixed(t *testing.T) {
+	settings := func(organization, project, stack, region string) *Settings {
+		return &Settings{Organization: organization, Project: project, Stack: stack, Region: region}
+	}
+	none := &LastState{}
+	seen := map[string]bool{}
+	for _, s := range []*Settings{
+		settings("acme", "shop", "dev", "eu-west-1"),
+		settings("acme", "shop", "dev", "eu-west-2"),
+		settings("other", "shop", "dev", "eu-west-1"),
+		settings("acme", "shop", "d.e_v", "eu-west-1"),
+		settings("acme", strings.Repeat("long", 30), strings.Repeat("stack", 30), "eu-west-1"),
+	} {
+		n := newNames(s, none)
+		for _, name := range []string{n.function, n.invocationRole, n.executionRole} {
+			assert.Regexp(t, `^[a-zA-Z][a-zA-Z0-9-]{0,63}$`, name)
+			assert.False(t, seen[name], "%s is taken", name)
+			seen[name] = true
+		}
+		assert.Equal(t, n, newNames(s, none))
+	}
+
+	before := &LastState{outputs: map[string]map[string]any{
+		"function":       {"name": "shop-dev-0badcafe"},
+		"invocationRole": {"name": "shop-dev-invoke-0badcafe"},
+	}}
+	renamed := newNames(settings("acme", "shop", "prod", "eu-west-1"), before)
+	assert.Equal(t, "shop-dev-0badcafe", renamed.function)
+	assert.Equal(t, "shop-dev-invoke-0badcafe", renamed.invocationRole)
+}
+
+func TestOtherPartitionsAreWrittenIntoNoARN(t *testing.T) {
+	c := newCloud()
+	c.answers[partitionToken] = answer(map[string]any{"partition": "aws-us-gov", "dnsSuffix": "amazonaws.com"})
+	require.NoError(t, deploy(t, c, minimal(map[string]string{"aws:region": "us-gov-west-1"})))
+	assert.Contains(t, c.input("executionPolicy", "policy"),
+		`"lambda:SourceFunctionArn":"arn:aws-us-gov:lambda:us-gov-west-1:111122223333:function:`)
+}
+
+func TestTheNetworkReachesTheDatabaseAndNothingElse(t *testing.T) {
+	c := newCloud()
+	require.NoError(t, deploy(t, c, minimal(nil)))
+	assert.NotContains(t, c.registered["securityGroup"].Inputs, resource.PropertyKey("egress"))
+	for name, want := range map[string][2]string{
+		"toDatabase":    {"securityGroup-id", "sg-database"},
+		"fromConnector": {"sg-database", "securityGroup-id"},
+	} {
+		rule := c.registered[name].Inputs
+		assert.Equal(t, want[0], rule["securityGroupId"].StringValue(), name)
+		assert.Equal(t, want[1], rule["referencedSecurityGroupId"].StringValue(), name)
+		assert.Equal(t, "tcp", rule["ipProtocol"].StringValue(), name)
+		assert.InDelta(t, 5432, rule["fromPort"].NumberValue(), 0, name)
+		assert.InDelta(t, 5432, rule["toPort"].NumberValue(), 0, name)
+	}
+}
+
+// state answers for the stack's own state.
+func state(resources map[string]any) func(resource.PropertyMap) (map[string]any, error) {
+	return func(args resource.PropertyMap) (map[string]any, error) {
+		outputs := map[string]any{}
+		for name, values := range resources {
+			outputs["urn:pulumi:dev::shop::some:type:Type::"+name] = map[string]any{"type": "some:type:Type", "outputs": values}
+		}
+		return map[string]any{"name": args["stackName"].StringValue(), "outputs": outputs}, nil
+	}
+}
+
+func written() map[string]any {
+	return map[string]any{
+		"managingCreds": map[string]any{"organization": "acme", "project": "shop", "name": "ordersManagingCreds"},
+		"rotator":       map[string]any{"organization": "acme", "project": "shop", "name": "orders"},
+		"pulumiCloud":   map[string]any{"apiUrl": "https://api.pulumi.com"},
+		"function": map[string]any{"arn": "arn:aws:lambda:eu-west-1:111122223333:function:shop-dev-862e37e7",
+			"name": "shop-dev-862e37e7"},
+	}
+}
+
+func TestAChangeThatWouldDeleteAnEnvironmentStopsBeforeAnythingHappens(t *testing.T) {
+	for setting, c := range map[string]struct{ value, back string }{
+		"shop:rotatedSecretsEnvironmentName": {"shop/other", "pulumi config set shop:rotatedSecretsEnvironmentName shop/orders"},
+		"shop:managingCredsEnvironmentName":  {"shop/other", "pulumi config set shop:managingCredsEnvironmentName shop/ordersManagingCreds"},
+		"shop:organization":                  {"other", "pulumi config set shop:organization acme"},
+		"shop:backendUrl":                    {"https://api.acme.example", "pulumi config set shop:backendUrl https://api.pulumi.com"},
+		"aws:region":                         {"us-east-1", "pulumi config set aws:region eu-west-1"},
+	} {
+		t.Run(setting, func(t *testing.T) {
+			cloud := newCloud()
+			cloud.answers[stateToken] = state(written())
+			err := deploy(t, cloud, minimal(map[string]string{setting: c.value}))
+			require.Error(t, err)
+			assert.Contains(t, err.Error(), setting+" has changed")
+			assert.Contains(t, err.Error(), c.back)
+			assert.Equal(t, 1, strings.Count(err.Error(), "has changed"))
+			assert.Empty(t, cloud.registered)
+		})
+	}
+	cloud := newCloud()
+	cloud.answers[stateToken] = state(written())
+	require.NoError(t, deploy(t, cloud, minimal(map[string]string{"shop:backendUrl": "https://API.pulumi.com/"})),
+		"another spelling is no change")
+}
+
+func TestCredentialsOfAnotherAccountStopAnUpdate(t *testing.T) {
+	c := newCloud()
+	c.answers[stateToken] = state(written())
+	c.answers[callerIdentityToken] = answer(map[string]any{"accountId": "999999999999"})
+	err := deploy(t, c, minimal(nil))
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), "deployed to 111122223333, and these credentials are of 999999999999")
+	assert.Empty(t, c.registered)
+}
+
+func TestOnlyEnvironmentsThatTheStateLacksAreClaimed(t *testing.T) {
+	settings := &Settings{Managing: environments.Name{Environment: "m"}, Rotator: environments.Name{Environment: "r"}}
+	both := []environments.Claim{{LogicalName: "managingCreds", Name: settings.Managing}, {LogicalName: "rotator", Name: settings.Rotator}}
+	assert.Equal(t, both, (&LastState{known: true}).Claims(settings))
+	assert.Equal(t, both[1:], (&LastState{known: true, outputs: map[string]map[string]any{"managingCreds": {}}}).Claims(settings))
+	assert.Empty(t, (&LastState{}).Claims(settings), "where the state is not known, the provider's own check is left")
+}

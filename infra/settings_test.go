@@ -1,0 +1,113 @@
+package infra
+
+import (
+	"strings"
+	"testing"
+
+	"esc-connector-lambda-go/environments"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func readSettings(t *testing.T, settings map[string]string) (*Settings, error) {
+	t.Helper()
+	var read *Settings
+	err := run(t, newCloud(), settings, func(ctx *pulumi.Context, c Config) (err error) {
+		read, err = ReadSettings(ctx, c)
+		return err
+	})
+	return read, err
+}
+
+func TestTheAnswersOfPulumiNewAreEnough(t *testing.T) {
+	s, err := readSettings(t, minimal(nil))
+	require.NoError(t, err)
+	assert.Equal(t, "eu-west-1", s.Region)
+	assert.Equal(t, "orders", s.DatabaseIdentifier)
+	assert.Equal(t, environments.Name{Organization: "acme", Project: "shop", Environment: "orders"}, s.Rotator)
+	assert.Equal(t, environments.Name{Organization: "acme", Project: "shop", Environment: "ordersManagingCreds"}, s.Managing)
+	assert.Equal(t, "https://api.pulumi.com", s.Backend.URL)
+	assert.Nil(t, s.ManagingPassword)
+}
+
+func TestAllBadSettingsAreReportedAtOnceWithWhatMendsThem(t *testing.T) {
+	_, err := readSettings(t, map[string]string{
+		"aws:region":                         "Ireland",
+		"shop:rotatedSecretsEnvironmentName": "orders",
+		"shop:backendUrl":                    "api.pulumi.com",
+		"shop:managingPassword":              "s3cret\x00",
+	})
+	require.Error(t, err)
+	message := err.Error()
+	for _, want := range []string{
+		`aws:region is "Ireland"`,
+		"pulumi config set aws:region us-west-2",
+		"shop:rdsDbIdentifier is not set",
+		"pulumi config set shop:rdsDbIdentifier my-database",
+		`shop:rotatedSecretsEnvironmentName is "orders"`,
+		"pulumi config set shop:rotatedSecretsEnvironmentName myProject/myEnvironment",
+		`shop:backendUrl is "api.pulumi.com"`,
+		"shop:managingPassword is set to a [secret]",
+		"pulumi config set --secret shop:managingPassword",
+		"5 of them need a change; nothing was created",
+	} {
+		assert.Contains(t, message, want)
+	}
+	assert.NotContains(t, message, "s3cret")
+}
+
+func TestTheOrganizationIsAskedForWhereTheStackHasNone(t *testing.T) {
+	body := func(ctx *pulumi.Context, c Config) error {
+		_, err := ReadSettings(ctx, c)
+		return err
+	}
+	settings := minimal(nil)
+	without := func(info *pulumi.RunInfo) { info.Organization = "" }
+	configuration := Config{}
+	mocks := pulumi.WithMocks("shop", "dev", newCloud())
+	with := func(info *pulumi.RunInfo) { info.Config = settings }
+	program := func(ctx *pulumi.Context) error { return body(ctx, configuration) }
+	err := pulumi.RunErr(program, mocks, without, with, configuration.Capture)
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), "pulumi config set shop:organization")
+
+	settings["shop:organization"] = "organization"
+	require.NoError(t, pulumi.RunErr(program, mocks, without, with, configuration.Capture), "an organization may have that name")
+}
+
+func TestSettingsThatCannotBeAreRefused(t *testing.T) {
+	for name, values := range map[string][]string{
+		"shop:rdsDbIdentifier": {"1orders", "orders-", "or--ders", "or_ders", "arn:aws:rds:eu-west-1:111122223333:cluster:orders",
+			"orders.cluster-abc.eu-west-1.rds.amazonaws.com", strings.Repeat("a", 64)},
+		"shop:rotatedSecretsEnvironmentName": {"orders", "a/b/c", "/orders", "shop/", "shop/or ders", "shop/ördérs"},
+		"shop:managingCredsEnvironmentName":  {"orders", "shop/orders"},
+		"shop:backendUrl": {"ftp://api.pulumi.com", "https://", "https://user@api.pulumi.com", "https://api.pulumi.com?x",
+			"https://api.pulumi.com/#x", "://"},
+		"shop:organization": {"ac me", "acme/x", "-acme"},
+		"aws:region":        {"us", "us_west_2", "us-west", "US-WEST-2"},
+	} {
+		for _, value := range values {
+			_, err := readSettings(t, minimal(map[string]string{name: value}))
+			if assert.Error(t, err, "%s = %q", name, value) {
+				assert.Contains(t, err.Error(), name)
+			}
+		}
+	}
+}
+
+func TestSelfHostedBackendsAreTakenInAnySpelling(t *testing.T) {
+	for value, want := range map[string]struct{ url, issuer, console string }{
+		"https://api.pulumi.com":            {"https://api.pulumi.com", "api.pulumi.com/oidc", "https://app.pulumi.com/acme/esc/shop/orders"},
+		"HTTPS://API.Pulumi.com/":           {"https://api.pulumi.com", "api.pulumi.com/oidc", "https://app.pulumi.com/acme/esc/shop/orders"},
+		"https://api.acme.example:8443//":   {"https://api.acme.example:8443", "api.acme.example:8443/oidc", "https://app.acme.example:8443/acme/esc/shop/orders"},
+		"https://pulumi.acme.example:443/x": {"https://pulumi.acme.example/x", "pulumi.acme.example/x/oidc", ""},
+	} {
+		backend, err := ParseBackend(value)
+		require.NoError(t, err)
+		assert.Equal(t, want.url, backend.URL)
+		assert.Equal(t, want.issuer, backend.Issuer())
+		assert.Equal(t, want.console, backend.ConsoleURL(environments.Name{Organization: "acme", Project: "shop", Environment: "orders"}))
+	}
+}
