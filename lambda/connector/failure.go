@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -120,13 +119,12 @@ func (s *Server) Broken(stage Stage, err error, took time.Duration) *Failure {
 	return &Failure{Stage: stage, Why: s.Address() + ": " + why, Mend: mend, Unreachable: true}
 }
 
-// Sentence joins the parts that are there.
-func Sentence(parts ...string) string {
-	var there []string
-	for _, part := range parts {
-		if part != "" {
-			there = append(there, part)
-		}
+// Unproved is a failure of the proof, as which any failure after the change counts.
+func Unproved(err error) error {
+	var failure *Failure
+	if !errors.As(err, &failure) {
+		return err
 	}
-	return strings.Join(there, ". ")
+	failure.Stage, failure.State = StageProve, Changed+", but a login with it did not succeed"
+	return failure
 }

@@ -1,0 +1,48 @@
+package connector
+
+import (
+	"crypto/tls"
+	"strings"
+)
+
+// Report is what a dry run found.
+type Report struct {
+	Server *Server
+	// TLS is the state of the connection that was made, nil for plain text.
+	TLS *tls.ConnectionState
+
+	found   []string
+	unknown []string
+}
+
+// Add adds something that was found.
+func (r *Report) Add(finding string) { r.found = append(r.found, finding) }
+
+// Unknown adds something that could not be known.
+func (r *Report) Unknown(what string) { r.unknown = append(r.unknown, what) }
+
+// Outcome is the report as the answer to a dry run.
+func (r *Report) Outcome() Outcome {
+	encryption := "not encrypted (" + SSLModeVariable + " is disable)"
+	if r.TLS != nil {
+		encryption = r.Server.Certificate(*r.TLS)
+	}
+	found := append([]string{"connected to " + r.Server.Address() + " (" + r.Server.Addresses() + ")", encryption}, r.found...)
+	message := "dry run, nothing was changed: " + strings.Join(found, "; ")
+	if len(r.unknown) > 0 {
+		message += ". Not known: " + strings.Join(r.unknown, "; ")
+	}
+	return Outcome{Proof: ProofNone, Message: message}
+}
+
+// Printable is a text of the server's fit for a message: a version, for instance, without what no version holds.
+func Printable(text string) string {
+	const longest = 64
+	kept := strings.Map(func(r rune) rune {
+		if r == ' ' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("._-+:()~", r) {
+			return r
+		}
+		return -1
+	}, text)
+	return kept[:min(len(kept), longest)]
+}

@@ -1,0 +1,194 @@
+// Command lambda is the rotation connector: a function inside the database's VPC that changes the password of a
+// database user when Pulumi ESC asks for it, and proves the new one by a login.
+//
+// Built with the tag lambda.norpc as bootstrap, for the runtime provided.al2023. The event and the answer are
+// documented at connector.Request and Handler.Invoke, the environment variables at connector.ReadTLS.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/mysql"
+	"esc-connector-lambda-go/lambda/postgres"
+)
+
+func main() {
+	lambda.Start(&Handler{Log: slog.New(slog.NewJSONHandler(os.Stdout, nil)), Engines: engines})
+}
+
+// Engine is a kind of database.
+type Engine struct {
+	Rotate, DryRun func(context.Context, *connector.Server, connector.Request) (connector.Outcome, error)
+}
+
+var engines = map[string]Engine{
+	connector.TypePostgres: {postgres.Rotate, postgres.DryRun},
+	connector.TypeMySQL:    {mysql.Rotate, mysql.DryRun},
+}
+
+// Handler answers events.
+type Handler struct {
+	// Log gets one line an event.
+	Log *slog.Logger
+	// Engines are what Request.Type chooses from.
+	Engines map[string]Engine
+}
+
+// Invoke answers one event with {"code": 200, "message": "ok"}, or with {"code": 400, "message": "…"} for all that goes
+// wrong with a request. It answers before the deadline of ctx, whether the work has ended or not. The error is
+// connector.ErrNotAnObject alone.
+func (h *Handler) Invoke(ctx context.Context, event []byte) ([]byte, error) {
+	start := time.Now()
+	request, err := connector.ParseRequest(event)
+	var result result
+	if err == nil {
+		result = h.work(ctx, request)
+	} else {
+		result.failed(connector.StageRequest, err)
+	}
+	guard := newGuard(event, request)
+	h.line(ctx, request, result, guard, time.Since(start))
+	if errors.Is(err, connector.ErrNotAnObject) {
+		return nil, err
+	}
+	return json.Marshal(struct {
+		Code    int    `json:"code"`
+		Message string `json:"message"`
+	}{result.code, guard.mask(result.message)})
+}
+
+// result is what came of an event.
+type result struct {
+	code    int
+	message string
+	stage   connector.Stage
+	proof   connector.Proof
+	note    string
+}
+
+func (r *result) failed(stage connector.Stage, err error) {
+	var failure *connector.Failure
+	if errors.As(err, &failure) {
+		stage = failure.Stage
+	}
+	*r = result{code: 400, message: err.Error(), stage: stage, proof: connector.ProofNone}
+	if stage == connector.StageProve {
+		r.proof = "failed"
+	}
+}
+
+// work runs the engine against the time that there is, and answers for it when it does not end, or breaks down.
+func (h *Handler) work(ctx context.Context, request connector.Request) (outcome result) {
+	if err := request.Check(); err != nil {
+		outcome.failed(connector.StageRequest, err)
+		return outcome
+	}
+	terms, err := connector.ReadTLS()
+	if err != nil {
+		outcome.failed(connector.StageRequest, err)
+		return outcome
+	}
+	start, bound := time.Now(), connector.NewBound(ctx)
+	server := connector.NewServer(request, terms)
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), bound.Work)
+	done := make(chan result, 1)
+	go func() {
+		defer cancel()
+		var ended result
+		defer func() {
+			if cause := recover(); cause != nil {
+				ended.failed(server.Stage(), h.brokeDown(server, cause))
+			}
+			done <- ended
+		}()
+		run := h.Engines[request.Type].Rotate
+		if request.DryRun {
+			run = h.Engines[request.Type].DryRun
+		}
+		found, err := run(ctx, server, request)
+		if err != nil {
+			ended.failed(server.Stage(), err)
+			return
+		}
+		ended = result{code: 200, message: found.Message, stage: server.Stage(), proof: found.Proof, note: found.Note}
+	}()
+	late := time.NewTimer(time.Until(bound.Answer))
+	defer late.Stop()
+	select {
+	case outcome = <-done:
+	case <-late.C:
+		failure := &connector.Failure{Stage: server.Stage(), State: stateAt(server.Stage()),
+			Why:  fmt.Sprintf("%s: not done after %s", server.Address(), connector.Seconds(time.Since(start))),
+			Mend: "Give the function a longer timeout, or find out what the database is busy with"}
+		outcome.failed(failure.Stage, failure)
+	}
+	return outcome
+}
+
+// stateAt is what is known of the password when the work ends at a stage without a word.
+func stateAt(stage connector.Stage) connector.State {
+	switch stage {
+	case connector.StageChange:
+		return connector.MaybeChanged
+	case connector.StageProve:
+		return connector.Changed
+	default:
+		return connector.Unchanged
+	}
+}
+
+// brokeDown is the failure of a panic. Its value is left out, since it may hold anything; the log gets the place.
+func (h *Handler) brokeDown(server *connector.Server, cause any) error {
+	callers := make([]uintptr, 32)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(3, callers)])
+	var places []string
+	for more := true; more; {
+		var frame runtime.Frame
+		frame, more = frames.Next()
+		places = append(places, fmt.Sprintf("%s:%d", frame.Function, frame.Line))
+	}
+	h.Log.Error("the connector broke down", "kind", fmt.Sprintf("%T", cause), "stack", places)
+	stage := server.Stage()
+	return &connector.Failure{Stage: stage, State: stateAt(stage),
+		Why:  server.Address() + ": the connector broke down, by a defect of its own or by what the server sent",
+		Mend: "See the function's log for the place"}
+}
+
+// line writes the event's line to the log.
+func (h *Handler) line(ctx context.Context, request connector.Request, result result, guard guard, took time.Duration) {
+	var requestID, target string
+	if lambdaContext, ok := lambdacontext.FromContext(ctx); ok {
+		requestID = lambdaContext.AwsRequestID
+	}
+	if request.RotateUser != nil {
+		target = request.RotateUser.Username
+	}
+	level, outcome := slog.LevelInfo, "ok"
+	if result.code != 200 {
+		level, outcome = slog.LevelError, "failed"
+	}
+	attributes := []slog.Attr{
+		slog.String("requestId", requestID), slog.String("stage", string(result.stage)),
+		slog.String("engine", request.Type), slog.String("host", request.Host), slog.Int("port", request.Port),
+		slog.String("database", request.Database), slog.String("targetUser", target), slog.Bool("dryRun", request.DryRun),
+		slog.Int64("durationMs", took.Milliseconds()), slog.String("result", outcome), slog.String("proof", string(result.proof)),
+	}
+	if result.message != "ok" {
+		attributes = append(attributes, slog.String("message", guard.mask(result.message)))
+	}
+	if result.note != "" {
+		attributes = append(attributes, slog.String("note", guard.mask(result.note)))
+	}
+	h.Log.LogAttrs(ctx, level, "rotation", attributes...)
+}

@@ -1,0 +1,97 @@
+package mysql
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"esc-connector-lambda-go/lambda/connector"
+)
+
+// account is a MySQL account, 'name'@'host'.
+type account struct{ name, host string }
+
+// parseAccount reads name@host. Without a host it is any host, %.
+func parseAccount(username string) account {
+	name, host := connector.SplitAccount(username)
+	return account{name, host}
+}
+
+// String is the account as SQL writes it, for people.
+func (a account) String() string { return literal(a.name) + "@" + literal(a.host) }
+
+func literal(text string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, "'", "''").Replace(text) + "'"
+}
+
+// is tells whether CURRENT_USER(), or another text of the server's, names the account. Hosts know no case.
+func (a account) is(text string) bool {
+	name, host := connector.SplitAccount(text)
+	return name == a.name && strings.EqualFold(host, a.host)
+}
+
+// admits tells whether the account's host lets a client in that the server sees as client, a name or an address
+// (the MySQL manual's section "Specifying Account Names"). It may say yes where the server would say no: a client that
+// the server sees by its name can match by its address, too.
+func (a account) admits(client string) bool {
+	address, err := netip.ParseAddr(client)
+	byName := err != nil
+	if network, mask, ok := strings.Cut(a.host, "/"); ok {
+		return byName || inNetwork(address.Unmap(), network, mask)
+	}
+	if byName && looksNumeric(a.host) {
+		return true
+	}
+	return a.host == "" || like(strings.ToLower(client), strings.ToLower(a.host))
+}
+
+// looksNumeric tells whether a host pattern could match an address.
+func looksNumeric(host string) bool {
+	return strings.Trim(host, "0123456789abcdefABCDEF.:%_") == ""
+}
+
+// inNetwork tells whether an IPv4 address lies in network/mask, where mask is 255.255.255.0 or 24.
+func inNetwork(address netip.Addr, network, mask string) bool {
+	base, err := netip.ParseAddr(network)
+	if err != nil || !base.Is4() || !address.Is4() {
+		return false
+	}
+	if bits, err := strconv.Atoi(mask); err == nil {
+		prefix, err := base.Prefix(bits)
+		return err == nil && prefix.Contains(address)
+	}
+	bits, err := netip.ParseAddr(mask)
+	if err != nil || !bits.Is4() {
+		return false
+	}
+	b, a, m := base.As4(), address.As4(), bits.As4()
+	for i := range m {
+		if a[i]&m[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// like is SQL's LIKE: % is any text, _ any character, \ takes the next one as it is.
+func like(text, pattern string) bool {
+	if pattern == "" {
+		return text == ""
+	}
+	switch pattern[0] {
+	case '%':
+		for skip := 0; skip <= len(text); skip++ {
+			if like(text[skip:], pattern[1:]) {
+				return true
+			}
+		}
+		return false
+	case '_':
+		return text != "" && like(text[1:], pattern[1:])
+	case '\\':
+		if len(pattern) > 1 {
+			pattern = pattern[1:]
+		}
+	}
+	return text != "" && text[0] == pattern[0] && like(text[1:], pattern[1:])
+}

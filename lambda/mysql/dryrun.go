@@ -1,0 +1,95 @@
+package mysql
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"esc-connector-lambda-go/lambda/connector"
+)
+
+// DryRun looks at as much of the request as is there, and changes nothing. The outcome's message tells what it found
+// and what it could not know. The error is a *connector.Failure.
+func DryRun(ctx context.Context, server *connector.Server, request connector.Request) (connector.Outcome, error) {
+	report := connector.Report{Server: server}
+	if request.ManagingUser == nil {
+		err := server.Try(ctx, func(ctx context.Context, address netip.AddrPort) error {
+			greeting, err := greet(ctx, server, address)
+			if err != nil {
+				return err
+			}
+			report.TLS = greeting.tls
+			report.Add("server version " + connector.Printable(greeting.version))
+			return nil
+		})
+		if err != nil {
+			return connector.Outcome{}, err
+		}
+		report.Unknown("whether any user may log in (no managingUser in the event)")
+		return report.Outcome(), nil
+	}
+
+	manager, err := loginManaging(ctx, server, request)
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	defer manager.Close()
+	found, err := manager.inspect(ctx)
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	product := "MySQL "
+	if found.mariaDB {
+		product = "MariaDB "
+	}
+	report.TLS = manager.tls
+	report.Add(product + connector.Printable(found.version))
+	report.Add(fmt.Sprintf("logged in as %q", parseAccount(request.ManagingUser.Username).name))
+	if request.RotateUser == nil {
+		report.Unknown("whether the users to rotate exist and may be changed (no rotateUser in the event)")
+		return report.Outcome(), nil
+	}
+	target := parseAccount(request.RotateUser.Username)
+	if err := manager.examine(ctx, request, target, found, &report); err != nil {
+		return connector.Outcome{}, err
+	}
+	if !target.admits(found.client) {
+		report.Unknown(fmt.Sprintf("whether a new password will log in: the account does not let in this function, which the server sees as %s", connector.Printable(found.client)))
+	}
+	return report.Outcome(), nil
+}
+
+// examine finds out whether the account exists and may be changed.
+func (c *conn) examine(ctx context.Context, request connector.Request, target account, found *findings, report *connector.Report) error {
+	if found.mariaDB {
+		// A change that has to fail, by a hash that is none, tells whether the account is there and may be changed.
+		err := c.exec(ctx, "ALTER USER ?@? IDENTIFIED BY PASSWORD 'no hash'", target.name, target.host)
+		n := number(err)
+		if n == accountFailed {
+			n = c.reason(ctx, n)
+		}
+		if n != badHash {
+			failure := c.changeFailure(ctx, err, request, target, found, 0)
+			failure.Stage = connector.StageCheck
+			return failure
+		}
+		report.Add(target.String() + " exists and may be changed")
+		report.Unknown("the account's authentication plugin, which becomes mysql_native_password with the change")
+		return nil
+	}
+	grants, err := c.rows(ctx, "SHOW GRANTS")
+	if err != nil {
+		return broken(c.server, connector.StageCheck, err, 0)
+	}
+	for _, grant := range grants {
+		text := strings.ToUpper(strings.Join(grant, " "))
+		if strings.Contains(text, " ON *.* ") && (strings.Contains(text, "CREATE USER") || strings.Contains(text, "ALL PRIVILEGES")) {
+			report.Add("the managing user may change users")
+			report.Unknown("whether " + target.String() + " exists: that takes the right to read mysql.user, which the connector does not ask for")
+			return nil
+		}
+	}
+	report.Unknown("whether " + target.String() + " exists, and whether the managing user may change it: none of its own grants says so, a role's may")
+	return nil
+}

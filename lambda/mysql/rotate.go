@@ -1,0 +1,494 @@
+// Package mysql changes the passwords of MySQL, Aurora MySQL and MariaDB accounts.
+package mysql
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"esc-connector-lambda-go/lambda/connector"
+)
+
+// Numbers of errors (the manuals' chapters "Server Error Message Reference" of MySQL and "MariaDB Error Codes").
+const (
+	tooManyConnections  = 1040
+	databaseDenied      = 1044
+	loginDenied         = 1045
+	shuttingDown        = 1053
+	unknownDatabase     = 1049
+	hostBlocked         = 1129
+	hostDenied          = 1130
+	tableDenied         = 1142
+	tooManyForUser      = 1203
+	lockTimeout         = 1205
+	deadlock            = 1213
+	limitReached        = 1226
+	privilegeMissing    = 1227
+	optionPrevents      = 1290 // read_only, or MariaDB's strict_password_validation
+	interrupted         = 1317
+	badHash             = 1372
+	accountFailed       = 1396
+	noAccount           = 1410 // MariaDB, as a warning
+	policy              = 1819
+	readOnlyMode        = 1836
+	passwordExpired     = 1862
+	statementTimeout    = 1969 // MariaDB's max_statement_time
+	accountLocked       = 3118
+	tlsRequired         = 3159
+	blockedAfterFails   = 3955
+	mariaAccountLocked  = 4151
+	mariaAccountExpired = 1820
+)
+
+// Rotate gives the rotated user of the request its new password and proves it by a login as that user. A second call
+// with the same request succeeds again. ctx bounds every step; the server carries a shorter bound, so that a change
+// which was given up is not applied later. The error is a *connector.Failure.
+func Rotate(ctx context.Context, server *connector.Server, request connector.Request) (connector.Outcome, error) {
+	target := parseAccount(request.RotateUser.Username)
+	found, note, err := change(ctx, server, request, target)
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	outcome, err := prove(ctx, server, request, target, found)
+	outcome.Note = strings.Trim(note+"; "+outcome.Note, "; ")
+	return outcome, err
+}
+
+// findings are what the managing user's session tells.
+type findings struct {
+	mariaDB bool
+	version string
+	// client is the host of this function as the server sees it, a name or an address.
+	client string
+}
+
+// change is everything that the managing user does. note is for the log.
+func change(ctx context.Context, server *connector.Server, request connector.Request, target account) (found *findings, note string, err error) {
+	manager, err := loginManaging(ctx, server, request)
+	if err != nil {
+		return nil, "", err
+	}
+	defer manager.Close()
+	if found, err = manager.inspect(ctx); err != nil {
+		return nil, "", err
+	}
+	if err := manager.alter(ctx, request, target, found); err != nil {
+		return nil, "", err
+	}
+	// RETAIN CURRENT PASSWORD, of MySQL 8.0.14 and later, leaves a second password that outlives the change.
+	if !found.mariaDB && atLeast(found.version, 8, 0, 14) {
+		if err := manager.exec(ctx, "ALTER USER ?@? DISCARD OLD PASSWORD", target.name, target.host); err != nil {
+			note = "a secondary password of the account, if it has one, is still valid: DISCARD OLD PASSWORD failed (" + described(err) + ")"
+		}
+	}
+	return found, note, nil
+}
+
+func described(err error) string {
+	if n := number(err); n != 0 {
+		return "error " + strconv.Itoa(int(n))
+	}
+	return "the connection failed"
+}
+
+// atLeast compares a version such as 8.0.36-log.
+func atLeast(version string, least ...int) bool {
+	for i, part := range strings.SplitN(version, ".", len(least)) {
+		digits := part[:len(part)-len(strings.TrimLeft(part, "0123456789"))]
+		number, err := strconv.Atoi(digits)
+		if err != nil || number < least[i] {
+			return false
+		}
+		if number > least[i] {
+			return true
+		}
+	}
+	return true
+}
+
+// open connects and logs in, and tries again while the server is too busy to look at the password.
+func open(ctx context.Context, server *connector.Server, stage connector.Stage, username string, password connector.Secret, database string,
+	explain func(err error, took time.Duration) *connector.Failure) (c *conn, err error) {
+	start := time.Now()
+	for {
+		err = server.Try(ctx, func(ctx context.Context, address netip.AddrPort) error {
+			opened, err := login(ctx, server, address, stage, username, password, database)
+			if err != nil {
+				return explain(err, time.Since(start))
+			}
+			c = opened
+			return nil
+		})
+		var failure *connector.Failure
+		if err == nil || !errors.As(err, &failure) || !failure.Busy || !connector.Pause(ctx) {
+			return c, err
+		}
+	}
+}
+
+// turnedAway is the failure of a server that turned a connection away before it looked at the password.
+func turnedAway(server *connector.Server, stage connector.Stage, number uint16, took time.Duration) *connector.Failure {
+	failure := &connector.Failure{Stage: stage, State: connector.Unchanged}
+	switch number {
+	case tooManyConnections, shuttingDown:
+		failure.Busy = true
+		failure.Why = fmt.Sprintf("%s: the server takes no more connections now (error %d), tried for %s", server.Address(), number, connector.Seconds(took))
+		failure.Mend = "Raise max_connections, or find the client that holds so many"
+	case hostBlocked:
+		failure.Why = fmt.Sprintf("%s: the server blocks this function's host after too many broken connections (error %d)", server.Address(), number)
+		failure.Mend = "FLUSH HOSTS, and raise max_connect_errors"
+	case hostDenied:
+		failure.Why = fmt.Sprintf("%s: the server has no account that may log in from this function's host (error %d)", server.Address(), number)
+		failure.Mend = "Give the managing user's account a host that matches the function's subnets, such as 10.0.%"
+	default:
+		failure.Why = fmt.Sprintf("%s: the server refused the connection (error %d)", server.Address(), number)
+		failure.Mend = "Look the number up in the manual's error reference, and read the server's log"
+	}
+	return failure
+}
+
+// methodFailure is the failure of a login that the driver would not go on with, nil for other errors.
+func methodFailure(server *connector.Server, stage connector.Stage, err error, as string) *connector.Failure {
+	failure := &connector.Failure{Stage: stage}
+	switch {
+	case errors.Is(err, mysql.ErrNoTLS):
+		return server.NoTLS()
+	case errors.Is(err, mysql.ErrCleartextPassword):
+		failure.Why = as + "the account logs in by a password in clear (PAM, LDAP, or AWSAuthenticationPlugin on RDS), which the connector never sends"
+		failure.Mend = "Give the account an authentication by password: caching_sha2_password or mysql_native_password"
+	case errors.Is(err, mysql.ErrOldPassword), errors.Is(err, mysql.ErrUnknownPlugin), errors.Is(err, mysql.ErrNativePassword):
+		failure.Why = as + "the account's authentication plugin is one that the connector does not speak"
+		failure.Mend = "Give the account an authentication by password: caching_sha2_password or mysql_native_password"
+	case errors.Is(err, mysql.ErrMalformPkt), errors.Is(err, mysql.ErrPktSync), errors.Is(err, mysql.ErrPktSyncMul), errors.Is(err, mysql.ErrOldProtocol):
+		return notMySQL(server)
+	default:
+		return nil
+	}
+	return failure
+}
+
+func loginManaging(ctx context.Context, server *connector.Server, request connector.Request) (*conn, error) {
+	user := parseAccount(request.ManagingUser.Username).name
+	as := fmt.Sprintf("%q at %s: ", user, server.Address())
+	return open(ctx, server, connector.StageLogin, user, request.ManagingUser.Password, request.Database, func(err error, took time.Duration) *connector.Failure {
+		fail := func(why, mend string, placeholders ...string) *connector.Failure {
+			failure := &connector.Failure{Stage: connector.StageLogin, State: connector.Unchanged, Why: as + why, Mend: mend}
+			return failure.And(request.Placeholder(placeholders...))
+		}
+		if method := methodFailure(server, connector.StageLogin, err, as); method != nil {
+			method.State = connector.Unchanged
+			return method
+		}
+		switch n := number(err); n {
+		case 0:
+			return broken(server, connector.StageLogin, err, took)
+		case loginDenied:
+			mend := "Check managingUser in the managing credentials environment, and that the account's host lets this function in"
+			if server.TLS == nil {
+				mend += "; the answer is the same where the server or the account wants TLS (require_secure_transport, REQUIRE SSL): " +
+					"set the stack's databaseSslMode to verify-full (" + connector.SSLModeVariable + ")"
+			}
+			return fail("the server refused the user name or the password (error 1045)", mend, "managingUser.username", "managingUser.password")
+		case databaseDenied:
+			return fail(fmt.Sprintf("the user has no rights on the database %q (error 1044)", request.Database),
+				"GRANT ALTER ON "+quoted(request.Database)+".* TO "+parseAccount(request.ManagingUser.Username).String(), "database")
+		case unknownDatabase:
+			return fail(fmt.Sprintf("there is no database %q (error 1049)", request.Database), "Check database in the rotator environment", "database")
+		case tlsRequired:
+			return fail("the server wants TLS (error 3159, require_secure_transport)", "Set the stack's databaseSslMode to verify-full ("+connector.SSLModeVariable+")")
+		case tooManyForUser, limitReached:
+			return fail(fmt.Sprintf("the user's own limit of connections is reached (error %d)", n), "Raise the account's limits, or find the client that holds so many")
+		case accountLocked, mariaAccountLocked:
+			return fail(fmt.Sprintf("the account is locked (error %d)", n), "ALTER USER "+parseAccount(request.ManagingUser.Username).String()+" ACCOUNT UNLOCK")
+		case passwordExpired, mariaAccountExpired:
+			return fail(fmt.Sprintf("the managing user's password has expired (error %d)", n), "Give it a new one, and fill it in in the managing credentials environment")
+		case tooManyConnections, shuttingDown, hostBlocked, hostDenied:
+			return turnedAway(server, connector.StageLogin, n, took)
+		default:
+			return fail(fmt.Sprintf("the server refused the login (error %d)", n), "Look the number up in the manual's error reference, and read the server's log")
+		}
+	})
+}
+
+// quoted is an identifier as SQL writes it.
+func quoted(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
+
+// inspect reads what can be known before a change, and refuses a server that takes none.
+func (c *conn) inspect(ctx context.Context) (*findings, error) {
+	start := time.Now()
+	c.server.Enter(connector.StageCheck)
+	failed := func(err error) error {
+		failure := broken(c.server, connector.StageCheck, err, time.Since(start))
+		if n := number(err); n != 0 || errors.Is(err, errNoRow) {
+			failure.Why = fmt.Sprintf("%s: reading the server's settings failed (%s)", c.server.Address(), described(err))
+			failure.Mend = "Look the number up in the manual's error reference, and read the server's log"
+		}
+		failure.State = connector.Unchanged
+		return failure
+	}
+	// The modes of the server change how literals are read; none of them is wanted here.
+	if err := c.exec(ctx, "SET SESSION sql_mode = ''"); err != nil {
+		return nil, failed(err)
+	}
+	// MariaDB alone looks into a comment that begins with M!.
+	row, err := c.row(ctx, 3, "SELECT VERSION(), USER(), 1 /*M! + 1 */")
+	if err != nil {
+		return nil, failed(err)
+	}
+	_, client := connector.SplitAccount(row[1])
+	found := &findings{mariaDB: row[2] == "2", version: row[0], client: client}
+	row, err = c.row(ctx, 1, "SELECT @@global.innodb_read_only")
+	if err == nil && (row[0] == "1" || row[0] == "ON") {
+		return nil, readOnly(c.server, connector.StageCheck)
+	}
+	if err != nil && number(err) == 0 {
+		return nil, failed(err)
+	}
+	return found, nil
+}
+
+func readOnly(server *connector.Server, stage connector.Stage) *connector.Failure {
+	return &connector.Failure{Stage: stage, State: connector.Unchanged,
+		Why:  server.Address() + ": the server is read-only, a replica or an Aurora reader endpoint",
+		Mend: "Use the writer endpoint as host in the rotator environment"}
+}
+
+// statement is the change as the server gets it: MySQL's form keeps the account's plugin, and its logs hold a hash.
+// MariaDB would write the password in clear into its binary log, so it gets the hash of mysql_native_password.
+func statement(mariaDB bool, password connector.Secret) (text, argument string) {
+	if mariaDB {
+		return "ALTER USER ?@? IDENTIFIED BY PASSWORD ?", nativeHash(password)
+	}
+	return "ALTER USER ?@? IDENTIFIED BY ?", password.Reveal()
+}
+
+// nativeHash is * and the hexadecimal SHA-1 of the SHA-1 of the password.
+func nativeHash(password connector.Secret) string {
+	once := sha1.Sum([]byte(password.Reveal()))
+	twice := sha1.Sum(once[:])
+	return "*" + strings.ToUpper(hex.EncodeToString(twice[:]))
+}
+
+// alter changes the password, again where a lock or a deadlock got in the way.
+func (c *conn) alter(ctx context.Context, request connector.Request, target account, found *findings) error {
+	start := time.Now()
+	c.server.Enter(connector.StageChange)
+	text, argument := statement(found.mariaDB, request.RotateUser.NewPassword)
+	var refused error
+	for {
+		err := c.bound(ctx, found.mariaDB, start)
+		if err != nil {
+			if refused != nil {
+				return c.changeFailure(ctx, refused, request, target, found, time.Since(start))
+			}
+			return err
+		}
+		err = c.exec(ctx, text, target.name, target.host, argument)
+		if err == nil {
+			return nil
+		}
+		if number(err) == 0 {
+			failure := broken(c.server, connector.StageChange, err, time.Since(start))
+			failure.State = connector.MaybeChanged
+			return failure
+		}
+		refused = err
+		if n := number(err); n != lockTimeout && n != deadlock || !connector.Pause(ctx) {
+			return c.changeFailure(ctx, refused, request, target, found, time.Since(start))
+		}
+	}
+}
+
+// bound has the server give the change up in time: by the wait for a lock on both, and on MariaDB by the time of the
+// whole statement.
+func (c *conn) bound(ctx context.Context, mariaDB bool, start time.Time) error {
+	least := time.Second
+	if mariaDB {
+		least = 50 * time.Millisecond
+	}
+	limit, err := connector.ServerBound(ctx, least)
+	if err != nil {
+		return err
+	}
+	seconds := max(1, int(limit.Seconds()))
+	set := fmt.Sprintf("SET SESSION lock_wait_timeout = %d, innodb_lock_wait_timeout = %d", seconds, seconds)
+	if mariaDB {
+		set += fmt.Sprintf(", max_statement_time = %.3f", limit.Seconds())
+	}
+	err = c.exec(ctx, set)
+	if err == nil {
+		return nil
+	}
+	failure := broken(c.server, connector.StageChange, err, time.Since(start))
+	if number(err) != 0 {
+		failure.Why = fmt.Sprintf("%s: setting a time limit for the change failed (%s)", c.server.Address(), described(err))
+		failure.Mend = "Look the number up in the manual's error reference, and read the server's log"
+	}
+	failure.State = connector.Unchanged
+	return failure
+}
+
+func (c *conn) changeFailure(ctx context.Context, refused error, request connector.Request, target account, found *findings, took time.Duration) *connector.Failure {
+	manager := parseAccount(request.ManagingUser.Username).String()
+	n := number(refused)
+	fail := func(why, mend string) *connector.Failure {
+		return &connector.Failure{Stage: connector.StageChange, State: connector.Unchanged,
+			Why: fmt.Sprintf("the password of %s at %s: %s (error %d)", target, c.server.Address(), why, n), Mend: mend}
+	}
+	if n == accountFailed && found.mariaDB {
+		n = c.reason(ctx, n)
+	}
+	missing := fail("there is no such account",
+		"A user name without @ means the account with the host %, any host: for another write name@host in rotateUsers, or create it: CREATE USER "+target.String()).
+		And(request.Placeholder("rotateUser.username"))
+	switch n {
+	case noAccount:
+		return missing
+	case accountFailed:
+		if found.mariaDB {
+			return fail("the server does not tell why: there is no such account, or a password check refused the hash that was computed here", missing.Mend)
+		}
+		return missing
+	case policy:
+		mend := "Have ESC make a password that the policy takes, or change the policy. Its rules: " + c.rules(ctx)
+		if !found.mariaDB && len(request.RotateUser.NewPassword.Reveal()) > 256 {
+			mend = "caching_sha2_password and sha256_password take 256 bytes at the most. " + mend
+		}
+		return fail("the new password does not satisfy the server's password policy", mend)
+	case optionPrevents:
+		var server *mysql.MySQLError
+		if errors.As(refused, &server) && (strings.Contains(server.Message, "read-only") || strings.Contains(server.Message, "read_only")) {
+			return readOnly(c.server, connector.StageChange)
+		}
+		return fail("the server has a password check and strict_password_validation, and refuses the hash that was computed here; the password in clear, "+
+			"which the connector never sends to MariaDB, would be written into its binary log", "SET GLOBAL strict_password_validation = OFF, in the parameter group on RDS")
+	case readOnlyMode:
+		return readOnly(c.server, connector.StageChange)
+	case privilegeMissing, tableDenied, databaseDenied, loginDenied:
+		var server *mysql.MySQLError
+		if errors.As(refused, &server) && strings.Contains(server.Message, "SYSTEM_USER") {
+			return fail("it is a system user, and the managing user is none", "Rotate another user, REVOKE SYSTEM_USER ON *.* FROM "+target.String()+", or GRANT SYSTEM_USER ON *.* TO "+manager)
+		}
+		return fail("the managing user may not change it", "GRANT CREATE USER ON *.* TO "+manager)
+	case lockTimeout, deadlock, statementTimeout, interrupted:
+		return fail("other sessions kept it locked for "+connector.Seconds(took), "Find the session that holds a lock and does not end: SHOW FULL PROCESSLIST")
+	case shuttingDown:
+		failure := fail("the server is shutting down", "Rotate again")
+		failure.State = connector.MaybeChanged
+		return failure
+	default:
+		return fail("the server refused the change", "Look the number up in the manual's error reference, and read the server's log")
+	}
+}
+
+// reason is what MariaDB's error 1396 means, from the warnings of the same connection.
+func (c *conn) reason(ctx context.Context, unknown uint16) uint16 {
+	warnings, err := c.rows(ctx, "SHOW WARNINGS")
+	if err != nil {
+		return unknown
+	}
+	for _, warning := range warnings {
+		if len(warning) > 1 {
+			switch code, _ := strconv.Atoi(warning[1]); code {
+			case noAccount, policy, optionPrevents, badHash:
+				return uint16(code)
+			}
+		}
+	}
+	return unknown
+}
+
+// rules are the settings of the server's password check.
+func (c *conn) rules(ctx context.Context) string {
+	var found []string
+	for _, check := range []string{"validate\\_password%", "simple\\_password\\_check%", "cracklib%"} {
+		rows, err := c.rows(ctx, "SHOW GLOBAL VARIABLES LIKE ?", check)
+		if err != nil {
+			continue
+		}
+		for _, row := range rows {
+			const longest = 8 // a number, ON, OFF, LOW, MEDIUM or STRONG, and no path of a dictionary
+			if len(row) > 1 && row[1] != "" && len(row[1]) <= longest {
+				found = append(found, connector.Printable(row[0])+" = "+connector.Printable(row[1]))
+			}
+		}
+	}
+	if found == nil {
+		return "not to be read here, see the server's password validation plugin"
+	}
+	return strings.Join(found, ", ")
+}
+
+// prove logs in as the rotated user.
+func prove(ctx context.Context, server *connector.Server, request connector.Request, target account, found *findings) (connector.Outcome, error) {
+	server.Enter(connector.StageProve)
+	skipped := func(why string) (connector.Outcome, error) {
+		return connector.Outcome{Proof: connector.ProofSkipped, Message: "ok", Note: why}, nil
+	}
+	done := connector.Outcome{Proof: connector.ProofDone, Message: "ok"}
+	if !target.admits(found.client) {
+		return skipped(fmt.Sprintf("the account %s does not let in this function, which the server sees as %s", target, connector.Printable(found.client)))
+	}
+	as := fmt.Sprintf("logging in as %s at %s with the new password: ", target, server.Address())
+	taken := ""
+	session, err := open(ctx, server, connector.StageProve, target.name, request.RotateUser.NewPassword, "", func(err error, took time.Duration) *connector.Failure {
+		fail := func(why, mend string) *connector.Failure {
+			return &connector.Failure{Stage: connector.StageProve, Why: as + why, Mend: mend}
+		}
+		if method := methodFailure(server, connector.StageProve, err, as); method != nil {
+			return method
+		}
+		switch n := number(err); n {
+		case 0:
+			failure := broken(server, connector.StageProve, err, took)
+			failure.Why = as + failure.Why
+			return failure
+		case databaseDenied, tooManyForUser, limitReached:
+			taken = fmt.Sprintf("the server took the password, and then ended the session (error %d)", n)
+			return fail(taken, "")
+		case loginDenied:
+			return fail("the server refused it (error 1045)",
+				"What it can mean: someone else changed the password at the same time (rotate again); a more specific account of the same name shadows "+target.String()+
+					" for this function; the account REQUIREs TLS or a client certificate; a proxy between keeps its own passwords (use the database's own endpoint as host)")
+		case accountLocked, mariaAccountLocked:
+			return fail(fmt.Sprintf("the account is locked (error %d)", n), "ALTER USER "+target.String()+" ACCOUNT UNLOCK")
+		case passwordExpired, mariaAccountExpired:
+			return fail(fmt.Sprintf("the account's password counts as expired (error %d)", n), "ALTER USER "+target.String()+" PASSWORD EXPIRE NEVER")
+		case blockedAfterFails:
+			return fail(fmt.Sprintf("the account is locked for a while after failed logins (error %d)", n), "Wait, or ALTER USER "+target.String()+" ACCOUNT UNLOCK")
+		case tlsRequired:
+			return fail("the server wants TLS (error 3159, require_secure_transport)", "Set the stack's databaseSslMode to verify-full ("+connector.SSLModeVariable+")")
+		case tooManyConnections, shuttingDown, hostBlocked, hostDenied:
+			failure := turnedAway(server, connector.StageProve, n, took)
+			failure.Why = as + failure.Why
+			return failure
+		default:
+			return fail(fmt.Sprintf("the server answered error %d", n), "Look the number up in the manual's error reference, and read the server's log")
+		}
+	})
+	switch {
+	case taken != "":
+		done.Note = taken
+		return done, nil
+	case err != nil:
+		return connector.Outcome{}, connector.Unproved(err)
+	}
+	defer session.Close()
+	row, err := session.row(ctx, 1, "SELECT CURRENT_USER()")
+	if err != nil {
+		done.Note = "the server took the password, and then did not tell the account (" + described(err) + ")"
+		return done, nil
+	}
+	if !target.is(row[0]) {
+		return skipped(fmt.Sprintf("from this function, the login as %s is one to the account %s, which shadows %s", target.name, connector.Printable(row[0]), target))
+	}
+	return done, nil
+}

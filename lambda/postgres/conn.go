@@ -1,0 +1,278 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"esc-connector-lambda-go/lambda/connector"
+)
+
+// conn is a connection to PostgreSQL, logged in. It stands on pgproto3, the message layer of pgx, and not on pgconn:
+// a login there reads PG* variables and files, prepares passwords in another way than PostgreSQL, and works through as
+// many SCRAM iterations as the server likes.
+type conn struct {
+	net      net.Conn
+	frontend *pgproto3.Frontend
+	server   *connector.Server
+	stage    connector.Stage
+	start    time.Time
+	stop     func() bool
+	tls      *tls.ConnectionState
+
+	// accepted: the server has taken the password. What it says from then on comes after authentication.
+	accepted bool
+	version  string
+}
+
+// errMethod is the error for a login by something else than SCRAM or md5.
+type errMethod string
+
+func (e errMethod) Error() string { return "the server asks for " + string(e) }
+
+// errTrust is the error for a server that lets the user in without a proof of the password.
+const errTrust = errMethod("no password (trust in pg_hba.conf)")
+
+// serverError is an error message of the server. Its own words are left out: they may hold anything.
+type serverError struct {
+	code string // SQLSTATE, the manual's appendix A
+}
+
+func (e *serverError) Error() string { return "SQLSTATE " + e.code }
+
+// maxMessage bounds a message of the server: none that is asked for comes near.
+const maxMessage = 1 << 20
+
+// dial opens a connection at an address by the server's terms, before any login. Errors are *connector.Failure.
+func dial(ctx context.Context, server *connector.Server, address netip.AddrPort) (*conn, error) {
+	start := time.Now()
+	plain, err := server.Dial(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{net: plain, server: server, start: start}
+	c.stop = context.AfterFunc(ctx, func() { _ = plain.SetDeadline(time.Unix(1, 0)) })
+	if server.TLS != nil {
+		if err := c.encrypt(ctx); err != nil {
+			c.close()
+			return nil, err
+		}
+	}
+	c.frontend = pgproto3.NewFrontend(c.net, c.net)
+	c.frontend.SetMaxBodyLen(maxMessage)
+	return c, nil
+}
+
+// askTLS asks whether the server speaks TLS: S for yes, N for no.
+func (c *conn) askTLS() (byte, error) {
+	c.server.Enter(connector.StageTLS)
+	request, err := (&pgproto3.SSLRequest{}).Encode(nil)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := c.net.Write(request); err != nil {
+		return 0, c.server.Broken(connector.StageTLS, err, time.Since(c.start))
+	}
+	answer := make([]byte, 1)
+	if _, err := io.ReadFull(c.net, answer); err != nil {
+		return 0, c.server.Broken(connector.StageTLS, err, time.Since(c.start))
+	}
+	return answer[0], nil
+}
+
+func (c *conn) encrypt(ctx context.Context) error {
+	answer, err := c.askTLS()
+	if err != nil {
+		return err
+	}
+	switch answer {
+	case 'S':
+	case 'N':
+		return c.server.NoTLS()
+	case 'E': // a server too busy to start a process for us
+		return c.busy(c.readEarlyError())
+	default:
+		return c.noPostgres()
+	}
+	encrypted, err := c.server.Encrypt(ctx, c.net)
+	if err != nil {
+		return err
+	}
+	state := encrypted.ConnectionState()
+	c.net, c.tls = encrypted, &state
+	return nil
+}
+
+func (c *conn) noPostgres() *connector.Failure {
+	return &connector.Failure{Stage: c.server.Stage(), State: connector.Unchanged,
+		Why:  c.server.Address() + ": what answers is no PostgreSQL server",
+		Mend: "Check type, host and port: MySQL and MariaDB need fn::rotate::mysql"}
+}
+
+// readEarlyError reads the code of an error message whose first byte is read already.
+func (c *conn) readEarlyError() *serverError {
+	early := &serverError{}
+	header := make([]byte, 4)
+	if _, err := io.ReadFull(c.net, header); err != nil {
+		return early
+	}
+	body := make([]byte, min(binary.BigEndian.Uint32(header), maxMessage))
+	read, _ := io.ReadFull(c.net, body)
+	for _, field := range strings.Split(string(body[:read]), "\x00") {
+		if strings.HasPrefix(field, "C") && len(field) == 6 {
+			early.code = field[1:]
+		}
+	}
+	return early
+}
+
+// busy is the failure of a server that turned a connection away before it looked at the password.
+func (c *conn) busy(err *serverError) *connector.Failure {
+	return &connector.Failure{Stage: c.server.Stage(), Busy: true,
+		Why:  fmt.Sprintf("%s: the server takes no more connections now (%s), tried for %s", c.server.Address(), code(err), connector.Seconds(time.Since(c.start))),
+		Mend: "Raise max_connections, or find the client that holds so many"}
+}
+
+// login authenticates by SCRAM-SHA-256 or md5 and waits until the server is ready. The error is a *serverError, an
+// errMethod, an errIterations, errSCRAM, or that of the network.
+func (c *conn) login(stage connector.Stage, username, password, database string) error {
+	c.stage = stage
+	c.server.Enter(stage)
+	c.frontend.Send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{
+		"user": username, "database": database, "client_encoding": "UTF8", "application_name": "pulumi-esc-rotation-connector",
+	}})
+	if err := c.frontend.Flush(); err != nil {
+		return err
+	}
+	asked := false // the server has seen a proof of the password
+	var exchange *exchange
+	for {
+		message, err := c.frontend.Receive()
+		if err != nil {
+			return err
+		}
+		switch message := message.(type) {
+		case *pgproto3.AuthenticationOk:
+			if !asked || exchange != nil {
+				return errTrust
+			}
+			c.accepted = true
+		case *pgproto3.AuthenticationMD5Password:
+			asked = true
+			c.frontend.Send(&pgproto3.PasswordMessage{Password: "md5" + hexMD5(hexMD5(password+username)+string(message.Salt[:]))})
+		case *pgproto3.AuthenticationSASL:
+			var mechanism string
+			if exchange, mechanism, err = newExchange(password, message.AuthMechanisms, c.tls); err != nil {
+				return err
+			}
+			asked = true
+			c.frontend.Send(&pgproto3.SASLInitialResponse{AuthMechanism: mechanism, Data: exchange.clientFirst()})
+		case *pgproto3.AuthenticationSASLContinue:
+			if exchange == nil {
+				return errSCRAM
+			}
+			final, err := exchange.clientFinal(string(message.Data))
+			if err != nil {
+				return err
+			}
+			c.frontend.Send(&pgproto3.SASLResponse{Data: final})
+		case *pgproto3.AuthenticationSASLFinal:
+			if exchange == nil {
+				return errSCRAM
+			}
+			if err := exchange.verify(string(message.Data)); err != nil {
+				return err
+			}
+			exchange = nil
+		case *pgproto3.AuthenticationCleartextPassword:
+			return errMethod("the password in clear (password, ldap, pam or radius in pg_hba.conf; rds_iam on RDS)")
+		case *pgproto3.AuthenticationGSS:
+			return errMethod("Kerberos (gss in pg_hba.conf)")
+		case *pgproto3.ParameterStatus:
+			if message.Name == "server_version" {
+				c.version = message.Value
+			}
+		case *pgproto3.ErrorResponse:
+			return &serverError{message.Code}
+		case *pgproto3.ReadyForQuery:
+			if !c.accepted {
+				return errSCRAM
+			}
+			return nil
+		case *pgproto3.BackendKeyData, *pgproto3.NoticeResponse, *pgproto3.NegotiateProtocolVersion:
+		default:
+			return errMethod(fmt.Sprintf("a way to log in that the connector does not know (%T)", message))
+		}
+		if err := c.frontend.Flush(); err != nil {
+			return err
+		}
+	}
+}
+
+// exec runs statements as one simple-query message.
+func (c *conn) exec(statements string) error {
+	c.frontend.Send(&pgproto3.Query{String: statements})
+	_, err := c.results()
+	return err
+}
+
+// row runs a query with text parameters, and is its first row as text, nil when there is none. NULL is "".
+func (c *conn) row(query string, parameters ...string) ([]string, error) {
+	values := make([][]byte, len(parameters))
+	for i, parameter := range parameters {
+		values[i] = []byte(parameter)
+	}
+	c.frontend.Send(&pgproto3.Parse{Query: query})
+	c.frontend.Send(&pgproto3.Bind{Parameters: values})
+	c.frontend.Send(&pgproto3.Execute{})
+	c.frontend.Send(&pgproto3.Sync{})
+	return c.results()
+}
+
+func (c *conn) results() (row []string, err error) {
+	if err := c.frontend.Flush(); err != nil {
+		return nil, err
+	}
+	for {
+		message, receiveErr := c.frontend.Receive()
+		if receiveErr != nil {
+			// A FATAL error comes first and the end of the connection right after: the error is the reason.
+			if err != nil {
+				return nil, err
+			}
+			return nil, receiveErr
+		}
+		switch message := message.(type) {
+		case *pgproto3.DataRow:
+			if row == nil {
+				row = make([]string, 0, len(message.Values))
+				for _, value := range message.Values {
+					row = append(row, string(value))
+				}
+			}
+		case *pgproto3.ErrorResponse:
+			err = &serverError{message.Code}
+		case *pgproto3.ReadyForQuery:
+			return row, err
+		}
+	}
+}
+
+// close says goodbye, without waiting.
+func (c *conn) close() {
+	c.stop()
+	if c.frontend != nil {
+		_ = c.net.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		c.frontend.Send(&pgproto3.Terminate{})
+		_ = c.frontend.Flush()
+	}
+	_ = c.net.Close()
+}

@@ -1,0 +1,439 @@
+// Package postgres changes the passwords of PostgreSQL roles. The server gets a verifier that is computed here, as
+// psql's \password does it, so no log, view or statistics of the server ever hold the new password.
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"esc-connector-lambda-go/lambda/connector"
+)
+
+// Rotate gives the rotated user of the request its new password and proves it by a login as that user. A second call
+// with the same request succeeds again. ctx bounds every step; the server carries a shorter bound, so that a change
+// which was given up is not applied later. The error is a *connector.Failure.
+func Rotate(ctx context.Context, server *connector.Server, request connector.Request) (connector.Outcome, error) {
+	role, err := change(ctx, server, request)
+	if err != nil {
+		return connector.Outcome{}, err
+	}
+	return prove(ctx, server, request, role)
+}
+
+// change is everything that the managing user does. It returns the role's name as the server has it.
+func change(ctx context.Context, server *connector.Server, request connector.Request) (string, error) {
+	manager, err := loginManaging(ctx, server, request, request.Database)
+	if err != nil {
+		return "", err
+	}
+	defer manager.close()
+	server.Enter(connector.StageCheck)
+	found, err := manager.inspect(ctx, request.RotateUser.Username)
+	if err != nil {
+		return "", err
+	}
+	if err := found.refuse(server, request); err != nil {
+		return "", err
+	}
+	stored, err := found.stored(request.RotateUser.NewPassword)
+	if err != nil {
+		return "", err
+	}
+	return found.role.name, manager.alter(ctx, request, found, stored)
+}
+
+// open connects and logs in, and tries again while the server is too busy. accepted tells that the server took the
+// password, even if it then refused the session.
+func open(ctx context.Context, server *connector.Server, stage connector.Stage, username string, password connector.Secret, database string,
+	explain func(error, *conn) *connector.Failure) (c *conn, accepted bool, err error) {
+	for {
+		err = server.Try(ctx, func(ctx context.Context, address netip.AddrPort) error {
+			var err error
+			if c, err = dial(ctx, server, address); err != nil {
+				return err
+			}
+			err = c.login(stage, username, password.Reveal(), database)
+			accepted = c.accepted
+			if err == nil && !c.stop() {
+				err = ctx.Err()
+			}
+			if err != nil {
+				c.close()
+				return explain(err, c)
+			}
+			return nil
+		})
+		if err == nil {
+			c.stop = context.AfterFunc(ctx, func() { _ = c.net.SetDeadline(time.Unix(1, 0)) })
+			return c, true, nil
+		}
+		var failure *connector.Failure
+		if !errors.As(err, &failure) || !failure.Busy || accepted || !connector.Pause(ctx) {
+			return nil, accepted, err
+		}
+	}
+}
+
+func loginManaging(ctx context.Context, server *connector.Server, request connector.Request, database string) (*conn, error) {
+	user := request.ManagingUser
+	c, _, err := open(ctx, server, connector.StageLogin, user.Username, user.Password, database, func(err error, c *conn) *connector.Failure {
+		return c.loginFailure(err, request)
+	})
+	return c, err
+}
+
+// loginFailure is the failure of the managing user's login.
+func (c *conn) loginFailure(err error, request connector.Request) *connector.Failure {
+	user, server := request.ManagingUser.Username, c.server
+	as := fmt.Sprintf("%q at %s: ", user, server.Address())
+	fail := func(why, mend string, placeholders ...string) *connector.Failure {
+		return (&connector.Failure{Stage: c.stage, State: connector.Unchanged, Why: as + why, Mend: mend}).And(request.Placeholder(placeholders...))
+	}
+	if method := c.methodFailure(err, as); method != nil {
+		method.State = connector.Unchanged
+		return method
+	}
+	var refused *serverError
+	if !errors.As(err, &refused) {
+		return c.server.Broken(c.stage, err, time.Since(c.start))
+	}
+	switch refused.code {
+	case "28P01":
+		return fail("the server refused the user name or the password ("+refused.code+")",
+			"Check managingUser in the managing credentials environment; the answer is the same when the role is past its VALID UNTIL, "+
+				"and on RDS for a member of rds_iam, which cannot log in by password", "managingUser.username", "managingUser.password")
+	case "28000":
+		if c.accepted {
+			return fail("the role may not log in ("+refused.code+")", "ALTER ROLE "+identifier(user)+" LOGIN")
+		}
+		if server.TLS == nil {
+			return fail("the server lets nobody in this way ("+refused.code+"): without encryption, from here, or with this user and database",
+				"It may want TLS (rds.force_ssl): set the stack's databaseSslMode to verify-full ("+connector.SSLModeVariable+"), or add the user to pg_hba.conf",
+				"managingUser.username")
+		}
+		return fail("the server's pg_hba.conf has no entry for this user and database from here ("+refused.code+")", "Add the user to pg_hba.conf",
+			"managingUser.username", "database")
+	case "3D000":
+		return fail(fmt.Sprintf("there is no database %q (%s)", request.Database, refused.code), "Check database in the rotator environment", "database")
+	case "42501":
+		return fail(fmt.Sprintf("the user may not connect to the database %q (%s)", request.Database, refused.code),
+			"GRANT CONNECT ON DATABASE "+identifier(request.Database)+" TO "+identifier(user), "database")
+	case "53300", "57P03", "53400", "53200":
+		failure := c.busy(refused)
+		if c.accepted {
+			failure.Why = as + "the user's own limit of connections is reached, or the server's (" + refused.code + ")"
+			failure.Mend = "Raise the role's CONNECTION LIMIT or max_connections, or find the client that holds so many"
+		}
+		failure.State = connector.Unchanged
+		return failure
+	default:
+		return fail("the server refused the login ("+code(refused)+")", "Look the code up in the appendix \"PostgreSQL Error Codes\" of the manual, and read the server's log")
+	}
+}
+
+// methodFailure is the failure of a login that the connector would not go on with, nil for other errors.
+func (c *conn) methodFailure(err error, as string) *connector.Failure {
+	failure := &connector.Failure{Stage: c.stage}
+	var method errMethod
+	var iterations errIterations
+	switch {
+	case errors.As(err, &method):
+		failure.Why = as + "the server asks for " + string(method) + ", and the connector only logs in by scram-sha-256 or md5: it never sends a password in clear"
+		failure.Mend = "Let the user log in by scram-sha-256 in pg_hba.conf; on RDS: REVOKE rds_iam FROM the user"
+	case errors.As(err, &iterations):
+		failure.Why = fmt.Sprintf("%sthe server asks for %d SCRAM iterations, and the connector does %d at the most", as, int(iterations), maxIterations)
+		failure.Mend = "Lower scram_iterations, and set the user's password again so that it is stored with fewer"
+	case errors.Is(err, errSCRAM):
+		failure.Why = as + err.Error() + ", or does not know the password it was asked about"
+		failure.Mend = "Check that host and port are those of the database itself"
+	default:
+		return nil
+	}
+	return failure
+}
+
+func code(err *serverError) string {
+	if len(err.code) != 5 || strings.Trim(err.code, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+		return "no SQLSTATE"
+	}
+	return err.code
+}
+
+// identifier is a name as SQL writes it.
+func identifier(name string) string {
+	return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
+}
+
+// findings are what any role can read, of the server and of the role that is to change.
+type findings struct {
+	version      int // 150004 is 15.4
+	encryption   string
+	iterations   int
+	inRecovery   bool
+	createRole   bool
+	superuser    bool
+	wantRDSGroup bool // rds.restrict_password_commands is on, and the managing user is no member of rds_password
+	role         *role
+}
+
+// role is the one that is to change.
+type role struct {
+	name        string
+	canLogin    bool
+	expired     bool
+	noSession   bool // CONNECTION LIMIT 0
+	superuser   bool
+	replication bool
+	canConnect  bool // to the database of this session
+	iam         bool // member of rds_iam
+	managed     bool // the managing user has ADMIN OPTION on it
+	self        bool
+}
+
+// The catalogs are the only schema that a name can mean, so that no user's function or operator runs as the managing
+// user (the manual's section 10.3 on CVE-2018-1058).
+const settle = "SET search_path = pg_catalog, pg_temp; SET standard_conforming_strings = on; SET statement_timeout = "
+
+const serverQuery = `SELECT current_setting('server_version_num'), current_setting('password_encryption'),
+	coalesce(current_setting('scram_iterations', true), '4096'), pg_is_in_recovery(), m.rolcreaterole, m.rolsuper,
+	coalesce(current_setting('rds.restrict_password_commands', true), '') IN ('on', '1', 'true')
+		AND EXISTS (SELECT FROM pg_roles g WHERE g.rolname = 'rds_password' AND NOT pg_has_role(m.oid, g.oid, 'MEMBER'))
+	FROM pg_roles m WHERE m.rolname = session_user`
+
+const roleQuery = `SELECT r.rolname, r.rolcanlogin, coalesce(r.rolvaliduntil <= now(), false), r.rolconnlimit = 0 AND NOT r.rolsuper,
+	r.rolsuper, r.rolreplication, has_database_privilege(r.oid, current_database(), 'CONNECT'),
+	EXISTS (SELECT FROM pg_roles i WHERE i.rolname = 'rds_iam' AND pg_has_role(r.oid, i.oid, 'MEMBER')) AND NOT r.rolsuper,
+	pg_has_role(session_user, r.oid, 'MEMBER WITH ADMIN OPTION'), r.rolname = session_user
+	FROM pg_roles r WHERE r.rolname = $1::text::name`
+
+// inspect reads what can be known before a change. The role is nil when there is none of that name, or none is asked for.
+func (c *conn) inspect(ctx context.Context, username string) (*findings, error) {
+	start := time.Now()
+	broken := func(err error) error {
+		var refused *serverError
+		if errors.As(err, &refused) {
+			return &connector.Failure{Stage: connector.StageCheck, State: connector.Unchanged,
+				Why:  fmt.Sprintf("%s: reading the server's settings and roles failed (%s)", c.server.Address(), code(refused)),
+				Mend: "Look the code up in the appendix \"PostgreSQL Error Codes\" of the manual, and read the server's log"}
+		}
+		failure := c.server.Broken(connector.StageCheck, err, time.Since(start))
+		failure.State = connector.Unchanged
+		return failure
+	}
+	bound, err := connector.ServerBound(ctx, time.Millisecond)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.exec(settle + strconv.FormatInt(bound.Milliseconds(), 10)); err != nil {
+		return nil, broken(err)
+	}
+	row, err := c.row(serverQuery)
+	if err != nil {
+		return nil, broken(err)
+	}
+	if len(row) != 7 {
+		return nil, broken(&serverError{"02000"})
+	}
+	found := &findings{encryption: row[1], inRecovery: row[3] == "t", createRole: row[4] == "t", superuser: row[5] == "t", wantRDSGroup: row[6] == "t"}
+	if found.version, err = strconv.Atoi(row[0]); err != nil {
+		return nil, broken(&serverError{"02000"})
+	}
+	if found.iterations, err = strconv.Atoi(row[2]); err != nil {
+		return nil, broken(&serverError{"02000"})
+	}
+	if username == "" {
+		return found, nil
+	}
+	row, err = c.row(roleQuery, username)
+	if err != nil {
+		return nil, broken(err)
+	}
+	if len(row) == 10 {
+		is := func(i int) bool { return row[i] == "t" }
+		found.role = &role{row[0], is(1), is(2), is(3), is(4), is(5), is(6), is(7), is(8), is(9)}
+	}
+	return found, nil
+}
+
+// refuse is the failure of a change that could not go well, before it is tried.
+func (f *findings) refuse(server *connector.Server, request connector.Request) error {
+	name, manager := request.RotateUser.Username, request.ManagingUser.Username
+	fail := func(why, mend string) error {
+		return &connector.Failure{Stage: connector.StageCheck, State: connector.Unchanged, Why: fmt.Sprintf("%q at %s: %s", name, server.Address(), why), Mend: mend}
+	}
+	role := identifier(name)
+	switch r := f.role; {
+	case f.inRecovery:
+		return fail("the server is a read-only replica, such as an Aurora reader endpoint", "Use the writer endpoint as host in the rotator environment")
+	case r == nil:
+		failure := &connector.Failure{Stage: connector.StageCheck, State: connector.Unchanged,
+			Why:  fmt.Sprintf("there is no role %q at %s", name, server.Address()),
+			Mend: "Create it: CREATE ROLE " + role + " LOGIN, or correct rotateUsers in the rotator environment"}
+		return failure.And(request.Placeholder("rotateUser.username"))
+	case r.self:
+		return fail("it is the managing user itself, whose own password the connector does not change", "Name other users in rotateUsers")
+	case !r.canLogin:
+		return fail("the role may not log in, whatever its password", "ALTER ROLE "+role+" LOGIN")
+	case r.expired:
+		return fail("the role is past its VALID UNTIL and cannot log in, whatever its password", "ALTER ROLE "+role+" VALID UNTIL 'infinity'")
+	case r.noSession:
+		return fail("the role's connection limit is 0, so it cannot log in, whatever its password", "ALTER ROLE "+role+" CONNECTION LIMIT -1")
+	case !r.canConnect:
+		return fail(fmt.Sprintf("the role may not connect to the database %q", request.Database), "GRANT CONNECT ON DATABASE "+identifier(request.Database)+" TO "+role)
+	case r.iam:
+		return fail("the role is a member of rds_iam and cannot log in by password", "REVOKE rds_iam FROM "+role)
+	case f.wantRDSGroup:
+		return fail("rds.restrict_password_commands is on, and the managing user is no member of rds_password", "GRANT rds_password TO "+identifier(manager))
+	}
+	return nil
+}
+
+// stored is what the server is to store for the password, by its own password_encryption.
+func (f *findings) stored(password connector.Secret) (string, error) {
+	switch f.encryption {
+	case "md5", "on", "true", "yes", "1":
+		return md5Hash(f.role.name, password.Reveal()), nil
+	}
+	verifier, err := scramVerifier(password.Reveal(), f.iterations)
+	if err != nil {
+		return "", &connector.Failure{Stage: connector.StageCheck, State: connector.Unchanged,
+			Why:  fmt.Sprintf("the server's scram_iterations is %d, and the connector does %d at the most", f.iterations, maxIterations),
+			Mend: "Lower scram_iterations"}
+	}
+	return verifier, nil
+}
+
+// alter sends the change, again where two changes of the role met. The server's bound travels in the same message.
+func (c *conn) alter(ctx context.Context, request connector.Request, found *findings, stored string) error {
+	start := time.Now()
+	c.server.Enter(connector.StageChange)
+	for {
+		bound, err := connector.ServerBound(ctx, 50*time.Millisecond)
+		if err != nil {
+			return err
+		}
+		err = c.exec(fmt.Sprintf("SET statement_timeout = %d; ALTER ROLE %s PASSWORD '%s'", bound.Milliseconds(), identifier(found.role.name), stored))
+		var refused *serverError
+		switch {
+		case err == nil:
+			return nil
+		case !errors.As(err, &refused):
+			failure := c.server.Broken(connector.StageChange, err, time.Since(start))
+			failure.State = connector.MaybeChanged
+			return failure
+		case retriable[refused.code] && connector.Pause(ctx):
+			continue
+		}
+		return c.changeFailure(refused, request, found, time.Since(start))
+	}
+}
+
+// retriable are a concurrent change of the same row (internal error: "tuple concurrently updated"), a serialization
+// failure and a deadlock.
+var retriable = map[string]bool{"XX000": true, "40001": true, "40P01": true}
+
+func (c *conn) changeFailure(refused *serverError, request connector.Request, found *findings, took time.Duration) *connector.Failure {
+	failure := &connector.Failure{Stage: connector.StageChange, State: connector.Unchanged}
+	of := fmt.Sprintf("the password of %q at %s: ", found.role.name, c.server.Address())
+	switch refused.code {
+	case "42501":
+		failure.Why = of + fmt.Sprintf("the managing user %q may not change it (42501)", request.ManagingUser.Username)
+		failure.Mend = found.grant(request)
+	case "25006":
+		failure.Why = of + "the server is read-only (25006)"
+		failure.Mend = "Use the writer endpoint as host; on a writer, see default_transaction_read_only of the database and of the managing user"
+	case "57014", "55P03":
+		failure.Why = of + fmt.Sprintf("another session kept it locked for %s (%s)", connector.Seconds(took), refused.code)
+		failure.Mend = "Find the transaction that changes this role and does not end: SELECT * FROM pg_stat_activity WHERE state <> 'idle'"
+	case "42704":
+		failure.Why = of + "the role has just been dropped (42704)"
+		failure.Mend = "Correct rotateUsers in the rotator environment"
+	default:
+		if retriable[refused.code] {
+			failure.Why = of + fmt.Sprintf("changes of it by others got in the way for %s (%s)", connector.Seconds(took), refused.code)
+			failure.Mend = "Rotate again"
+			break
+		}
+		if class := refused.code[:min(2, len(refused.code))]; class == "57" || class == "08" {
+			failure.Why = of + "the server ended the session (" + code(refused) + ")"
+			failure.State = connector.MaybeChanged
+			break
+		}
+		failure.Why = of + "the server refused the verifier that was computed here (" + code(refused) + "). A password-checking extension may insist on the password in clear, " +
+			"which the connector never sends, because the server's log would hold it"
+		failure.Mend = "Let the extension accept verifiers of the managing user (credcheck, passwordcheck and the like; see shared_preload_libraries), and read the server's log"
+	}
+	return failure
+}
+
+// grant names what the managing user lacks.
+func (f *findings) grant(request connector.Request) string {
+	manager, target := identifier(request.ManagingUser.Username), identifier(f.role.name)
+	switch {
+	case f.role.superuser && !f.superuser:
+		return "It is a superuser, whom only a superuser may change: rotate another user"
+	case f.version < 160000 && f.role.replication && !f.superuser:
+		return "It is a REPLICATION role, which before PostgreSQL 16 only a superuser may change: ALTER ROLE " + target + " NOREPLICATION, or rotate another user"
+	case !f.createRole && f.version < 160000:
+		return "ALTER ROLE " + manager + " CREATEROLE"
+	case !f.createRole:
+		return "ALTER ROLE " + manager + " CREATEROLE; GRANT " + target + " TO " + manager + " WITH ADMIN OPTION"
+	case f.version >= 160000 && !f.role.managed:
+		return "GRANT " + target + " TO " + manager + " WITH ADMIN OPTION"
+	default:
+		return "On RDS: GRANT rds_password TO " + manager + "; elsewhere read the server's log for the privilege that is missing"
+	}
+}
+
+// prove logs in as the rotated user.
+func prove(ctx context.Context, server *connector.Server, request connector.Request, name string) (connector.Outcome, error) {
+	server.Enter(connector.StageProve)
+	as := fmt.Sprintf("logging in as %q at %s with the new password: ", name, server.Address())
+	var skipped string
+	session, accepted, err := open(ctx, server, connector.StageProve, name, request.RotateUser.NewPassword, request.Database,
+		func(err error, c *conn) *connector.Failure {
+			failure := &connector.Failure{Stage: connector.StageProve}
+			var refused *serverError
+			switch {
+			case errors.Is(err, errTrust):
+				skipped = "the server lets the user in without a password (trust in pg_hba.conf)"
+				failure.Why = skipped
+			case errors.As(err, &refused) && !c.accepted && refused.code == "28000":
+				skipped = "pg_hba.conf does not let the user in from here (28000)"
+				failure.Why = skipped
+			case errors.As(err, &refused) && !c.accepted && (refused.code == "53300" || refused.code == "57P03"):
+				failure = c.busy(refused)
+				failure.Why = as + failure.Why
+			case errors.As(err, &refused) && refused.code == "28P01":
+				failure.Why = as + "the server refused it (28P01)"
+				failure.Mend = "What it can mean: someone else changed the password at the same time (rotate again); pg_hba.conf asks for scram-sha-256 while the server's " +
+					"password_encryption is md5; a pooler between keeps its own passwords (use the database's own endpoint as host); " +
+					"the role's VALID UNTIL has just passed; on RDS, membership in rds_iam"
+			case errors.As(err, &refused):
+				failure.Why = as + "the server answered " + code(refused)
+				failure.Mend = "Look the code up in the appendix \"PostgreSQL Error Codes\" of the manual, and read the server's log"
+			default:
+				if method := c.methodFailure(err, as); method != nil {
+					return method
+				}
+				failure = server.Broken(connector.StageProve, err, time.Since(c.start))
+				failure.Why = as + failure.Why
+			}
+			return failure
+		})
+	switch {
+	case err == nil:
+		session.close()
+		return connector.Outcome{Proof: connector.ProofDone, Message: "ok"}, nil
+	case accepted:
+		return connector.Outcome{Proof: connector.ProofDone, Message: "ok", Note: "the server took the password, and then ended the session: " + err.Error()}, nil
+	case skipped != "":
+		return connector.Outcome{Proof: connector.ProofSkipped, Message: "ok", Note: skipped}, nil
+	}
+	return connector.Outcome{}, connector.Unproved(err)
+}
