@@ -61,7 +61,7 @@ func newGuard(event []byte, request connector.Request) guard {
 	return g
 }
 
-// texts are all the texts in a JSON value, with the numbers as they are written.
+// texts are all the texts in a JSON value.
 func texts(value any, found []string) []string {
 	switch value := value.(type) {
 	case string:
