@@ -246,7 +246,7 @@ func (s *Service) permits(ctx context.Context, accessKeyID, action, resource str
 	s.mu.Unlock()
 	switch {
 	case !known:
-		return errors.New("api error UnrecognizedClientException: The security token included in the request is invalid.")
+		return errors.New("api error UnrecognizedClientException: The security token included in the request is invalid")
 	case s.options.Now().After(assumed.expires):
 		return errors.New("api error ExpiredTokenException: The security token included in the request is expired")
 	}

@@ -87,7 +87,7 @@ func TestThePulumiCLIWorksWithTheService(t *testing.T) {
 	assert.Equal(t, "user2\n", run("env", "open", "acme/db/rotator", "dbRotator.current.username", "--format", "string"))
 	assert.Contains(t, run("env", "get", "acme/db/rotator"), "# the application's database", "a rotation keeps comments")
 
-	w.answers = []string{`{"code":400,"message":"connecting to db.example failed"}`}
+	w.will(`{"code":400,"message":"connecting to db.example failed"}`)
 	output, _ = w.pulumi(home, "env", "rotate", "acme/db/rotator")
 	assert.Contains(t, output, "connecting to db.example failed")
 

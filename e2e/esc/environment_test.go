@@ -214,7 +214,10 @@ func TestFaultsStrikeWhereTheyAreSet(t *testing.T) {
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+"/api/esc/environments/acme/db/app", nil)
 	require.NoError(t, err)
-	_, err = http.DefaultClient.Do(request)
+	response, err := http.DefaultClient.Do(request)
+	if err == nil {
+		require.NoError(t, response.Body.Close())
+	}
 	assert.ErrorIs(t, err, context.DeadlineExceeded)
 }
 

@@ -86,7 +86,7 @@ func startMoto() (stop func(), err error) {
 		}
 		select {
 		case err := <-ended:
-			return nil, fmt.Errorf("it ended (%v): %s", err, output.String())
+			return nil, fmt.Errorf("it ended: %w: %s", err, output.String())
 		case <-time.After(50 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
@@ -184,6 +184,13 @@ func (w *world) invoke(response http.ResponseWriter, request *http.Request) {
 		text, w.answers = w.answers[0], w.answers[1:]
 	}
 	_, _ = io.WriteString(response, text)
+}
+
+// will sets the answers of the connector's next invocations.
+func (w *world) will(answers ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answers = answers
 }
 
 func (w *world) client(token string) client.Client {

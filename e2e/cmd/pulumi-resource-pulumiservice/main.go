@@ -197,8 +197,8 @@ func (s *service) readEnvironment(ctx context.Context, id string, _ resource.Pro
 	if err != nil {
 		return nil, err
 	}
-	yaml, _, revision, err := s.GetEnvironment(ctx, env.organization, env.project, env.name, "", false)
-	if err != nil {
+	yaml, revision, found := s.definition(ctx, env)
+	if !found {
 		return nil, nil
 	}
 	text, err := asset.FromText(strings.TrimSpace(string(yaml)))
@@ -216,6 +216,11 @@ func (s *service) readEnvironment(ctx context.Context, id string, _ resource.Pro
 		live["environmentId"] = resource.NewProperty(id)
 	}
 	return live, nil
+}
+
+func (s *service) definition(ctx context.Context, env environment) (yaml []byte, revision int, found bool) {
+	yaml, _, revision, err := s.GetEnvironment(ctx, env.organization, env.project, env.name, "", false)
+	return yaml, revision, err == nil
 }
 
 func (s *service) deleteEnvironment(ctx context.Context, _ string, state resource.PropertyMap) error {
