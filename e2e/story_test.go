@@ -60,10 +60,20 @@ func TestStories(t *testing.T) {
 				"new":         newProject,
 				"pulumi":      pulumiCommand,
 				"replace":     replace,
+				"restore":     restore,
 			},
 		})
 	})
 }
+
+// stacks is the folder of stacks that earlier versions made. They are never made anew.
+var stacks = func() string {
+	folder, err := filepath.Abs("testdata/stacks")
+	if err != nil {
+		panic(err)
+	}
+	return folder
+}()
 
 // story is what the commands of one story share.
 type story struct {
@@ -287,4 +297,30 @@ func replace(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%s does not hold %q", args[0], args[1])
 	}
 	ts.Check(os.WriteFile(path, bytes.ReplaceAll(text, []byte(args[1]), []byte(args[2])), 0o644))
+}
+
+// restore STACK brings back, in the project at hand, a stack of testdata/stacks
+// as its users would have it: its settings, its state, and both documents with
+// live passwords. Its AWS account is empty, as if somebody had cleared it.
+func restore(ts *testscript.TestScript, _ bool, args []string) {
+	s := of(ts)
+	kept := filepath.Join(stacks, args[0])
+	here := strings.NewReplacer(
+		"{{ESC}}", s.cloud.ESCURL, "{{ESC_HOST}}", strings.TrimPrefix(s.cloud.ESCURL, "https://"), "{{ACCOUNT}}", s.cloud.Account)
+	for from, to := range map[string]string{
+		"Pulumi.dev.yaml": "Pulumi.dev.yaml", "stack.json": "../stack.json", "rotator.yaml": "../kept-rotator.yaml", "managing.yaml": "../kept-managing.yaml",
+	} {
+		text, err := os.ReadFile(filepath.Join(kept, from))
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(to), []byte(here.Replace(string(text))), 0o600))
+	}
+	run(ts, false, s.machine.Pulumi, "stack", "import", "--file", ts.MkAbs("../stack.json"))
+	// The managing environment first: the rotator's document refers to it.
+	for _, environment := range []struct{ name, file string }{
+		{"acme/demo/rotatorManagingCreds", "../kept-managing.yaml"}, {"acme/demo/rotator", "../kept-rotator.yaml"},
+	} {
+		withESC(ts, func() {
+			run(ts, false, s.machine.Pulumi, "env", "init", environment.name, "--file", ts.MkAbs(environment.file))
+		})
+	}
 }
