@@ -44,7 +44,7 @@ func deploy(ctx *pulumi.Context, configuration infra.Config) error {
 	if err != nil {
 		return err
 	}
-	database, err := infra.FindDatabase(ctx, settings) // where the database is and which engine it runs
+	database, err := infra.FindDatabase(ctx, settings, account) // where the database is and which engine it runs
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func deploy(ctx *pulumi.Context, configuration infra.Config) error {
 	if err != nil {
 		return err
 	}
-	archive, err := infra.BuildArchive(ctx) // ./lambda, compiled and zipped
+	archive, err := infra.BuildArchive(ctx, settings) // ./lambda, compiled and zipped
 	if err != nil {
 		return err
 	}
@@ -82,6 +82,7 @@ func deploy(ctx *pulumi.Context, configuration infra.Config) error {
 		Username2:        settings.RotateUsername2,
 		ManagingUsername: settings.ManagingUsername,
 		ManagingPassword: settings.ManagingPassword,
+		Retain:           settings.RetainEnvironments,
 	})
 	if err != nil {
 		return err

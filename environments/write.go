@@ -26,6 +26,8 @@ type Contents struct {
 	Username2        string
 	ManagingUsername string
 	ManagingPassword pulumi.StringInput // a secret, or nil
+
+	Retain bool // whether the environments stay when the stack is destroyed
 }
 
 // Logical names of what this package registers; they never change.
@@ -54,6 +56,7 @@ func Write(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents
 		pulumi.IgnoreChanges([]string{"yaml", "name", "project", "organization"}),
 		pulumi.DeleteBeforeReplace(true),
 		pulumi.AdditionalSecretOutputs([]string{"yaml"}),
+		pulumi.RetainOnDelete(contents.Retain),
 	}
 
 	password := contents.ManagingPassword

@@ -6,9 +6,11 @@ import (
 	"compress/flate"
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -23,13 +25,17 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// Archive is the function's code: a zip with the compiled ./lambda in it.
+// Archive is the function's code: a zip with the compiled ./lambda in it, and the user's CA file.
 type Archive struct {
 	Path         string // in the user's cache folder
 	SHA256       string // in base64, as Lambda reports it
 	Architecture string // Lambda's word: x86_64 or arm64
 	GoVersion    string // of the toolchain that compiled it
+	CAFile       string // the name of the CA file in it, or empty
 }
+
+// caFileName is the user's CA file in the archive, whatever it is called in the project.
+const caFileName = "database-ca.pem"
 
 // goArchitectures are Go's words for Lambda's.
 var goArchitectures = map[string]string{"x86_64": "amd64", "arm64": "arm64"}
@@ -37,13 +43,18 @@ var goArchitectures = map[string]string{"x86_64": "amd64", "arm64": "arm64"}
 // BuildArchive compiles ./lambda for Lambda's runtime with the go on PATH, and zips it. The same
 // source and toolchain give the same bytes, whatever the machine and its settings. What has been
 // built before is taken from the user's cache folder.
-func BuildArchive(ctx *pulumi.Context) (*Archive, error) {
-	architecture := "x86_64"
-	b, err := newBuild(ctx.Context(), ctx.RootDirectory(), architecture)
+func BuildArchive(ctx *pulumi.Context, settings *Settings) (*Archive, error) {
+	b, err := newBuild(ctx.Context(), settings.root, settings.Architecture)
 	if err != nil {
 		return nil, err
 	}
-	archive := &Archive{Architecture: architecture, GoVersion: b.goVersion}
+	archive := &Archive{Architecture: settings.Architecture, GoVersion: b.goVersion}
+	if settings.CAFile != "" {
+		archive.CAFile = caFileName
+		if b.ca, err = certificates(filepath.Join(settings.root, settings.CAFile)); err != nil {
+			return nil, fmt.Errorf("reading databaseCaFile %q: %w", settings.CAFile, err)
+		}
+	}
 	if archive.Path, err = b.cachePath(); err != nil {
 		return nil, err
 	}
@@ -65,6 +76,7 @@ type build struct {
 	architecture string
 	goVersion    string
 	environment  []string
+	ca           []byte // nil without a CA file
 }
 
 // kept are the go command's settings that do not change what it builds, only how it gets there. They
@@ -73,9 +85,6 @@ var kept = []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOPRIVATE", "
 	"GOINSECURE", "GOAUTH", "GOTOOLCHAIN", "GOTMPDIR"}
 
 func newBuild(ctx context.Context, root, architecture string) (*build, error) {
-	if root == "" {
-		root = "."
-	}
 	command := exec.CommandContext(ctx, "go", append([]string{"env", "-json", "GOVERSION"}, kept...)...)
 	command.Dir = root
 	out, err := command.Output()
@@ -110,10 +119,10 @@ func (b *build) cachePath() (string, error) {
 		return "", fmt.Errorf("finding a folder for the compiled ./lambda: %w\n  Set XDG_CACHE_HOME (or HOME) to a folder that can be written", err)
 	}
 	digest := sha256.New()
-	fmt.Fprintln(digest, b.goVersion, b.architecture, arguments)
+	fmt.Fprintf(digest, "%s %s %q %x\n", b.goVersion, b.architecture, arguments, sha256.Sum256(b.ca))
 	files := []string{"go.mod", "go.sum"}
 	err = filepath.WalkDir(filepath.Join(b.root, "lambda"), func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.Type().IsRegular() {
+		if err == nil && entry.Type().IsRegular() && !strings.HasSuffix(path, "_test.go") {
 			path, err = filepath.Rel(b.root, path)
 			files = append(files, path)
 		}
@@ -156,7 +165,7 @@ func (b *build) run(ctx *pulumi.Context, path string) ([]byte, error) {
 		return nil, fmt.Errorf("compiling ./lambda for linux/%s with %s: %w\n%s\n  Correct the source, and run pulumi up again",
 			goArchitectures[b.architecture], b.goVersion, err, strings.TrimSpace(string(out)))
 	}
-	content, err := zipped(bootstrap)
+	content, err := zipped(bootstrap, b.ca)
 	if err != nil {
 		return nil, fmt.Errorf("zipping the compiled ./lambda: %w", err)
 	}
@@ -172,8 +181,9 @@ func (b *build) run(ctx *pulumi.Context, path string) ([]byte, error) {
 		float64(len(content))/1e6), nil)
 }
 
-// zipped returns a zip that holds the file as bootstrap, with nothing in it of the machine or the hour.
-func zipped(file string) ([]byte, error) {
+// zipped returns a zip that holds the file as bootstrap, and the CA file if there is one, with nothing in
+// it of the machine or the hour.
+func zipped(file string, ca []byte) ([]byte, error) {
 	content, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
@@ -183,17 +193,56 @@ func zipped(file string) ([]byte, error) {
 	writer.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) {
 		return flate.NewWriter(w, flate.BestCompression)
 	})
-	header := &zip.FileHeader{Name: "bootstrap", Method: zip.Deflate, Modified: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)}
-	header.SetMode(0o755)
-	entry, err := writer.CreateHeader(header)
-	if err != nil {
+	add := func(name string, mode fs.FileMode, content []byte) error {
+		header := &zip.FileHeader{Name: name, Method: zip.Deflate, Modified: time.Date(1980, 1, 1, 0, 0, 0, 0, time.UTC)}
+		header.SetMode(mode)
+		entry, err := writer.CreateHeader(header)
+		if err != nil {
+			return err
+		}
+		_, err = entry.Write(content)
+		return err
+	}
+	if err := add("bootstrap", 0o755, content); err != nil {
 		return nil, err
 	}
-	if _, err := entry.Write(content); err != nil {
-		return nil, err
+	if ca != nil {
+		if err := add(caFileName, 0o644, ca); err != nil {
+			return nil, err
+		}
 	}
 	if err := writer.Close(); err != nil {
 		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// certificates reads a PEM file, and returns its certificates alone, encoded anew: without the comments
+// between them, and with the same line ends on every machine.
+func certificates(path string) ([]byte, error) {
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.New("there is no such file in the project's folder")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("it cannot be read: %w", err)
+	}
+	var out bytes.Buffer
+	for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {
+		switch {
+		case strings.Contains(block.Type, "PRIVATE KEY"):
+			return nil, errors.New("it holds a private key, which nothing here needs and which must not get into the function")
+		case block.Type == "CERTIFICATE":
+			if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+				return nil, fmt.Errorf("a certificate in it cannot be read: %w", err)
+			}
+			if err := pem.Encode(&out, &pem.Block{Type: block.Type, Bytes: block.Bytes}); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if out.Len() == 0 {
+		return nil, errors.New("it holds no certificate in PEM")
 	}
 	return out.Bytes(), nil
 }

@@ -51,6 +51,7 @@ func newNames(s *Settings, last *LastState) names {
 // deployment is what the steps of DeployConnector share.
 type deployment struct {
 	ctx      *pulumi.Context
+	settings *Settings
 	account  *Account
 	database *Database
 	names    names
@@ -60,7 +61,7 @@ type deployment struct {
 // DeployConnector registers the function, all that it needs, and the role by which ESC invokes it.
 func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, account *Account, database *Database, archive *Archive, trust *Trust,
 ) (*Connector, error) {
-	d := &deployment{ctx: ctx, account: account, database: database, names: newNames(settings, last), tags: pulumi.StringMap{
+	d := &deployment{ctx: ctx, settings: settings, account: account, database: database, names: newNames(settings, last), tags: pulumi.StringMap{
 		"pulumi:project": pulumi.String(settings.Project),
 		"pulumi:stack":   pulumi.String(settings.Stack),
 	}}
@@ -92,7 +93,7 @@ func (d *deployment) logGroup() (*logGroup, error) {
 	var group logGroup
 	err := register(d.ctx, logGroupToken, "logs", logGroupArgs{
 		Name:            pulumi.String(d.names.logGroup),
-		RetentionInDays: pulumi.Int(30),
+		RetentionInDays: pulumi.Int(d.settings.LogRetentionDays),
 		Tags:            d.tags,
 	}, &group, pulumi.DeleteBeforeReplace(true))
 	return &group, err
@@ -111,10 +112,11 @@ func (d *deployment) executionRole(logs *logGroup) (*iam.Role, *iam.RolePolicy, 
 		return nil, nil, err
 	}
 	role, err := iam.NewRole(d.ctx, "executionRole", &iam.RoleArgs{
-		Name:             pulumi.String(d.names.executionRole),
-		Description:      pulumi.String("The rotation connector's function runs as this role"),
-		AssumeRolePolicy: pulumi.String(trust),
-		Tags:             d.tags,
+		Name:                pulumi.String(d.names.executionRole),
+		Description:         pulumi.String("The rotation connector's function runs as this role"),
+		AssumeRolePolicy:    pulumi.String(trust),
+		PermissionsBoundary: d.permissionsBoundary(),
+		Tags:                d.tags,
 	}, pulumi.DeleteBeforeReplace(true))
 	if err != nil {
 		return nil, nil, fmt.Errorf("registering the execution role: %w", err)
@@ -148,6 +150,14 @@ func (d *deployment) executionRole(logs *logGroup) (*iam.Role, *iam.RolePolicy, 
 	return role, permissions, nil
 }
 
+// permissionsBoundary is nil without one: an empty string would be a policy of no name.
+func (d *deployment) permissionsBoundary() pulumi.StringPtrInput {
+	if d.settings.PermissionsBoundary == "" {
+		return nil
+	}
+	return pulumi.String(d.settings.PermissionsBoundary)
+}
+
 // network is the function's security group, which reaches the database's port and nothing else.
 func (d *deployment) network() (*securityGroup, []pulumi.Resource, error) {
 	var group securityGroup
@@ -162,7 +172,7 @@ func (d *deployment) network() (*securityGroup, []pulumi.Resource, error) {
 	}
 	port := pulumi.Int(d.database.Port)
 	databaseGroup := pulumi.String(d.database.SecurityGroup)
-	var egress, ingress securityGroupRule
+	var egress securityGroupRule
 	err = register(d.ctx, egressRuleToken, "toDatabase", securityGroupRuleArgs{
 		Description:               pulumi.String("To the database"),
 		SecurityGroupId:           group.ID().ToStringOutput(),
@@ -175,6 +185,13 @@ func (d *deployment) network() (*securityGroup, []pulumi.Resource, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if !d.settings.ManageIngress {
+		return &group, []pulumi.Resource{&egress}, d.tellIngress(&group)
+	}
+	var ingress securityGroupRule
 	err = register(d.ctx, ingressRuleToken, "fromConnector", securityGroupRuleArgs{
 		Description:               pulumi.String("From the rotation connector " + d.names.function),
 		SecurityGroupId:           databaseGroup,
@@ -187,9 +204,25 @@ func (d *deployment) network() (*securityGroup, []pulumi.Resource, error) {
 	return &group, []pulumi.Resource{&egress, &ingress}, err
 }
 
+// tellIngress prints the rule that the database's security group needs, and which is not ours to add.
+func (d *deployment) tellIngress(group *securityGroup) error {
+	database := d.database
+	d.ctx.Export("databaseIngressCommand", group.ID().ToStringOutput().ApplyT(func(id string) (string, error) {
+		command := fmt.Sprintf("aws ec2 authorize-security-group-ingress --region %s --group-id %s --protocol tcp --port %d --source-group %s",
+			d.account.Region, database.SecurityGroup, database.Port, id)
+		return command, d.ctx.Log.Info(fmt.Sprintf("manageDatabaseIngress is false: let the connector in where the rules of %s are kept: "+
+			"TCP port %d from %s, or\n  %s", database.SecurityGroup, database.Port, id, command), nil)
+	}).(pulumi.StringOutput))
+	return nil
+}
+
 // function needs its role's permissions before it is created, and until after it is deleted.
 func (d *deployment) function(archive *Archive, logs *logGroup, role *iam.Role, group *securityGroup, after []pulumi.Resource,
 ) (*lambda.Function, error) {
+	environment := pulumi.StringMap{"DB_SSLMODE": pulumi.String(d.settings.SSLMode)}
+	if archive.CAFile != "" {
+		environment["DB_SSLROOTCERT"] = pulumi.String(archive.CAFile)
+	}
 	function, err := lambda.NewFunction(d.ctx, "function", &lambda.FunctionArgs{
 		Name:           pulumi.String(d.names.function),
 		Description:    pulumi.String("Changes database passwords when Pulumi ESC asks for it"),
@@ -198,6 +231,7 @@ func (d *deployment) function(archive *Archive, logs *logGroup, role *iam.Role, 
 		Architectures:  pulumi.StringArray{pulumi.String(archive.Architecture)},
 		Code:           pulumi.NewFileArchive(archive.Path),
 		SourceCodeHash: pulumi.String(archive.SHA256),
+		Environment:    lambda.FunctionEnvironmentArgs{Variables: environment},
 		Role:           role.Arn,
 		Timeout:        pulumi.Int(30),  // seconds
 		MemorySize:     pulumi.Int(256), // MB
@@ -231,7 +265,8 @@ func (d *deployment) invocationRole(trust *Trust, function *lambda.Function) (*i
 		AssumeRolePolicy: provider.ToStringOutput().ApplyT(func(providerARN string) (string, error) {
 			return trust.policy(providerARN).json()
 		}).(pulumi.StringOutput),
-		Tags: d.tags,
+		PermissionsBoundary: d.permissionsBoundary(),
+		Tags:                d.tags,
 	}, pulumi.DeleteBeforeReplace(true))
 	if err != nil {
 		return nil, fmt.Errorf("registering the invocation role: %w", err)

@@ -32,7 +32,7 @@ func deploy(t *testing.T, c *cloud, settings map[string]string) error {
 		if err != nil {
 			return err
 		}
-		database, err := FindDatabase(ctx, settings)
+		database, err := FindDatabase(ctx, settings, account)
 		if err != nil {
 			return err
 		}
@@ -182,7 +182,7 @@ func TestAnInstanceOfAClusterStandsForItsCluster(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			database, err = FindDatabase(ctx, settings)
+			database, err = FindDatabase(ctx, settings, &Account{Partition: "aws"})
 			return err
 		}))
 	assert.Equal(t, "orders.cluster-abc.eu-west-1.rds.amazonaws.com", database.Host, "the writer's endpoint")
@@ -380,4 +380,51 @@ func TestOnlyEnvironmentsThatTheStateLacksAreClaimed(t *testing.T) {
 	assert.Equal(t, both, (&LastState{known: true}).Claims(settings))
 	assert.Equal(t, both[1:], (&LastState{known: true, outputs: map[string]map[string]any{"managingCreds": {}}}).Claims(settings))
 	assert.Empty(t, (&LastState{}).Claims(settings), "where the state is not known, the provider's own check is left")
+}
+
+// elsewhere is a database that RDS does not run.
+func elsewhere(further map[string]string) map[string]string {
+	settings := minimal(map[string]string{
+		"shop:databaseHost": "db.example.com", "shop:databaseEngine": "mysql", "shop:vpcId": "vpc-1",
+		"shop:subnetIds": "subnet-0a,subnet-0b", "shop:databaseSecurityGroupId": "sg-0d",
+	})
+	delete(settings, "shop:rdsDbIdentifier")
+	for name, value := range further {
+		settings[name] = value
+	}
+	return settings
+}
+
+func TestADatabaseOutsideRDSIsNotLookedUpThere(t *testing.T) {
+	c := newCloud()
+	require.NoError(t, deploy(t, c, elsewhere(nil)))
+	for _, token := range c.asked {
+		assert.NotContains(t, token, "aws:rds/")
+	}
+	assert.InDelta(t, 3306, c.registered["toDatabase"].Inputs["toPort"].NumberValue(), 0)
+	assert.Equal(t, "sg-0d", c.input("toDatabase", "referencedSecurityGroupId"))
+	assert.Equal(t, "vpc-1", c.input("securityGroup", "vpcId"))
+
+	err := deploy(t, c, elsewhere(map[string]string{"shop:vpcId": "vpc-2"}))
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), "is in vpc-1, and not in vpc-2")
+}
+
+func TestSettingsReachTheResources(t *testing.T) {
+	c := newCloud()
+	require.NoError(t, deploy(t, c, minimal(map[string]string{
+		"shop:databaseSslMode": "require", "shop:logRetentionDays": "7",
+		"shop:permissionsBoundaryArn": "arn:aws:iam::111122223333:policy/boundary",
+		"shop:trustedSubject":         "*", "shop:manageDatabaseIngress": "false",
+	})))
+	variables := c.registered["function"].Inputs["environment"].ObjectValue()["variables"].Mappable()
+	assert.Equal(t, map[string]any{"DB_SSLMODE": "require"}, variables)
+	assert.InDelta(t, 7, c.registered["logs"].Inputs["retentionInDays"].NumberValue(), 0)
+	for _, role := range []string{"executionRole", "invocationRole"} {
+		assert.Equal(t, "arn:aws:iam::111122223333:policy/boundary", c.input(role, "permissionsBoundary"))
+	}
+	assert.Contains(t, c.input("invocationRole", "assumeRolePolicy"),
+		`"Condition":{"StringEquals":{"api.pulumi.com/oidc:aud":"aws:acme"},"StringLike":{"api.pulumi.com/oidc:sub":"*"}}`)
+	assert.NotContains(t, c.registered, "fromConnector")
+	assert.Contains(t, c.registered, "toDatabase")
 }

@@ -12,10 +12,9 @@ import (
 
 // Database is where the database is, what runs there, and how its network is reached.
 type Database struct {
-	Engine  string // the rotator's word: postgres or mysql
-	Product string // RDS's words: engine and version, for people
-	Host    string // the writer's endpoint
-	Port    int
+	Engine string // the rotator's word: postgres or mysql
+	Host   string // the writer's endpoint
+	Port   int
 
 	VPC           string
 	SecurityGroup string
@@ -37,9 +36,10 @@ var rotators = map[string]string{
 // https://docs.aws.amazon.com/lambda/latest/api/API_VpcConfig.html
 const mostSubnets = 16
 
-// record is what RDS tells of a cluster or of an instance.
+// record is what RDS tells of a cluster or of an instance, or what the settings tell of another database.
 type record struct {
-	kind           string // cluster or instance
+	kind           string // cluster, instance or database
+	identifier     string // in RDS, or empty
 	engine         string
 	version        string
 	host           string
@@ -49,38 +49,47 @@ type record struct {
 	public         bool
 }
 
-// FindDatabase looks the database up in RDS, and its subnets in its VPC.
-func FindDatabase(ctx *pulumi.Context, settings *Settings) (*Database, error) {
-	found, err := find(ctx, settings)
-	if err != nil {
-		return nil, err
-	}
-	if found.public {
-		err := ctx.Log.Warn(fmt.Sprintf("%s %q is publicly accessible; the connector reaches it inside its VPC, and needs no public access",
-			found.kind, settings.DatabaseIdentifier), nil)
-		if err != nil {
+// FindDatabase looks the database up in RDS, and its subnets in its VPC. What the settings tell of it
+// counts for more than what RDS does.
+func FindDatabase(ctx *pulumi.Context, settings *Settings, account *Account) (*Database, error) {
+	found := &record{kind: "database"}
+	if settings.DatabaseIdentifier != "" {
+		var err error
+		if found, err = find(ctx, settings); err != nil {
 			return nil, err
 		}
 	}
+	found.override(settings)
+	if err := found.check(settings); err != nil {
+		return nil, err
+	}
+	if err := found.warn(ctx, settings, account); err != nil {
+		return nil, err
+	}
 	database := &Database{
 		Engine:        rotators[found.engine],
-		Product:       strings.TrimSpace(found.engine + " " + found.version),
 		Host:          found.host,
 		Port:          found.port,
 		SecurityGroup: found.securityGroups[0],
+		VPC:           settings.VPC,
 	}
-	var group subnetGroup
-	err = invoke(ctx, subnetGroupToken, subnetGroupArgs{Name: found.subnetGroup}, &group, "rds:DescribeDBSubnetGroups")
-	if err != nil {
-		return nil, fmt.Errorf("reading the subnet group %q of %s %q: %w", found.subnetGroup, found.kind,
-			settings.DatabaseIdentifier, err)
+	subnets := settings.Subnets
+	if database.VPC == "" || len(subnets) == 0 {
+		var group subnetGroup
+		err := invoke(ctx, subnetGroupToken, subnetGroupArgs{Name: found.subnetGroup}, &group, "rds:DescribeDBSubnetGroups")
+		if err != nil {
+			return nil, fmt.Errorf("reading the DB subnet group %q of the %s: %w", found.subnetGroup, found, err)
+		}
+		database.VPC = cmp.Or(database.VPC, group.VpcId)
+		if len(subnets) == 0 {
+			subnets = group.SubnetIds
+		}
 	}
-	database.VPC = group.VpcId
-	if err := database.findNetwork(ctx, settings, group.SubnetIds); err != nil {
+	if err := database.findNetwork(ctx, found, subnets); err != nil {
 		return nil, err
 	}
-	return database, ctx.Log.Info(fmt.Sprintf("%s %q: %s at %s:%d, in %d subnets of %s", found.kind,
-		settings.DatabaseIdentifier, database.Product, database.Host, database.Port, len(database.Subnets), database.VPC), nil)
+	return database, ctx.Log.Info(fmt.Sprintf("The %s: %s at %s:%d, reached from %d of its subnets in %s", found,
+		strings.TrimSpace(found.engine+" "+found.version), database.Host, database.Port, len(database.Subnets), database.VPC), nil)
 }
 
 // find asks for a cluster and for an instance of that name at once: lists with a filter, since they
@@ -120,7 +129,8 @@ func find(ctx *pulumi.Context, settings *Settings) (*record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking up rdsDbIdentifier %q in RDS in %s: %w", identifier, settings.Region, err)
 	}
-	return found, found.check(identifier)
+	found.identifier = identifier
+	return found, nil
 }
 
 func findCluster(ctx *pulumi.Context, identifier string) (*record, error) {
@@ -151,26 +161,75 @@ func findInstance(ctx *pulumi.Context, identifier string) (*record, error) {
 		subnetGroup: i.DbSubnetGroup, securityGroups: i.VpcSecurityGroups, public: i.PubliclyAccessible}, nil
 }
 
+// String names the database for messages: the cluster "orders", the database at db.example.com.
+func (r *record) String() string {
+	if r.identifier == "" {
+		return r.kind + " at " + r.host
+	}
+	return fmt.Sprintf("%s %q", r.kind, r.identifier)
+}
+
+// override puts the settings in the place of what RDS tells.
+func (r *record) override(settings *Settings) {
+	r.engine = cmp.Or(settings.DatabaseEngine, r.engine)
+	r.host = cmp.Or(settings.DatabaseHost, r.host)
+	r.port = cmp.Or(settings.DatabasePort, r.port)
+	if r.identifier == "" {
+		r.port = cmp.Or(r.port, map[string]int{"postgres": 5432, "mysql": 3306}[r.engine])
+	}
+	if settings.DatabaseSecurityGroup != "" {
+		r.securityGroups = []string{settings.DatabaseSecurityGroup}
+	}
+}
+
 // check refuses what the connector cannot serve.
-func (r *record) check(identifier string) error {
-	subject := fmt.Sprintf("looking up rdsDbIdentifier %q: the %s", identifier, r.kind)
+func (r *record) check(settings *Settings) error {
+	subject := fmt.Sprintf("checking the %s: it", r)
 	switch {
 	case rotators[r.engine] == "":
-		return fmt.Errorf("%s runs the engine %q, for which there is no rotator.\n  Rotators there are for PostgreSQL, MySQL and MariaDB, "+
-			"on RDS and on Aurora", subject, r.engine)
+		return fmt.Errorf("%s runs the engine %q, for which there is no rotator; nothing was created.\n"+
+			"  There are rotators for PostgreSQL, MySQL and MariaDB, on RDS and on Aurora: choose such a database", subject, r.engine)
 	case r.host == "" || r.port == 0:
-		return fmt.Errorf("%s has no endpoint yet: it is still being created.\n  Wait until it is available, and run pulumi up again", subject)
+		return fmt.Errorf("%s has no endpoint yet, since it is still being created; nothing was created.\n"+
+			"  Wait until it is available, and run pulumi up again", subject)
 	case len(r.securityGroups) == 0:
-		return fmt.Errorf("%s has no VPC security group, to which the connector could be let in.\n  Give it one in RDS, and run pulumi up again", subject)
-	case r.subnetGroup == "":
-		return fmt.Errorf("%s is in no DB subnet group, by which the connector would find its subnets.\n  "+
-			"Move it to one in RDS, and run pulumi up again", subject)
+		return fmt.Errorf("%s has no VPC security group that could let the connector in; nothing was created.\n"+
+			"  Give it one in RDS, and run pulumi up again", subject)
+	case r.subnetGroup == "" && (settings.VPC == "" || len(settings.Subnets) == 0):
+		return fmt.Errorf("%s has no DB subnet group, by which its subnets would be found; nothing was created.\n"+
+			"  Set vpcId and subnetIds, or move it into a DB subnet group", subject)
+	}
+	return nil
+}
+
+// warn tells what may be wrong, but need not be.
+func (r *record) warn(ctx *pulumi.Context, settings *Settings, account *Account) error {
+	var warnings []string
+	if r.public {
+		warnings = append(warnings, fmt.Sprintf("the %s is publicly accessible. The connector reaches it inside its VPC, and does not need that", r))
+	}
+	if settings.SSLMode == "disable" {
+		warnings = append(warnings, "databaseSslMode is disable: old and new passwords can be read on the network between the connector and the database")
+	}
+	if r.identifier != "" && settings.SSLMode == "verify-full" && settings.CAFile == "" && account.Partition != "aws" {
+		bundle := map[string]string{
+			"aws-us-gov": "https://truststore.pki.us-gov-west-1.rds.amazonaws.com/global/global-bundle.pem",
+			"aws-cn":     fmt.Sprintf("https://rds-truststore.s3.cn-north-1.amazonaws.com.cn/%[1]s/%[1]s-bundle.pem", account.Region),
+		}[account.Partition]
+		warnings = append(warnings, fmt.Sprintf("RDS in the partition %s has certificate authorities of its own, which the connector trusts only if they are set:\n"+
+			"  curl -o rds-ca.pem %s\n  pulumi config set %s:databaseCaFile rds-ca.pem",
+			account.Partition, cmp.Or(bundle, "<the bundle that AWS publishes for this partition>"), settings.Project))
+	}
+	for _, warning := range warnings {
+		if err := ctx.Log.Warn(warning, nil); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // findNetwork chooses the function's subnets, and checks the VPC.
-func (d *Database) findNetwork(ctx *pulumi.Context, settings *Settings, ids []string) error {
+func (d *Database) findNetwork(ctx *pulumi.Context, of *record, ids []string) error {
 	subnets := make([]subnet, len(ids))
 	var network vpc
 	lookups := []func() error{func() error {
@@ -189,13 +248,13 @@ func (d *Database) findNetwork(ctx *pulumi.Context, settings *Settings, ids []st
 		})
 	}
 	if err := together(lookups...); err != nil {
-		return fmt.Errorf("reading the network of rdsDbIdentifier %q: %w", settings.DatabaseIdentifier, err)
+		return fmt.Errorf("reading the network of the %s: %w", of, err)
 	}
 
 	if network.InstanceTenancy == "dedicated" {
-		return fmt.Errorf("reading the network of rdsDbIdentifier %q: its VPC %s has dedicated tenancy, in which Lambda runs no function.\n"+
+		return fmt.Errorf("reading the network of the %s: its VPC %s has dedicated tenancy, in which Lambda runs no function; nothing was created.\n"+
 			"  Peer a VPC with default tenancy to it, or change its tenancy: aws ec2 modify-vpc-tenancy --vpc-id %s --instance-tenancy default",
-			settings.DatabaseIdentifier, d.VPC, d.VPC)
+			of, d.VPC, d.VPC)
 	}
 	if network.EnableDnsSupport != nil && !*network.EnableDnsSupport {
 		err := ctx.Log.Warn(fmt.Sprintf("the VPC %s has no DNS support, so that the connector cannot resolve %s there.\n  aws ec2 modify-vpc-attribute --vpc-id %s --enable-dns-support",
@@ -205,13 +264,19 @@ func (d *Database) findNetwork(ctx *pulumi.Context, settings *Settings, ids []st
 		}
 	}
 
+	for _, s := range subnets {
+		if s.VpcId != "" && s.VpcId != d.VPC {
+			return fmt.Errorf("reading the network of the %s: the subnet %s is in %s, and not in %s; nothing was created.\n"+
+				"  Set vpcId and subnetIds to one VPC and its subnets", of, s.Id, s.VpcId, d.VPC)
+		}
+	}
 	usable, left, err := usableSubnets(ctx, ids, subnets)
 	if err != nil {
 		return err
 	}
 	if len(usable) == 0 {
-		return fmt.Errorf("reading the network of rdsDbIdentifier %q: none of its subnets can hold the connector.\n  %s\n"+
-			"  Add a subnet with free IPv4 addresses to its DB subnet group", settings.DatabaseIdentifier, strings.Join(left, "\n  "))
+		return fmt.Errorf("reading the network of the %s: none of its subnets can hold the connector; nothing was created.\n  %s\n"+
+			"  Add a subnet with free IPv4 addresses to its DB subnet group, or set subnetIds", of, strings.Join(left, "\n  "))
 	}
 	d.DualStack = true
 	for _, s := range spread(usable, mostSubnets) {

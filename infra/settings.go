@@ -3,12 +3,18 @@
 package infra
 
 import (
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"net"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"esc-connector-lambda-go/environments"
@@ -20,14 +26,33 @@ import (
 
 // Settings is everything that a user may set, checked. The README describes each.
 type Settings struct {
+	root         string // the project's folder
 	Project      string
 	Stack        string
 	Organization string
 	Region       string
 
-	DatabaseIdentifier string
+	// Where the database is. What is empty comes from RDS, under DatabaseIdentifier.
+	DatabaseIdentifier    string
+	DatabaseEngine        string // the rotator's word: postgres or mysql
+	DatabaseHost          string
+	DatabasePort          int
+	VPC                   string
+	Subnets               []string
+	DatabaseSecurityGroup string
+	ManageIngress         bool // whether the database's security group is ours to add a rule to
+
+	SSLMode string // DB_SSLMODE of the function
+	CAFile  string // a PEM file in the project's folder, or empty
+
+	Architecture        string // Lambda's word: x86_64 or arm64
+	LogRetentionDays    int    // 0 keeps them for ever
+	PermissionsBoundary string // ARN, or empty
+	TrustedSubject      string // a StringLike pattern; empty trusts the managing environment alone
+
 	Rotator            environments.Name
 	Managing           environments.Name
+	RetainEnvironments bool
 	Backend            Backend
 
 	// Values for the documents; empty (or nil) leaves a placeholder there.
@@ -61,6 +86,7 @@ type need int
 const (
 	optional need = iota
 	required
+	fromRDS     // required where rdsDbIdentifier is not set
 	unsupported // known, and refused by this version
 )
 
@@ -69,7 +95,7 @@ const environmentNames = "project/environment, each of letters, digits, '-', '_'
 var settings = []setting{
 	{name: "aws:region", need: required, example: "us-west-2",
 		allowed: "the name of an AWS region, such as eu-central-1", set: setRegion},
-	{name: "rdsDbIdentifier", need: required, example: "my-database",
+	{name: "rdsDbIdentifier", example: "my-database",
 		allowed: "the identifier of an RDS cluster or instance: letters, digits and single hyphens, a letter first",
 		set:     setDatabaseIdentifier},
 	{name: "rotatedSecretsEnvironmentName", need: required, example: "myProject/myEnvironment",
@@ -93,31 +119,45 @@ var settings = []setting{
 		set: func(s *Settings, v string) error { return setText(&s.ManagingUsername, v) }},
 	{name: "managingPassword", secret: true, allowed: anyText, set: setManagingPassword},
 
-	{name: "databaseHost", need: unsupported},
-	{name: "databasePort", need: unsupported},
-	{name: "databaseEngine", need: unsupported},
-	{name: "vpcId", need: unsupported},
-	{name: "subnetIds", need: unsupported},
-	{name: "databaseSecurityGroupId", need: unsupported},
-	{name: "databaseSslMode", need: unsupported},
-	{name: "databaseCaFile", need: unsupported},
-	{name: "lambdaArchitecture", need: unsupported},
+	{name: "databaseHost", need: fromRDS, example: "db.example.com", allowed: "a host name or an IP address", set: setHost},
+	{name: "databasePort", example: "5432", allowed: "a number from 1 to 65535",
+		set: func(s *Settings, v string) error { return setInt(&s.DatabasePort, v, 1, 65535) }},
+	{name: "databaseEngine", need: fromRDS, example: "postgres", allowed: "postgres, or mysql (which serves MariaDB too)", set: setEngine},
+	{name: "vpcId", need: fromRDS, example: "vpc-0123456789abcdef0", allowed: "the ID of a VPC",
+		set: func(s *Settings, v string) error { return setID(&s.VPC, v, "vpc") }},
+	{name: "subnetIds", need: fromRDS, example: "subnet-0123456789abcdef0,subnet-0fedcba9876543210",
+		allowed: "IDs of subnets, with commas between them", set: setSubnets},
+	{name: "databaseSecurityGroupId", need: fromRDS, example: "sg-0123456789abcdef0", allowed: "the ID of a security group",
+		set: func(s *Settings, v string) error { return setID(&s.DatabaseSecurityGroup, v, "sg") }},
+	{name: "manageDatabaseIngress", preset: "true", example: "false", allowed: "true or false",
+		set: func(s *Settings, v string) error { return setBool(&s.ManageIngress, v) }},
+
+	{name: "databaseSslMode", preset: "verify-full", example: "verify-full", allowed: "verify-full, require or disable",
+		set: func(s *Settings, v string) error { return setWord(&s.SSLMode, v, "verify-full", "require", "disable") }},
+	{name: "databaseCaFile", example: "database-ca.pem",
+		allowed: "a file inside the project's folder that holds certificates in PEM, and no private key", set: setCAFile},
+
+	{name: "lambdaArchitecture", preset: "x86_64", example: "arm64", allowed: "x86_64 or arm64",
+		set: func(s *Settings, v string) error { return setWord(&s.Architecture, v, "x86_64", "arm64") }},
+	{name: "logRetentionDays", preset: "30", example: "30", allowed: retentions(), set: setRetention},
+	{name: "permissionsBoundaryArn", example: "arn:aws:iam::111122223333:policy/boundary", allowed: "the ARN of an IAM policy",
+		set: setPermissionsBoundary},
+	{name: "trustedSubject", example: "'pulumi:environments:pulumi.organization.login:my-organization:*'",
+		allowed: "a pattern without spaces for the sub of ESC's tokens, with * and ? as in IAM's StringLike", set: setTrustedSubject},
+	{name: "retainEnvironments", preset: "false", example: "true", allowed: "true or false",
+		set: func(s *Settings, v string) error { return setBool(&s.RetainEnvironments, v) }},
+
 	{name: "lambdaArtifact", need: unsupported},
 	{name: "codeSigning", need: unsupported},
-	{name: "logRetentionDays", need: unsupported},
-	{name: "permissionsBoundaryArn", need: unsupported},
-	{name: "manageDatabaseIngress", need: unsupported},
 	{name: "keepWarm", need: unsupported},
-	{name: "trustedSubject", need: unsupported},
 	{name: "rotationSchedule", need: unsupported},
 	{name: "managingCredsTeam", need: unsupported},
-	{name: "retainEnvironments", need: unsupported},
 }
 
 // ReadSettings checks the whole configuration, and reports all that is wrong with it in one error.
 // A setting that looks misspelt gives a warning.
 func ReadSettings(ctx *pulumi.Context, configuration Config) (*Settings, error) {
-	s := &Settings{Project: ctx.Project(), Stack: ctx.Stack(), Organization: ctx.Organization()}
+	s := &Settings{root: cmp.Or(ctx.RootDirectory(), "."), Project: ctx.Project(), Stack: ctx.Stack(), Organization: ctx.Organization()}
 	var problems []problem
 	for _, row := range settings {
 		if problem := read(ctx, s, row, configuration); problem != nil {
@@ -138,9 +178,8 @@ func ReadSettings(ctx *pulumi.Context, configuration Config) (*Settings, error) 
 func read(ctx *pulumi.Context, s *Settings, row setting, configuration Config) *problem {
 	key := row.key(s.Project)
 	value, isSet := configuration[key]
-	value = strings.TrimSpace(value)
-	if row.secret {
-		value = configuration[key] // a password keeps its spaces
+	if row.allowed != anyText {
+		value = strings.TrimSpace(value)
 	}
 	switch {
 	case isSet && row.need == unsupported:
@@ -179,6 +218,7 @@ func (s *Settings) fillIn(configuration Config) []problem {
 			allowed: "the organization of Pulumi Cloud in which the two ESC environments are to be",
 			command: "pulumi config set " + key + " my-organization"})
 	}
+	problems = append(problems, s.missingDatabase(configuration)...)
 	if s.Managing == (environments.Name{}) && s.Rotator != (environments.Name{}) {
 		s.Managing = s.derivedManaging()
 	}
@@ -190,6 +230,31 @@ func (s *Settings) fillIn(configuration Config) []problem {
 			command: "pulumi config rm " + key})
 	}
 	s.Rotator.Organization, s.Managing.Organization = s.Organization, s.Organization
+	return problems
+}
+
+// missingDatabase tells what is not set of a database's whereabouts. RDS knows all of it; of another
+// database the settings must tell it, but for the port.
+func (s *Settings) missingDatabase(configuration Config) []problem {
+	isSet := func(row setting) bool { return strings.TrimSpace(configuration[row.key(s.Project)]) != "" }
+	if slices.ContainsFunc(settings, func(row setting) bool { return row.name == "rdsDbIdentifier" && isSet(row) }) {
+		return nil
+	}
+	elsewhere := slices.ContainsFunc(settings, func(row setting) bool { return row.need == fromRDS && isSet(row) })
+	var problems []problem
+	for _, row := range settings {
+		reason := ""
+		switch {
+		case elsewhere && row.need == fromRDS && !isSet(row):
+			reason = "is not set, and neither is rdsDbIdentifier, by which RDS would tell it"
+		case !elsewhere && row.name == "rdsDbIdentifier":
+			reason = "is not set"
+		default:
+			continue
+		}
+		key := row.key(s.Project)
+		problems = append(problems, problem{key: key, reason: reason, allowed: row.allowed, command: row.command(key)})
+	}
 	return problems
 }
 
@@ -282,6 +347,10 @@ var (
 	regionPattern       = regexp.MustCompile(`^[a-z]{2,3}(-[a-z]+)+-[0-9]+$`)
 	identifierPattern   = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 	organizationPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*$`)
+	hostPattern         = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$`)
+	proxyPattern        = regexp.MustCompile(`\.proxy-[^.]+\..*rds\.amazonaws\.com`)
+	idPattern           = regexp.MustCompile(`^[0-9A-Za-z]+$`)
+	policyPattern       = regexp.MustCompile(`^arn:[a-z0-9-]+:iam::([0-9]{12}|aws):policy/[!-~]+$`)
 	environmentPattern  = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 )
 
@@ -346,6 +415,145 @@ func checkText(value string) error {
 
 func setText(field *string, value string) error {
 	*field = value
+	return checkText(value)
+}
+
+// setHost takes a name or an address of the database's writer.
+func setHost(s *Settings, value string) error {
+	host := strings.ToLower(strings.TrimSuffix(value, "."))
+	switch {
+	case strings.Contains(host, "://"):
+		return errors.New("that is a URL, of which only the host is wanted")
+	case proxyPattern.MatchString(host):
+		return errors.New("that is an RDS Proxy, which checks passwords against a secret of its own, and so would refuse a new one; " +
+			"give the writer endpoint of the database behind it")
+	case net.ParseIP(host) == nil && !hostPattern.MatchString(host):
+		return errors.New("that is neither a host's name nor an IP address (a port is set by databasePort)")
+	}
+	s.DatabaseHost = host
+	return nil
+}
+
+// setEngine takes the rotators' words, and RDS's too.
+func setEngine(s *Settings, value string) error {
+	rotator, ok := rotators[strings.ToLower(value)]
+	if !ok {
+		return errors.New("there is no rotator for that engine")
+	}
+	s.DatabaseEngine = rotator
+	return nil
+}
+
+func setInt(field *int, value string, least, most int) error {
+	number, err := strconv.Atoi(value)
+	if err != nil {
+		return errors.New("that is not a whole number")
+	}
+	if number < least || number > most {
+		return fmt.Errorf("that is not between %d and %d", least, most)
+	}
+	*field = number
+	return nil
+}
+
+func setBool(field *bool, value string) error {
+	parsed, err := strconv.ParseBool(strings.ToLower(value))
+	if err != nil {
+		return errors.New("that is neither true nor false")
+	}
+	*field = parsed
+	return nil
+}
+
+func setWord(field *string, value string, words ...string) error {
+	if !slices.Contains(words, value) {
+		return errors.New("that is none of them")
+	}
+	*field = value
+	return nil
+}
+
+func setID(field *string, value, kind string) error {
+	if rest, ok := strings.CutPrefix(value, kind+"-"); !ok || !idPattern.MatchString(rest) {
+		return fmt.Errorf("that does not have the form %s-0123456789abcdef0", kind)
+	}
+	*field = value
+	return nil
+}
+
+// setSubnets takes a JSON list, as pulumi config set --path makes it, or IDs with commas or spaces
+// between them.
+func setSubnets(s *Settings, value string) error {
+	var ids []string
+	if strings.HasPrefix(value, "[") {
+		if err := json.Unmarshal([]byte(value), &ids); err != nil {
+			return errors.New("that is not a list of strings in JSON")
+		}
+	} else {
+		ids = strings.FieldsFunc(value, func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+	}
+	for _, id := range ids {
+		var checked string
+		if err := setID(&checked, strings.TrimSpace(id), "subnet"); err != nil {
+			return fmt.Errorf("%q is not the ID of a subnet", id)
+		}
+		if !slices.Contains(s.Subnets, checked) {
+			s.Subnets = append(s.Subnets, checked)
+		}
+	}
+	if len(s.Subnets) == 0 {
+		return errors.New("it names no subnet")
+	}
+	return nil
+}
+
+// setCAFile only checks the path; the file is read when the archive is built.
+func setCAFile(s *Settings, value string) error {
+	if !filepath.IsLocal(filepath.FromSlash(value)) {
+		return errors.New("that path leads out of the project's folder")
+	}
+	s.CAFile = filepath.FromSlash(value)
+	_, err := certificates(filepath.Join(s.root, s.CAFile))
+	return err
+}
+
+// retentionDays are CloudWatch's:
+// https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+var retentionDays = []int{1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653}
+
+func retentions() string {
+	words := make([]string, len(retentionDays))
+	for i, days := range retentionDays {
+		words[i] = strconv.Itoa(days)
+	}
+	return "one of " + strings.Join(words, ", ") + ", or 0 to keep the log for ever"
+}
+
+func setRetention(s *Settings, value string) error {
+	var days int
+	if err := setInt(&days, value, 0, retentionDays[len(retentionDays)-1]); err != nil {
+		return err
+	}
+	if days != 0 && !slices.Contains(retentionDays, days) {
+		return errors.New("CloudWatch keeps no logs for that time")
+	}
+	s.LogRetentionDays = days
+	return nil
+}
+
+func setPermissionsBoundary(s *Settings, value string) error {
+	if !policyPattern.MatchString(value) {
+		return errors.New("that is not the ARN of a policy")
+	}
+	s.PermissionsBoundary = value
+	return nil
+}
+
+func setTrustedSubject(s *Settings, value string) error {
+	if strings.ContainsFunc(value, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		return errors.New("it holds a space or a control character")
+	}
+	s.TrustedSubject = value
 	return checkText(value)
 }
 

@@ -111,3 +111,67 @@ func TestSelfHostedBackendsAreTakenInAnySpelling(t *testing.T) {
 		assert.Equal(t, want.console, backend.ConsoleURL(environments.Name{Organization: "acme", Project: "shop", Environment: "orders"}))
 	}
 }
+
+func TestNumbersWordsAndListsAreTakenAsPulumiConfigGivesThem(t *testing.T) {
+	for _, subnets := range []string{"subnet-0a,subnet-0b", "subnet-0a, subnet-0b", `["subnet-0a","subnet-0b"]`, "subnet-0a subnet-0b,subnet-0a"} {
+		s, err := readSettings(t, minimal(map[string]string{
+			"shop:subnetIds": subnets, "shop:databasePort": "5433", "shop:manageDatabaseIngress": "False",
+			"shop:logRetentionDays": "0", "shop:lambdaArchitecture": "arm64", "shop:databaseEngine": "mariadb",
+		}))
+		require.NoError(t, err)
+		assert.Equal(t, []string{"subnet-0a", "subnet-0b"}, s.Subnets)
+		assert.Equal(t, 5433, s.DatabasePort)
+		assert.False(t, s.ManageIngress)
+		assert.Zero(t, s.LogRetentionDays)
+		assert.Equal(t, "arm64", s.Architecture)
+		assert.Equal(t, "mysql", s.DatabaseEngine)
+	}
+	s, err := readSettings(t, minimal(nil))
+	require.NoError(t, err)
+	assert.True(t, s.ManageIngress)
+	assert.Equal(t, 30, s.LogRetentionDays)
+	assert.Equal(t, "x86_64", s.Architecture)
+	assert.Equal(t, "verify-full", s.SSLMode)
+	assert.False(t, s.RetainEnvironments)
+}
+
+func TestFurtherSettingsThatCannotBeAreRefused(t *testing.T) {
+	for name, values := range map[string][]string{
+		"databaseHost":            {"https://db.example", "db.example:5432", "db example", "p.proxy-abc.eu-west-1.rds.amazonaws.com"},
+		"databasePort":            {"0", "65536", "5432.5", "postgres"},
+		"databaseEngine":          {"oracle-ee", "docdb"},
+		"vpcId":                   {"vpc", "subnet-0a"},
+		"subnetIds":               {"subnet", `["subnet-0a"`, `[1]`, ",", "vpc-0a"},
+		"databaseSecurityGroupId": {"sg_0a"},
+		"databaseSslMode":         {"prefer", "VERIFY-FULL"},
+		"databaseCaFile":          {"/etc/ssl/cert.pem", "../ca.pem", "missing.pem"},
+		"lambdaArchitecture":      {"amd64"},
+		"logRetentionDays":        {"31", "-1", "a month"},
+		"permissionsBoundaryArn":  {"boundary", "arn:aws:iam::1:policy/x"},
+		"manageDatabaseIngress":   {"maybe"},
+		"trustedSubject":          {"a b"},
+		"retainEnvironments":      {"2"},
+		"codeSigning":             {"true"},
+		"keepWarm":                {"true"},
+	} {
+		for _, value := range values {
+			_, err := readSettings(t, minimal(map[string]string{"shop:" + name: value}))
+			if assert.Error(t, err, "%s = %q", name, value) {
+				assert.Contains(t, err.Error(), "shop:"+name)
+			}
+		}
+	}
+}
+
+func TestADatabaseOutsideRDSNeedsItsWhereaboutsAllAtOnce(t *testing.T) {
+	settings := minimal(map[string]string{"shop:databaseHost": "db.example.com"})
+	delete(settings, "shop:rdsDbIdentifier")
+	_, err := readSettings(t, settings)
+	require.Error(t, err)
+	for _, name := range []string{"databaseEngine", "vpcId", "subnetIds", "databaseSecurityGroupId"} {
+		assert.Contains(t, err.Error(), "shop:"+name+" is not set")
+	}
+	assert.NotContains(t, err.Error(), "databasePort")
+	assert.NotContains(t, err.Error(), "shop:rdsDbIdentifier")
+	assert.NotContains(t, err.Error(), "shop:databaseHost is")
+}

@@ -1,6 +1,7 @@
 package infra
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,10 +17,11 @@ import (
 type Trust struct {
 	Issuer   string // the provider's URL without its scheme, by which trust policies name their keys
 	Audience string
-	Subject  string
+	Subject  string // a pattern of IAM's StringLike where the user gave one
 
-	existing *openIDProvider // nil where the account has none for this issuer yet
-	wanted   []string        // the audiences of a new provider
+	anySubject bool            // the user gave Subject
+	existing   *openIDProvider // nil where the account has none for this issuer yet
+	wanted     []string        // the audiences of a new provider
 }
 
 type openIDProvider struct {
@@ -40,10 +42,11 @@ const legacyProject = "default"
 // managing credentials environment, in which the login to AWS stands.
 func FindTrust(ctx *pulumi.Context, settings *Settings, account *Account) (*Trust, error) {
 	trust := &Trust{
-		Issuer:   settings.Backend.Issuer(),
-		Audience: audience(settings.Managing),
-		Subject:  subject(settings.Managing),
-		wanted:   []string{"aws:" + settings.Organization, settings.Organization},
+		Issuer:     settings.Backend.Issuer(),
+		Audience:   audience(settings.Managing),
+		Subject:    cmp.Or(settings.TrustedSubject, subject(settings.Managing)),
+		anySubject: settings.TrustedSubject != "",
+		wanted:     []string{"aws:" + settings.Organization, settings.Organization},
 	}
 	url := "https://" + trust.Issuer
 	found, err := iam.LookupOpenIdConnectProvider(ctx, &iam.LookupOpenIdConnectProviderArgs{Url: &url})
@@ -119,13 +122,15 @@ func (t *Trust) provider(ctx *pulumi.Context) (pulumi.StringInput, error) {
 
 // policy is the trust policy of the invocation role.
 func (t *Trust) policy(providerARN string) policy {
+	audience, subject := t.Issuer+":aud", t.Issuer+":sub"
+	trusted := conditions{"StringEquals": {audience: t.Audience, subject: t.Subject}}
+	if t.anySubject {
+		trusted = conditions{"StringEquals": {audience: t.Audience}, "StringLike": {subject: t.Subject}}
+	}
 	return newPolicy(statement{
 		Effect:    "Allow",
 		Principal: map[string]string{"Federated": providerARN},
 		Action:    []string{"sts:AssumeRoleWithWebIdentity"},
-		Condition: conditions{"StringEquals": {
-			t.Issuer + ":aud": t.Audience,
-			t.Issuer + ":sub": t.Subject,
-		}},
+		Condition: trusted,
 	})
 }

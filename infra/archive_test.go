@@ -1,0 +1,187 @@
+package infra
+
+import (
+	"archive/zip"
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"debug/elf"
+	"encoding/base64"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const tinyFunction = "package main\n\n// A raw string has its line ends in the binary, but for carriage returns.\nfunc main() { print(`one\ntwo`) }\n"
+
+// project is a project's folder with this ./lambda, and a cache folder of its own for what is built.
+func project(t *testing.T, source string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "env", "GOCACHE").Output()
+	require.NoError(t, err)
+	t.Setenv("GOCACHE", strings.TrimSpace(string(out)))
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	folder := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(folder, "lambda"), 0o755))
+	for name, content := range map[string]string{
+		"lambda/main.go": source,
+		"go.mod":         "module example\n\ngo 1.25.0\n",
+		"go.sum":         "",
+	} {
+		require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600))
+	}
+	return folder
+}
+
+func buildArchive(t *testing.T, settings *Settings) (*Archive, []byte, error) {
+	t.Helper()
+	var archive *Archive
+	err := run(t, newCloud(), nil, func(ctx *pulumi.Context, _ Config) (err error) {
+		archive, err = BuildArchive(ctx, settings)
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	content, err := os.ReadFile(archive.Path)
+	require.NoError(t, err)
+	return archive, content, nil
+}
+
+func TestTheArchiveRunsOnLambdaAndHoldsNothingElse(t *testing.T) {
+	for architecture, machine := range map[string]elf.Machine{"x86_64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
+		archive, content, err := buildArchive(t, &Settings{root: project(t, tinyFunction), Architecture: architecture})
+		require.NoError(t, err)
+		sum := sha256.Sum256(content)
+		assert.Equal(t, base64.StdEncoding.EncodeToString(sum[:]), archive.SHA256)
+
+		reader, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
+		require.NoError(t, err)
+		require.Len(t, reader.File, 1)
+		assert.Equal(t, "bootstrap", reader.File[0].Name)
+		assert.Equal(t, os.FileMode(0o755), reader.File[0].Mode())
+		executable := unzip(t, reader.File[0])
+		parsed, err := elf.NewFile(bytes.NewReader(executable))
+		require.NoError(t, err)
+		assert.Equal(t, machine, parsed.Machine)
+		libraries, err := parsed.ImportedLibraries()
+		require.NoError(t, err)
+		assert.Empty(t, libraries, "linked statically")
+	}
+}
+
+func unzip(t *testing.T, file *zip.File) []byte {
+	t.Helper()
+	opened, err := file.Open()
+	require.NoError(t, err)
+	defer opened.Close()
+	content, err := io.ReadAll(opened)
+	require.NoError(t, err)
+	return content
+}
+
+func TestTheArchiveDependsOnTheSourceAlone(t *testing.T) {
+	first := project(t, tinyFunction)
+	_, want, err := buildArchive(t, &Settings{root: first, Architecture: "x86_64"})
+	require.NoError(t, err)
+
+	t.Run("not on the folder, nor on the user's settings of go", func(t *testing.T) {
+		again := project(t, tinyFunction)
+		t.Setenv("GOFLAGS", "-tags=other")
+		t.Setenv("GOAMD64", "v3")
+		t.Setenv("CGO_ENABLED", "1")
+		t.Setenv("GOOS", "windows")
+		t.Setenv("GOEXPERIMENT", "nogreenteagc")
+		_, got, err := buildArchive(t, &Settings{root: again, Architecture: "x86_64"})
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(want, got))
+	})
+	t.Run("not on Windows' line ends", func(t *testing.T) {
+		again := project(t, strings.ReplaceAll(tinyFunction, "\n", "\r\n"))
+		_, got, err := buildArchive(t, &Settings{root: again, Architecture: "x86_64"})
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(want, got))
+	})
+	t.Run("and what is built already is not built again", func(t *testing.T) {
+		root := project(t, tinyFunction)
+		before, _, err := buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+		require.NoError(t, err)
+		built, err := os.Stat(before.Path)
+		require.NoError(t, err)
+		after, _, err := buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+		require.NoError(t, err)
+		assert.Equal(t, before, after)
+		reused, err := os.Stat(after.Path)
+		require.NoError(t, err)
+		assert.True(t, os.SameFile(built, reused))
+
+		require.NoError(t, os.WriteFile(filepath.Join(root, "lambda/main.go"), []byte("package main\n\nfunc main() {}\n"), 0o600))
+		changed, _, err := buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+		require.NoError(t, err)
+		assert.NotEqual(t, before.SHA256, changed.SHA256)
+	})
+}
+
+func TestTheCompilersOwnLinesAreShown(t *testing.T) {
+	_, _, err := buildArchive(t, &Settings{root: project(t, "package main\n\nfunc main() { undeclared() }\n"), Architecture: "x86_64"})
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), "compiling ./lambda for linux/amd64")
+	assert.Contains(t, err.Error(), "lambda/main.go:3:15: undefined: undeclared")
+}
+
+func TestTheUsersCertificatesGoIntoTheArchiveAndNothingElseOfTheFile(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+
+	write := func(t *testing.T, content string) (string, *Settings) {
+		root := project(t, tinyFunction)
+		require.NoError(t, os.WriteFile(filepath.Join(root, "my ca.pem"), []byte(content), 0o600))
+		return root, &Settings{root: root, Architecture: "x86_64"}
+	}
+	for name, content := range map[string]string{
+		"with Unix line ends":    "# our own\n" + string(certificate),
+		"with Windows line ends": strings.ReplaceAll("# our own\n"+string(certificate), "\n", "\r\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, settings := write(t, content)
+			require.NoError(t, setCAFile(settings, "my ca.pem"))
+			archive, content, err := buildArchive(t, settings)
+			require.NoError(t, err)
+			reader, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
+			require.NoError(t, err)
+			require.Len(t, reader.File, 2)
+			assert.Equal(t, archive.CAFile, reader.File[1].Name)
+			assert.Equal(t, os.FileMode(0o644), reader.File[1].Mode())
+			assert.Equal(t, certificate, unzip(t, reader.File[1]))
+		})
+	}
+	for name, content := range map[string]string{
+		"no certificate": "nothing",
+		"private key":    string(certificate) + string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})),
+	} {
+		_, settings := write(t, content)
+		assert.ErrorContains(t, setCAFile(settings, "my ca.pem"), name)
+	}
+	_, settings := write(t, "")
+	require.ErrorContains(t, setCAFile(settings, "other.pem"), "no such file")
+	require.ErrorContains(t, setCAFile(settings, "../my ca.pem"), "out of the project's folder")
+}
