@@ -131,11 +131,11 @@ func (t *tour) postgres(ctx context.Context, template string) error {
 		func() error {
 			return t.keeps(ctx, "acme/demo/orders", func() error {
 				return t.pulumi(ctx, "Run pulumi up again, with a refresh: both documents stay as ESC and you made them",
-					"up", "--refresh", "--yes", "--skip-preview")
+					"up", "--refresh", "--yes", "--skip-preview", "--suppress-progress")
 			})
 		},
 		func() error {
-			return t.pulumi(ctx, "Destroy it all", "destroy", "--yes", "--skip-preview")
+			return t.pulumi(ctx, "Destroy it all", "destroy", "--yes", "--skip-preview", "--suppress-progress")
 		},
 	} {
 		if err := step(); err != nil {
@@ -162,12 +162,19 @@ func (t *tour) mariadb(ctx context.Context, template string) error {
 		func() error {
 			return t.pulumi(ctx, "Say who is who", "config", "set-all",
 				"--plaintext", "databaseName="+users.Database, "--plaintext", "rotateUsername1="+users.RotateUser1,
-				"--plaintext", "rotateUsername2="+users.RotateUser2, "--plaintext", "managingUsername="+users.ManagingUser,
-				"--secret", "managingPassword="+users.ManagingPassword)
+				"--plaintext", "rotateUsername2="+users.RotateUser2, "--plaintext", "managingUsername="+users.ManagingUser)
 		},
-		func() error { return t.pulumi(ctx, "Deploy", "up", "--yes", "--skip-preview") },
+		func() error {
+			return t.step("Give the managing password on standard input, which no shell's history keeps", func() error {
+				return t.runWith(ctx, strings.NewReader(users.ManagingPassword), t.project, t.cloud.Environ(),
+					"pulumi", t.machine.Pulumi, "config", "set", "--secret", "managingPassword")
+			})
+		},
+		func() error { return t.pulumi(ctx, "Deploy", "up", "--yes", "--skip-preview", "--suppress-progress") },
 		func() error { return t.rotations(ctx, road.MySQL, "acme/demo/articles", users) },
-		func() error { return t.pulumi(ctx, "Destroy it all", "destroy", "--yes", "--skip-preview") },
+		func() error {
+			return t.pulumi(ctx, "Destroy it all", "destroy", "--yes", "--skip-preview", "--suppress-progress")
+		},
 	} {
 		if err := step(); err != nil {
 			return err

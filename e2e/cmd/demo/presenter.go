@@ -125,7 +125,7 @@ func (p *presenter) progress(started time.Time, done <-chan struct{}) {
 	}
 }
 
-// Write shows a command's output, line by line.
+// lines shows a command's output, line by line.
 func (p *presenter) lines(from io.Reader) {
 	for scanner := bufio.NewScanner(from); scanner.Scan(); {
 		if text := strings.TrimRight(scanner.Text(), " \r"); text != "" {
@@ -136,8 +136,16 @@ func (p *presenter) lines(from io.Reader) {
 
 // run shows a command as a user would type it, runs it and shows what it prints.
 func (p *presenter) run(ctx context.Context, folder string, environ []string, shown, path string, args ...string) error {
+	return p.runWith(ctx, nil, folder, environ, shown, path, args...)
+}
+
+// runWith is run with a standard input.
+func (p *presenter) runWith(
+	ctx context.Context, input io.Reader, folder string, environ []string, shown, path string, args ...string,
+) error {
 	p.command("$ " + shown + " " + quoted(args))
 	command := prepared(ctx, folder, environ, path, args...)
+	command.Stdin = input
 	reader, writer := io.Pipe()
 	command.Stdout, command.Stderr = writer, writer
 	var reading sync.WaitGroup
