@@ -128,24 +128,12 @@ func (h *Handler) work(ctx context.Context, request connector.Request) (outcome 
 	select {
 	case outcome = <-done:
 	case <-late.C:
-		failure := &connector.Failure{Stage: server.Stage(), State: stateAt(server.Stage()),
+		failure := &connector.Failure{Stage: server.Stage(), State: server.State(),
 			Why:  fmt.Sprintf("%s: not done after %s", server.Address(), connector.Seconds(time.Since(start))),
 			Mend: "Give the function a longer timeout, or find out what the database is busy with"}
 		outcome.failed(failure.Stage, failure)
 	}
 	return outcome
-}
-
-// stateAt is what is known of the password when the work ends at a stage without a word.
-func stateAt(stage connector.Stage) connector.State {
-	switch stage {
-	case connector.StageChange:
-		return connector.MaybeChanged
-	case connector.StageProve:
-		return connector.Changed
-	default:
-		return connector.Unchanged
-	}
 }
 
 // brokeDown is the failure of a panic. Its value is left out, since it may hold anything; the log gets the place.
@@ -159,8 +147,7 @@ func (h *Handler) brokeDown(server *connector.Server, cause any) error {
 		places = append(places, fmt.Sprintf("%s:%d", frame.Function, frame.Line))
 	}
 	h.Log.Error("the connector broke down", "kind", fmt.Sprintf("%T", cause), "stack", places)
-	stage := server.Stage()
-	return &connector.Failure{Stage: stage, State: stateAt(stage),
+	return &connector.Failure{Stage: server.Stage(), State: server.State(),
 		Why:  server.Address() + ": the connector broke down, by a defect of its own or by what the server sent",
 		Mend: "See the function's log for the place"}
 }

@@ -45,15 +45,18 @@ func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
 
+// addresses are what both servers listen on. Their certificates name the first.
+var addresses = []string{"127.0.0.1", "127.0.0.2"}
+
 func run(m *testing.M) int {
 	ctx := context.Background()
 	var starts sync.WaitGroup
 	var postgresErr, mariaDBErr error
 	starts.Go(func() {
-		postgresServer, postgresErr = dbtest.StartPostgres(ctx, dbtest.Options{TLS: true, HBA: []string{"hostssl all all all scram-sha-256"}})
+		postgresServer, postgresErr = dbtest.StartPostgres(ctx, dbtest.Options{TLS: true, Addresses: addresses, HBA: []string{"hostssl all all all scram-sha-256"}})
 	})
 	starts.Go(func() {
-		mariaDBServer, mariaDBErr = dbtest.StartMariaDB(ctx, dbtest.Options{TLS: true, Settings: map[string]string{"require_secure_transport": "ON"}})
+		mariaDBServer, mariaDBErr = dbtest.StartMariaDB(ctx, dbtest.Options{TLS: true, Addresses: addresses, Settings: map[string]string{"require_secure_transport": "ON"}})
 	})
 	starts.Wait()
 	for _, server := range []*dbtest.Server{postgresServer, mariaDBServer} {

@@ -28,7 +28,7 @@ const (
 // State is what became of the rotated user's password.
 type State string
 
-// The states. A Failure without one leaves it to what happened before.
+// The states.
 const (
 	Unchanged    State = "Nothing was changed"
 	Changed      State = "The password was changed"
@@ -116,7 +116,7 @@ func (s *Server) Broken(stage Stage, err error, took time.Duration) *Failure {
 		return failure
 	}
 	why, mend := networkReason(err, took)
-	return &Failure{Stage: stage, Why: s.Address() + ": " + why, Mend: mend, Unreachable: true}
+	return &Failure{Stage: stage, State: s.State(), Why: s.Address() + ": " + why, Mend: mend, Unreachable: true}
 }
 
 // Unproved is a failure of the proof, as which any failure after the change counts.

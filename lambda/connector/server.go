@@ -22,11 +22,13 @@ type Server struct {
 
 	addresses []netip.Addr
 	stage     atomic.Value
+	state     atomic.Value
 }
 
 // NewServer is the server that a request names.
 func NewServer(request Request, terms *TLS) *Server {
 	server := &Server{Host: strings.TrimSuffix(strings.TrimPrefix(request.Host, "["), "]"), Port: request.Port, TLS: terms}
+	server.state.Store(Unchanged)
 	server.Enter(StageConnect)
 	return server
 }
@@ -36,8 +38,20 @@ func (s *Server) Address() string {
 	return net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
 }
 
-// Enter notes the stage, for the answer to an event whose work does not end.
-func (s *Server) Enter(stage Stage) { s.stage.Store(stage) }
+// Enter notes the stage, for the answer to an event whose work does not end. After the change every stage is a part of
+// the proof.
+func (s *Server) Enter(stage Stage) {
+	if s.State() == Changed {
+		stage = StageProve
+	}
+	s.stage.Store(stage)
+}
+
+// Become notes what became of the password.
+func (s *Server) Become(state State) { s.state.Store(state) }
+
+// State is what became of the password, as far as is known.
+func (s *Server) State() State { return s.state.Load().(State) }
 
 // Stage is the one that was entered last.
 func (s *Server) Stage() Stage { return s.stage.Load().(Stage) }

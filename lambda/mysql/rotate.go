@@ -189,7 +189,7 @@ func loginManaging(ctx context.Context, server *connector.Server, request connec
 		}
 		switch n := number(err); n {
 		case 0:
-			return broken(server, connector.StageLogin, err, took)
+			return broken(server, server.Stage(), err, took)
 		case loginDenied:
 			mend := "Check managingUser in the managing credentials environment, and that the account's host lets this function in"
 			if server.TLS == nil {
@@ -291,15 +291,16 @@ func (c *conn) alter(ctx context.Context, request connector.Request, target acco
 			}
 			return err
 		}
+		c.server.Become(connector.MaybeChanged)
 		err = c.exec(ctx, text, target.name, target.host, argument)
 		if err == nil {
+			c.server.Become(connector.Changed)
 			return nil
 		}
 		if number(err) == 0 {
-			failure := broken(c.server, connector.StageChange, err, time.Since(start))
-			failure.State = connector.MaybeChanged
-			return failure
+			return broken(c.server, connector.StageChange, err, time.Since(start))
 		}
+		c.server.Become(connector.Unchanged)
 		refused = err
 		if n := number(err); n != lockTimeout && n != deadlock || !connector.Pause(ctx) {
 			return c.changeFailure(ctx, refused, request, target, found, time.Since(start))
@@ -448,7 +449,7 @@ func prove(ctx context.Context, server *connector.Server, request connector.Requ
 		}
 		switch n := number(err); n {
 		case 0:
-			failure := broken(server, connector.StageProve, err, took)
+			failure := broken(server, server.Stage(), err, took)
 			failure.Why = as + failure.Why
 			return failure
 		case databaseDenied, tooManyForUser, limitReached:

@@ -317,15 +317,18 @@ func (c *conn) alter(ctx context.Context, request connector.Request, found *find
 		if err != nil {
 			return err
 		}
+		c.server.Become(connector.MaybeChanged)
 		err = c.exec(fmt.Sprintf("SET statement_timeout = %d; ALTER ROLE %s PASSWORD '%s'", bound.Milliseconds(), identifier(found.role.name), stored))
 		var refused *serverError
 		switch {
 		case err == nil:
+			c.server.Become(connector.Changed)
 			return nil
 		case !errors.As(err, &refused):
-			failure := c.server.Broken(connector.StageChange, err, time.Since(start))
-			failure.State = connector.MaybeChanged
-			return failure
+			return c.server.Broken(connector.StageChange, err, time.Since(start))
+		}
+		c.server.Become(connector.Unchanged)
+		switch {
 		case retriable[refused.code] && connector.Pause(ctx):
 			continue
 		}
