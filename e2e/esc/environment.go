@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/pulumi/pulumi/pkg/v3/cmd/esc/cli/client"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/esc"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/esc/eval"
 )
 
@@ -341,4 +343,20 @@ func (s *Service) Encrypt(_ context.Context, plaintext []byte) ([]byte, error) {
 // Decrypt makes the service an [eval.Decrypter] with its own key.
 func (s *Service) Decrypt(_ context.Context, ciphertext []byte) ([]byte, error) {
 	return s.aead.Open(nil, nil, ciphertext, nil)
+}
+
+// decrypterFor is the service, but for a document that was only sent to be
+// evaluated: who has no permission to open an environment must not learn its
+// secrets by sending its ciphertext.
+func (s *Service) decrypterFor(name string) eval.Decrypter {
+	if name == esc.AnonymousEnvironmentName {
+		return noDecrypter{}
+	}
+	return s
+}
+
+type noDecrypter struct{}
+
+func (noDecrypter) Decrypt(context.Context, []byte) ([]byte, error) {
+	return nil, errors.New("encrypted secrets belong to a stored environment: open that one")
 }

@@ -151,6 +151,13 @@ func TestWhatAUserMayDoIsByPermission(t *testing.T) {
 	_, diagnostics, err = reader.CheckYAMLEnvironment(context.Background(), org, []byte("values:\n  a: ${environments.db.managing.managingUser}\n"))
 	require.NoError(t, err)
 	assert.NotEmpty(t, diagnostics, "an import is no way around that")
+	ciphertext, _, _ := w.service.Definition("acme/db/managing")
+	_, diagnostics, err = reader.CheckYAMLEnvironment(context.Background(), org, []byte(ciphertext), client.CheckYAMLOption{ShowSecrets: true})
+	require.NoError(t, err)
+	assert.NotEmpty(t, diagnostics, "and neither is its ciphertext")
+	_, diagnostics, err = reader.OpenYAMLEnvironment(context.Background(), org, []byte(ciphertext), time.Hour)
+	require.NoError(t, err)
+	assert.NotEmpty(t, diagnostics)
 	_, _, err = w.rotate(readerToken, "db", "rotator")
 	assert.ErrorContains(t, err, "Forbidden")
 	_, _, err = reader.UpdateEnvironment(context.Background(), org, "db", "rotator", []byte("values: {}\n"), "")
@@ -162,6 +169,20 @@ func TestWhatAUserMayDoIsByPermission(t *testing.T) {
 
 	_, _, _, err = w.client("pul-unknown").GetEnvironment(context.Background(), org, "db", "rotator", "", false)
 	assert.ErrorContains(t, err, "Unauthorized")
+}
+
+func TestImportsAreMergedInOrder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.write("default", "legacy", "values:\n  a: legacy\n  b: legacy\n")
+	w.write("db", "base", "values:\n  b: base\n  secret:\n    fn::secret: s3cr3t-text\n")
+	_, _, err := w.client(adminToken).UpdateEnvironment(context.Background(), org, "db", "base", []byte("values:\n  b: newer\n"), "")
+	require.NoError(t, err)
+	w.write("db", "app", "imports:\n  - legacy\n  - db/base@2\nvalues:\n  c: ${secret}\n")
+	values, diagnostics, err := w.open(adminToken, "db", "app")
+	require.NoError(t, err)
+	require.Empty(t, diagnostics)
+	assert.JSONEq(t, `{"a":"legacy","b":"base","secret":"s3cr3t-text","c":"s3cr3t-text"}`, values)
 }
 
 func TestAnEnvironmentIsMadeOnce(t *testing.T) {

@@ -114,7 +114,7 @@ func (s *Service) check(ctx context.Context, user User, org, name string, yaml [
 	if err != nil || diagnostics.HasErrors() {
 		return nil, wireDiagnostics(diagnostics), err
 	}
-	checked, found := eval.CheckEnvironment(ctx, name, declaration, s, e, e, execContext, showSecrets, eval.EvalOptions{})
+	checked, found := eval.CheckEnvironment(ctx, name, declaration, s.decrypterFor(name), e, e, execContext, showSecrets, eval.EvalOptions{})
 	diagnostics.Extend(found...)
 	return checked, wireDiagnostics(diagnostics), nil
 }
@@ -191,7 +191,7 @@ func (s *Service) open(c call, of, name string, yaml []byte) {
 	}
 	opened := &esc.Environment{}
 	if !diagnostics.HasErrors() {
-		evaluated, found := eval.EvalEnvironment(c.r.Context(), name, declaration, s, e, e, execContext, eval.EvalOptions{})
+		evaluated, found := eval.EvalEnvironment(c.r.Context(), name, declaration, s.decrypterFor(name), e, e, execContext, eval.EvalOptions{})
 		diagnostics.Extend(found...)
 		if evaluated != nil {
 			opened = evaluated
