@@ -106,7 +106,7 @@ func (s *Server) Try(ctx context.Context, attempt func(ctx context.Context, addr
 		return nil
 	}
 	if failure.Unreachable && len(s.addresses) > 1 {
-		failure.And("Tried " + s.Addresses())
+		return failure.And("Tried " + s.Addresses())
 	}
 	return failure
 }
