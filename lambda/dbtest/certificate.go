@@ -94,14 +94,14 @@ func pemBlock(kind string, der []byte) []byte {
 // tlsFiles are the paths of a server's certificate, its key and its CA.
 type tlsFiles struct{ certificate, key, ca string }
 
-// writeTLS writes the files of a server certificate for the loopback addresses into the folder.
-func writeTLS(folder string, write func(path, content string) error) (tlsFiles, error) {
+// writeTLS writes the files of a server certificate, for the loopback addresses and the hosts, into the folder.
+func writeTLS(folder string, hosts []string, write func(path, content string) error) (tlsFiles, error) {
 	files := tlsFiles{folder + "/server.crt", folder + "/server.key", folder + "/ca.crt"}
 	authority, err := NewAuthority("dbtest CA")
 	if err != nil {
 		return files, err
 	}
-	certificate, key, err := authority.Issue(time.Time{}, "localhost", "127.0.0.1", "::1")
+	certificate, key, err := authority.Issue(time.Time{}, append([]string{"localhost", "127.0.0.1", "::1"}, hosts...)...)
 	if err != nil {
 		return files, err
 	}

@@ -34,6 +34,10 @@ type Options struct {
 	// TLS gives the server a certificate for localhost, 127.0.0.1 and ::1 from a CA of its own, see Server.CAFile.
 	// It offers TLS then; to insist on it is up to HBA (PostgreSQL) or require_secure_transport (MariaDB).
 	TLS bool
+	// Hosts are names that the certificate is for, besides those.
+	Hosts []string
+	// Standby starts PostgreSQL as a read-only replica of nothing: only AdminUser is there, and nothing can be changed.
+	Standby bool
 	// Settings go into the server's configuration as they are: postgresql.conf, or my.cnf's [mariadbd].
 	Settings map[string]string
 	// HBA are the lines of pg_hba.conf, after one that lets AdminUser in. Default: the server's password_encryption

@@ -93,7 +93,7 @@ func startMariaDB(ctx context.Context, options Options) (server *Server, err err
 		"server_id":                      "1",
 	}
 	if options.TLS {
-		files, err := writeTLS(folder, func(path, content string) error { return writeFile(path, content, as) })
+		files, err := writeTLS(folder, options.Hosts, func(path, content string) error { return writeFile(path, content, as) })
 		if err != nil {
 			return nil, err
 		}

@@ -127,14 +127,13 @@ func startPostgres(ctx context.Context, options Options) (server *Server, err er
 		"unix_socket_directories": "''",
 		"fsync":                   "off",
 		"shared_buffers":          "16MB",
-		"max_connections":         "50",
 		"log_statement":           "all",
 		"log_connections":         "on",
 		"log_error_verbosity":     "verbose",
 		"password_encryption":     quote("scram-sha-256"),
 	}
 	if options.TLS {
-		files, err := writeTLS(folder, func(path, content string) error { return writeFile(path, content, as) })
+		files, err := writeTLS(folder, options.Hosts, func(path, content string) error { return writeFile(path, content, as) })
 		if err != nil {
 			return nil, err
 		}
@@ -160,6 +159,12 @@ func startPostgres(ctx context.Context, options Options) (server *Server, err er
 	}
 	if err := writeFile(filepath.Join(server.DataDir, "pg_hba.conf"), strings.Join(hba, "\n")+"\n", as); err != nil {
 		return nil, err
+	}
+
+	if options.Standby {
+		if err := writeFile(filepath.Join(server.DataDir, "standby.signal"), "", as); err != nil {
+			return nil, err
+		}
 	}
 
 	server.exec = server.execPostgres

@@ -1,0 +1,484 @@
+package postgres_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/dbtest"
+	"esc-connector-lambda-go/lambda/postgres"
+)
+
+// versions are the major versions that the tests run on: the oldest, the system's, and those that changed the rules.
+var versions = []int{13, 15, 16, 18}
+
+var (
+	servers = map[int]*dbtest.Server{}
+	serial  atomic.Int64
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	var starts sync.WaitGroup
+	var lock sync.Mutex
+	failed := false
+	for _, version := range versions {
+		starts.Go(func() {
+			server, err := startServer(version)
+			lock.Lock()
+			defer lock.Unlock()
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				failed = true
+				return
+			}
+			servers[version] = server
+		})
+	}
+	starts.Wait()
+	for _, server := range servers {
+		defer server.Stop()
+	}
+	if failed {
+		return 1
+	}
+	return m.Run()
+}
+
+func startServer(version int) (*dbtest.Server, error) {
+	binDir, err := dbtest.PostgresBinDir(version)
+	if err != nil {
+		return nil, err
+	}
+	server, err := dbtest.StartPostgres(context.Background(), dbtest.Options{BinDir: binDir, HBA: []string{
+		"host all clear all password", "host all trusted all trust", "host all shut_out all reject", "host all scram_only all scram-sha-256", "host all all all md5",
+	}, Settings: map[string]string{"log_min_duration_statement": "0", "track_activity_query_size": "4096"}})
+	if err != nil {
+		return nil, err
+	}
+	return server, server.Exec(context.Background(), "CREATE DATABASE app", "CREATE ROLE rds_iam", "CREATE ROLE rds_password")
+}
+
+// onEach runs a test on each version.
+func onEach(t *testing.T, test func(t *testing.T, version int, server *dbtest.Server)) {
+	t.Parallel()
+	for _, version := range versions {
+		t.Run(strconv.Itoa(version), func(t *testing.T) {
+			t.Parallel()
+			test(t, version, servers[version])
+		})
+	}
+}
+
+const managerPassword, oldPassword, newPassword = "Manager-Secret-1", "Old-Secret-2", "New-Secret-3"
+
+// newRequest makes a managing role and a role that it may change, and is the request that rotates the latter.
+func newRequest(t *testing.T, server *dbtest.Server) connector.Request {
+	t.Helper()
+	number := serial.Add(1)
+	manager, user := fmt.Sprintf("manager_%d", number), fmt.Sprintf("user_%d", number)
+	require.NoError(t, server.Exec(t.Context(),
+		fmt.Sprintf("CREATE ROLE %s LOGIN CREATEROLE PASSWORD '%s'", manager, managerPassword),
+		fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", user, oldPassword),
+		fmt.Sprintf("GRANT %s TO %s WITH ADMIN OPTION", user, manager)))
+	return connector.Request{
+		Type: connector.TypePostgres, Host: server.Host, Port: server.Port, Database: "app",
+		ManagingUser: &connector.ManagingUser{Username: manager, Password: connector.NewSecret(managerPassword)},
+		RotateUser:   &connector.RotateUser{Username: user, NewPassword: connector.NewSecret(newPassword)},
+	}
+}
+
+func rotate(t *testing.T, request connector.Request, timeout time.Duration) (connector.Outcome, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	return postgres.Rotate(ctx, connector.NewServer(request, nil), request)
+}
+
+const plenty = 30 * time.Second
+
+// psql runs a statement with PostgreSQL's own client.
+func psql(t *testing.T, server *dbtest.Server, username, password, statement string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "psql", "--no-psqlrc", "--no-password", "--tuples-only", "--no-align", "--command", statement)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "PGHOST=" + server.Host, "PGPORT=" + strconv.Itoa(server.Port),
+		"PGUSER=" + username, "PGPASSWORD=" + password, "PGDATABASE=app"}
+	output, err := cmd.CombinedOutput()
+	return strings.TrimSpace(string(output)), err
+}
+
+func asAdmin(t *testing.T, server *dbtest.Server, statement string) string {
+	t.Helper()
+	output, err := psql(t, server, server.AdminUser, server.AdminPassword, statement)
+	require.NoError(t, err, output)
+	return output
+}
+
+func TestTheServersOwnEncryptionIsKept(t *testing.T) {
+	onEach(t, func(t *testing.T, _ int, server *dbtest.Server) {
+		for encryption, prefix := range map[string]string{"scram-sha-256": "SCRAM-SHA-256$4096:", "md5": "md5"} {
+			request := newRequest(t, server)
+			require.NoError(t, server.Exec(t.Context(), fmt.Sprintf("ALTER ROLE %s SET password_encryption = '%s'", request.ManagingUser.Username, encryption)))
+			for range 2 {
+				outcome, err := rotate(t, request, plenty)
+				require.NoError(t, err)
+				assert.Equal(t, connector.ProofDone, outcome.Proof)
+			}
+			user := request.RotateUser.Username
+			assert.True(t, strings.HasPrefix(asAdmin(t, server, "SELECT rolpassword FROM pg_authid WHERE rolname = '"+user+"'"), prefix), encryption)
+			_, err := psql(t, server, user, newPassword, "SELECT 1")
+			assert.NoError(t, err)
+			_, err = psql(t, server, user, oldPassword, "SELECT 1")
+			assert.Error(t, err)
+		}
+	})
+}
+
+func TestSCRAMIterationsOfTheServerAreKept(t *testing.T) {
+	for _, version := range []int{16, 18} {
+		request := newRequest(t, servers[version])
+		require.NoError(t, servers[version].Exec(t.Context(), "ALTER ROLE "+request.ManagingUser.Username+" SET scram_iterations = 12345"))
+		_, err := rotate(t, request, plenty)
+		require.NoError(t, err)
+		assert.Contains(t, asAdmin(t, servers[version], "SELECT rolpassword FROM pg_authid WHERE rolname = '"+request.RotateUser.Username+"'"), "SCRAM-SHA-256$12345:")
+		_, err = psql(t, servers[version], request.RotateUser.Username, newPassword, "SELECT 1")
+		assert.NoError(t, err)
+	}
+}
+
+func TestPasswordNeverReachesTheServerLog(t *testing.T) {
+	onEach(t, func(t *testing.T, _ int, server *dbtest.Server) {
+		request := newRequest(t, server)
+		const unmistakable = "Xq7-unmistakable-Zw9"
+		request.RotateUser.NewPassword = connector.NewSecret(unmistakable)
+		_, err := rotate(t, request, plenty)
+		require.NoError(t, err)
+		log, err := os.ReadFile(server.LogFile)
+		require.NoError(t, err)
+		assert.True(t, bytes.Contains(log, []byte("ALTER ROLE \""+request.RotateUser.Username+"\" PASSWORD 'SCRAM-SHA-256$")), "the log does not hold the change")
+		assert.False(t, bytes.Contains(log, []byte(unmistakable)), "the log holds the new password")
+	})
+}
+
+// refusals are what the database refuses, or would: the failure, and the state that it leaves.
+var refusals = map[string]struct {
+	prepare func(request *connector.Request) []string // statements of the administrator
+	stage   connector.Stage
+	says    []string
+}{
+	"a role that is not there": {
+		prepare: func(r *connector.Request) []string { r.RotateUser.Username = "user1"; return nil },
+		stage:   connector.StageCheck, says: []string{`"user1"`, "CREATE ROLE", "rotateUser.username still holds the template's placeholder"},
+	},
+	"a role that may not log in": {
+		prepare: func(r *connector.Request) []string {
+			return []string{"ALTER ROLE " + r.RotateUser.Username + " NOLOGIN"}
+		},
+		stage: connector.StageCheck, says: []string{"ALTER ROLE", "LOGIN"},
+	},
+	"a role past its end": {
+		prepare: func(r *connector.Request) []string {
+			return []string{"ALTER ROLE " + r.RotateUser.Username + " VALID UNTIL '2020-01-01'"}
+		},
+		stage: connector.StageCheck, says: []string{"VALID UNTIL"},
+	},
+	"a role without a connection": {
+		prepare: func(r *connector.Request) []string {
+			return []string{"ALTER ROLE " + r.RotateUser.Username + " CONNECTION LIMIT 0"}
+		},
+		stage: connector.StageCheck, says: []string{"CONNECTION LIMIT"},
+	},
+	"a role that may not connect to the database": {
+		prepare: func(r *connector.Request) []string {
+			r.Database = "closed_" + r.RotateUser.Username
+			return []string{"CREATE DATABASE " + r.Database, "REVOKE CONNECT ON DATABASE " + r.Database + " FROM PUBLIC", "GRANT CONNECT ON DATABASE " + r.Database + " TO " + r.ManagingUser.Username}
+		},
+		stage: connector.StageCheck, says: []string{"GRANT CONNECT ON DATABASE"},
+	},
+	"a member of rds_iam": {
+		prepare: func(r *connector.Request) []string { return []string{"GRANT rds_iam TO " + r.RotateUser.Username} },
+		stage:   connector.StageCheck, says: []string{"REVOKE rds_iam FROM"},
+	},
+	"a managing user outside rds_password": {
+		prepare: func(r *connector.Request) []string {
+			return []string{"ALTER ROLE " + r.ManagingUser.Username + " SET rds.restrict_password_commands = 'on'"}
+		},
+		stage: connector.StageCheck, says: []string{"GRANT rds_password TO"},
+	},
+	"a superuser": {
+		prepare: func(r *connector.Request) []string {
+			return []string{"ALTER ROLE " + r.RotateUser.Username + " SUPERUSER"}
+		},
+		stage: connector.StageChange, says: []string{"42501", "superuser"},
+	},
+	"a managing user without CREATEROLE": {
+		prepare: func(r *connector.Request) []string {
+			return []string{"ALTER ROLE " + r.ManagingUser.Username + " NOCREATEROLE"}
+		},
+		stage: connector.StageChange, says: []string{"42501", "CREATEROLE"},
+	},
+	"a wrong managing password": {
+		prepare: func(r *connector.Request) []string {
+			r.ManagingUser.Password = connector.NewSecret("manager_password")
+			return nil
+		},
+		stage: connector.StageLogin, says: []string{"28P01", "managingUser.password still holds the template's placeholder"},
+	},
+	"a managing user that is not there": {
+		prepare: func(r *connector.Request) []string { r.ManagingUser.Username = "managing_user"; return nil },
+		stage:   connector.StageLogin, says: []string{"28P01", "managingUser.username still holds the template's placeholder"},
+	},
+	"a managing user that may not log in": {
+		prepare: func(r *connector.Request) []string {
+			return []string{"ALTER ROLE " + r.ManagingUser.Username + " NOLOGIN"}
+		},
+		stage: connector.StageLogin, says: []string{"28000", "LOGIN"},
+	},
+	"a managing user at its limit": {
+		prepare: func(r *connector.Request) []string {
+			return []string{"ALTER ROLE " + r.ManagingUser.Username + " CONNECTION LIMIT 0"}
+		},
+		stage: connector.StageLogin, says: []string{"53300", "limit"},
+	},
+	"a database that is not there": {
+		prepare: func(r *connector.Request) []string { r.Database = "rotator_db"; return nil },
+		stage:   connector.StageLogin, says: []string{"3D000", `"rotator_db"`, "database still holds the template's placeholder"},
+	},
+	"a login by a password in clear": {
+		prepare: func(r *connector.Request) []string { r.ManagingUser.Username = "clear"; return nil },
+		stage:   connector.StageLogin, says: []string{"in clear", "scram-sha-256"},
+	},
+	"a login without a password": {
+		prepare: func(r *connector.Request) []string { r.ManagingUser.Username = "trusted"; return nil },
+		stage:   connector.StageLogin, says: []string{"trust"},
+	},
+	"a managing user whom pg_hba.conf leaves out": {
+		prepare: func(r *connector.Request) []string { r.ManagingUser.Username = "shut_out"; return nil },
+		stage:   connector.StageLogin, says: []string{"28000", "pg_hba.conf", "DB_SSLMODE"},
+	},
+}
+
+func TestRefusalsNameTheStageAndTheMendAndChangeNothing(t *testing.T) {
+	onEach(t, func(t *testing.T, version int, server *dbtest.Server) {
+		require.NoError(t, server.Exec(t.Context(), "CREATE ROLE trusted LOGIN CREATEROLE"))
+		for name, refusal := range refusals {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				request := newRequest(t, server)
+				user := request.RotateUser.Username
+				if statements := refusal.prepare(&request); statements != nil {
+					require.NoError(t, server.Exec(t.Context(), statements...))
+				}
+				stored := "SELECT rolpassword FROM pg_authid WHERE rolname = '" + user + "'"
+				before := asAdmin(t, server, stored)
+				_, err := rotate(t, request, plenty)
+				var failure *connector.Failure
+				require.ErrorAs(t, err, &failure)
+				assert.Equal(t, refusal.stage, failure.Stage, err)
+				assert.Equal(t, connector.Unchanged, failure.State, err)
+				for _, part := range refusal.says {
+					assert.ErrorContains(t, err, part)
+				}
+				assert.Equal(t, before, asAdmin(t, server, stored))
+			})
+		}
+	})
+}
+
+func TestMissingPrivilegesAreNamedWithTheGrant(t *testing.T) {
+	onEach(t, func(t *testing.T, version int, server *dbtest.Server) {
+		request := newRequest(t, server)
+		manager, user := request.ManagingUser.Username, request.RotateUser.Username
+		require.NoError(t, server.Exec(t.Context(), "REVOKE "+user+" FROM "+manager))
+		_, err := rotate(t, request, plenty)
+		if version < 16 { // CREATEROLE alone may change any role but superusers
+			assert.NoError(t, err)
+			require.NoError(t, server.Exec(t.Context(), "ALTER ROLE "+user+" REPLICATION"))
+			_, err = rotate(t, request, plenty)
+			assert.ErrorContains(t, err, "NOREPLICATION")
+			return
+		}
+		const grant = `GRANT "`
+		require.ErrorContains(t, err, grant+user+`" TO "`+manager+`" WITH ADMIN OPTION`)
+		require.NoError(t, server.Exec(t.Context(), err.Error()[strings.Index(err.Error(), grant):]))
+		_, err = rotate(t, request, plenty)
+		assert.NoError(t, err)
+	})
+}
+
+func TestReplicaIsRefusedByName(t *testing.T) {
+	t.Parallel()
+	server, err := dbtest.StartPostgres(t.Context(), dbtest.Options{Standby: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
+	_, err = rotate(t, connector.Request{Type: connector.TypePostgres, Host: server.Host, Port: server.Port, Database: "postgres",
+		ManagingUser: &connector.ManagingUser{Username: server.AdminUser, Password: connector.NewSecret(server.AdminPassword)},
+		RotateUser:   &connector.RotateUser{Username: "user1", NewPassword: connector.NewSecret(newPassword)}}, plenty)
+	assert.ErrorContains(t, err, "read-only replica")
+	assert.ErrorContains(t, err, "writer endpoint")
+}
+
+func TestWhatComesAfterAuthenticationProvesThePassword(t *testing.T) {
+	onEach(t, func(t *testing.T, _ int, server *dbtest.Server) {
+		request := newRequest(t, server)
+		user := request.RotateUser.Username
+		require.NoError(t, server.Exec(t.Context(), "ALTER ROLE "+user+" CONNECTION LIMIT 1"))
+		session := exec.Command("psql", "--no-psqlrc", "--quiet", "--tuples-only")
+		session.Env = []string{"PATH=" + os.Getenv("PATH"), "PGHOST=" + server.Host, "PGPORT=" + strconv.Itoa(server.Port), "PGUSER=" + user, "PGPASSWORD=" + oldPassword, "PGDATABASE=app"}
+		input, err := session.StdinPipe()
+		require.NoError(t, err)
+		require.NoError(t, session.Start())
+		t.Cleanup(func() { input.Close(); _ = session.Wait() })
+		require.Eventually(t, func() bool {
+			return asAdmin(t, server, "SELECT count(*) FROM pg_stat_activity WHERE usename = '"+user+"'") == "1"
+		}, 10*time.Second, 20*time.Millisecond)
+
+		outcome, err := rotate(t, request, plenty)
+		require.NoError(t, err)
+		assert.Equal(t, connector.ProofDone, outcome.Proof)
+		assert.Contains(t, outcome.Note, "53300")
+	})
+}
+
+func TestProofIsSkippedWhereNoneIsPossible(t *testing.T) {
+	t.Parallel()
+	server := servers[15]
+	request := newRequest(t, server)
+	require.NoError(t, server.Exec(t.Context(), "CREATE ROLE shut_out LOGIN PASSWORD 'old'"))
+	request.RotateUser.Username = "shut_out"
+	outcome, err := rotate(t, request, plenty)
+	require.NoError(t, err)
+	assert.Equal(t, connector.ProofSkipped, outcome.Proof)
+	assert.Contains(t, outcome.Note, "pg_hba.conf")
+}
+
+func TestFailedProofSaysThatThePasswordWasChanged(t *testing.T) {
+	t.Parallel()
+	server := servers[15]
+	request := newRequest(t, server)
+	require.NoError(t, server.Exec(t.Context(), "CREATE ROLE scram_only LOGIN", "ALTER ROLE "+request.ManagingUser.Username+" SET password_encryption = 'md5'"))
+	request.RotateUser.Username = "scram_only"
+	_, err := rotate(t, request, plenty)
+	var failure *connector.Failure
+	require.ErrorAs(t, err, &failure)
+	assert.Equal(t, connector.StageProve, failure.Stage)
+	assert.ErrorContains(t, err, "The password was changed, but a login with it did not succeed")
+	assert.ErrorContains(t, err, "password_encryption is md5")
+}
+
+func TestTooManySCRAMIterationsAreRefused(t *testing.T) {
+	for _, version := range []int{16, 18} {
+		t.Run(strconv.Itoa(version), func(t *testing.T) {
+			t.Parallel()
+			server := servers[version]
+			request := newRequest(t, server)
+			require.NoError(t, server.Exec(t.Context(), "SET scram_iterations = 1500000; ALTER ROLE "+request.ManagingUser.Username+" PASSWORD '"+managerPassword+"'"))
+			_, err := rotate(t, request, plenty)
+			assert.ErrorContains(t, err, "log in as managing user")
+			assert.ErrorContains(t, err, "1500000 SCRAM iterations")
+
+			request = newRequest(t, server)
+			require.NoError(t, server.Exec(t.Context(), "ALTER ROLE "+request.ManagingUser.Username+" SET scram_iterations = 2000000"))
+			_, err = rotate(t, request, plenty)
+			assert.ErrorContains(t, err, "Nothing was changed")
+			assert.ErrorContains(t, err, "scram_iterations is 2000000")
+		})
+	}
+}
+
+func TestSameRequestAtTheSameTimeSucceedsEachTime(t *testing.T) {
+	onEach(t, func(t *testing.T, _ int, server *dbtest.Server) {
+		request, other := newRequest(t, server), newRequest(t, server)
+		var all sync.WaitGroup
+		for i := range 12 {
+			all.Go(func() {
+				each := request
+				if i%4 == 3 {
+					each = other
+				}
+				_, err := rotate(t, each, plenty)
+				assert.NoError(t, err)
+			})
+		}
+		all.Wait()
+		for _, each := range []connector.Request{request, other} {
+			_, err := psql(t, server, each.RotateUser.Username, newPassword, "SELECT 1")
+			assert.NoError(t, err)
+		}
+	})
+}
+
+func TestNoFunctionOfAnotherUserRunsAsTheManagingUser(t *testing.T) {
+	t.Parallel()
+	server := servers[15]
+	request := newRequest(t, server)
+	schema := "evil_" + request.RotateUser.Username
+	asAdmin(t, server, "CREATE SCHEMA "+schema+"; GRANT USAGE ON SCHEMA "+schema+" TO PUBLIC; "+
+		"CREATE FUNCTION "+schema+".current_setting(text) RETURNS text LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''ran''; END'; "+
+		"ALTER ROLE "+request.ManagingUser.Username+" SET search_path = "+schema+", pg_catalog")
+	_, err := rotate(t, request, plenty)
+	assert.NoError(t, err)
+}
+
+func TestDryRunChangesNothingAndTellsWhatItFound(t *testing.T) {
+	onEach(t, func(t *testing.T, version int, server *dbtest.Server) {
+		request := newRequest(t, server)
+		stored := "SELECT rolpassword FROM pg_authid WHERE rolname = '" + request.RotateUser.Username + "'"
+		before := asAdmin(t, server, stored)
+		dryRun := func(request connector.Request) (connector.Outcome, error) {
+			ctx, cancel := context.WithTimeout(t.Context(), plenty)
+			defer cancel()
+			return postgres.DryRun(ctx, connector.NewServer(request, nil), request)
+		}
+		outcome, err := dryRun(request)
+		require.NoError(t, err)
+		assert.Equal(t, connector.ProofNone, outcome.Proof)
+		for _, part := range []string{"nothing was changed", "127.0.0.1", fmt.Sprintf("PostgreSQL %d.", version), `"` + request.RotateUser.Username + `" exists and may be changed`} {
+			assert.Contains(t, outcome.Message, part)
+		}
+		assert.Equal(t, before, asAdmin(t, server, stored))
+
+		bare := request
+		bare.RotateUser = nil
+		outcome, err = dryRun(bare)
+		require.NoError(t, err)
+		assert.Contains(t, outcome.Message, "logged in as")
+		bare.ManagingUser, bare.Database = nil, ""
+		outcome, err = dryRun(bare)
+		require.NoError(t, err)
+		assert.Contains(t, outcome.Message, "PostgreSQL answers")
+
+		require.NoError(t, server.Exec(t.Context(), "ALTER ROLE "+request.ManagingUser.Username+" NOCREATEROLE"))
+		_, err = dryRun(request)
+		assert.ErrorContains(t, err, "CREATEROLE")
+		request.RotateUser.Username = "nobody_there"
+		_, err = dryRun(request)
+		assert.ErrorContains(t, err, `there is no role "nobody_there"`)
+	})
+}
+
+func TestDebianAndNpmServersAreFound(t *testing.T) {
+	for _, version := range versions {
+		folder, err := dbtest.PostgresBinDir(version)
+		require.NoError(t, err)
+		assert.FileExists(t, filepath.Join(folder, "postgres"))
+	}
+	_, err := dbtest.PostgresBinDir(9)
+	assert.ErrorContains(t, err, "lambda/dbtest/install-postgres.sh")
+}
