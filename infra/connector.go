@@ -39,12 +39,12 @@ func newNames(s *Settings, last *LastState) names {
 		// 64 characters is the most of a role's name and of a function's.
 		return strings.TrimRight(readable[:min(len(readable), 64-len(suffix))], "-") + suffix
 	}
-	function := cmp.Or(last.text("function", "name"), name(""))
+	function := cmp.Or(last.resources["function"].Name, name(""))
 	return names{
 		function:       function,
-		invocationRole: cmp.Or(last.text("invocationRole", "name"), name("-invoke")),
-		executionRole:  cmp.Or(last.text("executionRole", "name"), name("-run")),
-		logGroup:       cmp.Or(last.text("logs", "name"), "/aws/lambda/"+function),
+		invocationRole: cmp.Or(last.resources["invocationRole"].Name, name("-invoke")),
+		executionRole:  cmp.Or(last.resources["executionRole"].Name, name("-run")),
+		logGroup:       cmp.Or(last.resources["logs"].Name, "/aws/lambda/"+function),
 	}
 }
 
@@ -182,9 +182,6 @@ func (d *deployment) network() (*securityGroup, []pulumi.Resource, error) {
 		ToPort:                    port,
 		Tags:                      d.tags,
 	}, &egress)
-	if err != nil {
-		return nil, nil, err
-	}
 	if err != nil {
 		return nil, nil, err
 	}
