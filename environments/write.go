@@ -101,6 +101,13 @@ type Claim struct {
 // CheckFree stops where one of the claimed environments exists: someone's content is in it, or an
 // update that was killed left it empty. The program never writes an environment that exists.
 func CheckFree(ctx *pulumi.Context, cloud *pulumiservice.Provider, claims ...Claim) error {
+	// An import by the provider's own defaults would ask the instance that PULUMI_BACKEND_URL names. In a
+	// preview the state may not have our provider yet.
+	provider := ""
+	if !ctx.DryRun() {
+		provider = fmt.Sprintf(" --provider %[1]s=urn:pulumi:%[2]s::%[3]s::pulumi:providers:pulumiservice::%[1]s",
+			CloudResource, ctx.Stack(), ctx.Project())
+	}
 	var failures []error
 	for _, claim := range claims {
 		found, err := pulumiservice.LookupEnvironment(ctx, &pulumiservice.LookupEnvironmentArgs{
@@ -113,9 +120,9 @@ func CheckFree(ctx *pulumi.Context, cloud *pulumiservice.Provider, claims ...Cla
 			continue
 		}
 		failures = append(failures, fmt.Errorf(`checking the environment %[1]s: it exists already, and this stack did not write it, or has lost sight of it; nothing was created.
-  To take it over as it is: pulumi import pulumiservice:index:Environment %[2]s %[1]s --protect=false
+  To take it over as it is: pulumi import pulumiservice:index:Environment %[2]s %[1]s --protect=false%[3]s
   If it is empty, left by an update that was killed: pulumi env rm %[1]s
-  Otherwise choose another name`, claim.Name, claim.LogicalName))
+  Otherwise choose another name`, claim.Name, claim.LogicalName, provider))
 	}
 	return errors.Join(failures...)
 }

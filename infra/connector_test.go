@@ -284,9 +284,9 @@ func TestNamesAreShortUniqueAndFixed(t *testing.T) {
 		assert.Equal(t, n, newNames(s, none))
 	}
 
-	before := &LastState{outputs: map[string]map[string]any{
-		"function":       {"name": "shop-dev-0badcafe"},
-		"invocationRole": {"name": "shop-dev-invoke-0badcafe"},
+	before := &LastState{resources: map[string]resourceOutputs{
+		"function":       {Name: "shop-dev-0badcafe"},
+		"invocationRole": {Name: "shop-dev-invoke-0badcafe"},
 	}}
 	renamed := newNames(settings("acme", "shop", "prod", "eu-west-1"), before)
 	assert.Equal(t, "shop-dev-0badcafe", renamed.function)
@@ -378,7 +378,7 @@ func TestOnlyEnvironmentsThatTheStateLacksAreClaimed(t *testing.T) {
 	settings := &Settings{Managing: environments.Name{Environment: "m"}, Rotator: environments.Name{Environment: "r"}}
 	both := []environments.Claim{{LogicalName: "managingCreds", Name: settings.Managing}, {LogicalName: "rotator", Name: settings.Rotator}}
 	assert.Equal(t, both, (&LastState{known: true}).Claims(settings))
-	assert.Equal(t, both[1:], (&LastState{known: true, outputs: map[string]map[string]any{"managingCreds": {}}}).Claims(settings))
+	assert.Equal(t, both[1:], (&LastState{known: true, resources: map[string]resourceOutputs{"managingCreds": {}}}).Claims(settings))
 	assert.Empty(t, (&LastState{}).Claims(settings), "where the state is not known, the provider's own check is left")
 }
 

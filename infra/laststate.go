@@ -10,10 +10,19 @@ import (
 )
 
 // LastState is what this stack's state holds as the program starts: what earlier updates have written,
-// and what the documents and policies of the environments name.
+// and what the documents of the environments name.
 type LastState struct {
-	known   bool
-	outputs map[string]map[string]any // by logical name
+	known     bool
+	resources map[string]resourceOutputs // by logical name
+}
+
+// resourceOutputs are the outputs that the program asks for, of resources of any type.
+type resourceOutputs struct {
+	Organization string `pulumi:"organization"`
+	Project      string `pulumi:"project"`
+	Name         string `pulumi:"name"`
+	Arn          string `pulumi:"arn"`
+	ApiUrl       string `pulumi:"apiUrl"`
 }
 
 // stateToken asks the engine for the outputs of all resources of a stack.
@@ -25,26 +34,20 @@ func ReadLastState(ctx *pulumi.Context) (*LastState, error) {
 	var answer struct {
 		Name    string `pulumi:"name"`
 		Outputs map[string]struct {
-			Outputs map[string]any `pulumi:"outputs"`
+			Outputs resourceOutputs `pulumi:"outputs"`
 		} `pulumi:"outputs"`
 	}
-	// Not Invoke, which refuses an answer with secrets in it. None of them leaves this package.
+	// Not Invoke, which refuses an answer with secrets in it. None of them is read.
 	if _, err := ctx.InvokePackageRaw(stateToken, map[string]any{"stackName": stack}, &answer, ""); err != nil {
 		// Only the checks that need it are lost by that. The provider does not write an environment
 		// that exists, and IgnoreChanges holds as long as the settings stay.
 		return &LastState{}, ctx.Log.Debug(fmt.Sprintf("the state of the stack %s cannot be read: %v", stack, err), nil)
 	}
-	last := &LastState{known: answer.Name == stack, outputs: map[string]map[string]any{}}
+	last := &LastState{known: answer.Name == stack, resources: map[string]resourceOutputs{}}
 	for urn, resource := range answer.Outputs {
-		last.outputs[urn[strings.LastIndex(urn, "::")+2:]] = resource.Outputs
+		last.resources[urn[strings.LastIndex(urn, "::")+2:]] = resource.Outputs
 	}
 	return last, nil
-}
-
-// text is an output of a resource, by its logical name.
-func (l *LastState) text(name, output string) string {
-	value, _ := l.outputs[name][output].(string)
-	return value
 }
 
 // Claims are the environments that this stack is about to create. There are none where the state is
@@ -55,7 +58,7 @@ func (l *LastState) Claims(settings *Settings) []environments.Claim {
 		{LogicalName: environments.ManagingResource, Name: settings.Managing},
 		{LogicalName: environments.RotatorResource, Name: settings.Rotator},
 	} {
-		if l.known && l.outputs[claim.LogicalName] == nil {
+		if _, there := l.resources[claim.LogicalName]; l.known && !there {
 			claims = append(claims, claim)
 		}
 	}
@@ -64,12 +67,8 @@ func (l *LastState) Claims(settings *Settings) []environments.Claim {
 
 // environment is the environment of that logical name as the stack wrote it, and whether it did.
 func (l *LastState) environment(name string) (environments.Name, bool) {
-	found := environments.Name{
-		Organization: l.text(name, "organization"),
-		Project:      l.text(name, "project"),
-		Environment:  l.text(name, "name"),
-	}
-	return found, found != environments.Name{}
+	found := l.resources[name]
+	return environments.Name{Organization: found.Organization, Project: found.Project, Environment: found.Name}, found.Name != ""
 }
 
 // CheckUnmoved stops a changed setting that would make Pulumi replace an environment, which deletes the
@@ -103,7 +102,7 @@ func (l *LastState) CheckUnmoved(settings *Settings) error {
 	if rotator.Organization != settings.Organization {
 		moved("organization", rotator.Organization, settings.Organization)
 	}
-	if backend, err := ParseBackend(l.text(environments.CloudResource, "apiUrl")); err == nil && backend.URL != settings.Backend.URL {
+	if backend, err := ParseBackend(l.resources[environments.CloudResource].ApiUrl); err == nil && backend.URL != settings.Backend.URL {
 		moved("backendUrl", backend.URL, settings.Backend.URL)
 	}
 	if region := l.arnPart(regionPart); region != "" && region != settings.Region {
@@ -124,7 +123,7 @@ const (
 
 // arnPart is a part of the function's ARN.
 func (l *LastState) arnPart(part int) string {
-	parts := strings.Split(l.text("function", "arn"), ":")
+	parts := strings.Split(l.resources["function"].Arn, ":")
 	if len(parts) != 7 {
 		return ""
 	}
