@@ -342,7 +342,7 @@ func (c *conn) changeFailure(ctx context.Context, refused error, request connect
 	n := number(refused)
 	fail := func(why, mend string) *connector.Failure {
 		return &connector.Failure{Stage: connector.StageChange, State: connector.Unchanged,
-			Why: fmt.Sprintf("the password of %s at %s: %s (error %d)", target, c.server.Address(), why, n), Mend: mend}
+			Why: fmt.Sprintf("the password of %s at %s: %s (error %d)", target, c.server.Address(), why, number(refused)), Mend: mend}
 	}
 	if n == accountFailed && found.mariaDB {
 		n = c.reason(ctx, n)

@@ -1,0 +1,43 @@
+package mysql
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"esc-connector-lambda-go/lambda/connector"
+)
+
+func TestHostPatternsAdmitAsTheManualSays(t *testing.T) {
+	for _, c := range []struct {
+		pattern, client string
+		admits          bool
+	}{
+		{"%", "10.1.2.3", true}, {"", "10.1.2.3", true}, {"10.1.2.3", "10.1.2.3", true}, {"10.1.2.4", "10.1.2.3", false},
+		{"10.1.%", "10.1.2.3", true}, {"10.2.%", "10.1.2.3", false}, {"10.1.2._", "10.1.2.3", true}, {"10.1.2._", "10.1.2.33", false},
+		{"192.168.1.0/255.255.255.0", "192.168.1.77", true}, {"192.168.1.0/255.255.255.0", "192.168.2.77", false},
+		{"192.168.1.0/24", "192.168.1.77", true}, {"192.168.1.0/24", "192.168.2.77", false}, {"192.168.1.0/x", "192.168.1.77", false},
+		{"LocalHost", "localhost", true}, {"%.example", "db.example", true}, {"%.example", "10.1.2.3", false},
+		{`a\_b.example`, "a_b.example", true}, {`a\_b.example`, "axb.example", false},
+		{"10.1.%", "ip-10-1-2-3.ec2.internal", true}, // the server may match the address that it does not show
+		{"2001:db8::%", "2001:db8::7", true}, {"::1", "::1", true},
+	} {
+		assert.Equal(t, c.admits, account{"user", c.pattern}.admits(c.client), "%s %s", c.pattern, c.client)
+	}
+}
+
+func TestMySQLKeepsThePluginAndMariaDBGetsTheHash(t *testing.T) {
+	text, argument := statement(false, connector.NewSecret("Secret-1"))
+	assert.Equal(t, "ALTER USER ?@? IDENTIFIED BY ?", text)
+	assert.Equal(t, "Secret-1", argument)
+	// SELECT PASSWORD('mypass'), an example of the MySQL 5.7 manual's page on password hashing.
+	text, argument = statement(true, connector.NewSecret("mypass"))
+	assert.Equal(t, "ALTER USER ?@? IDENTIFIED BY PASSWORD ?", text)
+	assert.Equal(t, "*6C8989366EAF75BB670AD8EA7A7FC1176A95CEF4", argument)
+}
+
+func TestVersionsAreCompared(t *testing.T) {
+	for version, least := range map[string]bool{"8.0.14": true, "8.0.13-log": false, "8.0.36": true, "8.4.0": true, "9.1.0": true, "5.7.44-log": false, "8.0.mysql_aurora.3.04.0": false, "nonsense": false} {
+		assert.Equal(t, least, atLeast(version, 8, 0, 14), version)
+	}
+}
