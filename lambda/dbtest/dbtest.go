@@ -167,7 +167,7 @@ func prepare(ctx context.Context, as *user.User, folder string, args ...string) 
 	line := command(as, "KILL", args...)
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Dir = folder
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + folder, "LC_ALL=C"}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + folder, "TMPDIR=" + folder, "LC_ALL=C"}
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("running %s: %w\n%s", args[0], err, output)
 	}
@@ -192,7 +192,7 @@ func (s *Server) start(ctx context.Context, as *user.User, signal string, args [
 	line := append([]string{"-c", supervise, "supervise", s.folder, signal}, command(as, signal, args...)...)
 	cmd := exec.Command("/bin/sh", line...)
 	cmd.Dir = s.folder
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.folder, "LC_ALL=C"}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.folder, "TMPDIR=" + s.folder, "LC_ALL=C"}
 	cmd.Stdout, cmd.Stderr = errorLog, errorLog
 	cmd.ExtraFiles = []*os.File{lifelineEnd}
 	// Ctrl-C in a terminal goes to this process, whose end the supervisor then sees, and cleans up.
