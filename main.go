@@ -48,6 +48,9 @@ func deploy(ctx *pulumi.Context, configuration infra.Config) error {
 	if err != nil {
 		return err
 	}
+	if err := last.WarnOfDrift(ctx, settings, account, database); err != nil { // which the documents may not fit any more
+		return err
+	}
 	trust, err := infra.FindTrust(ctx, settings, account) // by which OIDC provider ESC logs in
 	if err != nil {
 		return err

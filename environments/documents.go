@@ -85,6 +85,54 @@ func (r Rotator) Document() (string, error) {
 	})
 }
 
+// ReadRotator reads from a rotator environment's document what the program knows better than its
+// author: engine, host, port and function. What is not where Document puts it stays empty.
+func ReadRotator(document string) Rotator {
+	var read struct {
+		Values struct {
+			DbRotator map[string]struct {
+				Inputs struct {
+					Database struct {
+						Connector struct {
+							AwsLambda struct {
+								LambdaARN string `yaml:"lambdaArn"`
+							} `yaml:"awsLambda"`
+						}
+						Host string
+						Port int
+					}
+				}
+			} `yaml:"dbRotator"`
+		}
+	}
+	// A document of another shape is the user's own affair.
+	_ = yaml.Unmarshal([]byte(document), &read)
+	for function, rotator := range read.Values.DbRotator {
+		if engine, ok := strings.CutPrefix(function, "fn::rotate::"); ok {
+			database := rotator.Inputs.Database
+			return Rotator{Engine: engine, Host: database.Host, Port: database.Port, LambdaARN: database.Connector.AwsLambda.LambdaARN}
+		}
+	}
+	return Rotator{}
+}
+
+// ReadManagingCreds reads from a managing credentials environment's document the role, as ReadRotator does.
+func ReadManagingCreds(document string) ManagingCreds {
+	var read struct {
+		Values struct {
+			AwsLogin struct {
+				Login struct {
+					OIDC struct {
+						RoleARN string `yaml:"roleArn"`
+					}
+				} `yaml:"fn::open::aws-login"`
+			} `yaml:"awsLogin"`
+		}
+	}
+	_ = yaml.Unmarshal([]byte(document), &read)
+	return ManagingCreds{RoleARN: read.Values.AwsLogin.Login.OIDC.RoleARN}
+}
+
 // identifier is a name that may stand between the dots of ${a.b.c}.
 var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 

@@ -115,3 +115,21 @@ func TestTemplatesWithWindowsLineEndsGiveTheSameDocuments(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
 }
+
+func TestWhatADocumentNamesIsReadBackFromIt(t *testing.T) {
+	written := Rotator{Engine: "mysql", Host: "db.example", Port: 3307, LambdaARN: "arn:aws:lambda:x", Managing: plain}
+	document, err := written.Document()
+	require.NoError(t, err)
+	// As after a rotation, and an edit.
+	document += "        # by hand\n      state:\n        current: {username: user1, password: {fn::secret: {ciphertext: abc}}}\n"
+	assert.Equal(t, Rotator{Engine: "mysql", Host: "db.example", Port: 3307, LambdaARN: "arn:aws:lambda:x"}, ReadRotator(document))
+
+	document, err = ManagingCreds{RoleARN: "arn:aws:iam::x"}.Document()
+	require.NoError(t, err)
+	assert.Equal(t, ManagingCreds{RoleARN: "arn:aws:iam::x"}, ReadManagingCreds(document))
+
+	for _, other := range []string{"", "values: 1", "imports: [a]\nvalues: {dbRotator: {x: {}}}", "\t"} {
+		assert.Zero(t, ReadRotator(other))
+		assert.Zero(t, ReadManagingCreds(other))
+	}
+}

@@ -3,6 +3,7 @@ package environments
 import (
 	"errors"
 	"fmt"
+	"regexp"
 
 	"github.com/pulumi/pulumi-pulumiservice/sdk/go/pulumiservice"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -115,17 +116,25 @@ func CheckFree(ctx *pulumi.Context, cloud *pulumiservice.Provider, claims ...Cla
 			ProjectName:      &claim.Name.Project,
 			Name:             claim.Name.Environment,
 		}, pulumi.Provider(cloud))
-		// Any failure counts as 'not there': to create one the provider looks again, and stops by itself.
+		if err != nil && unanswered.MatchString(err.Error()) {
+			return fmt.Errorf("asking Pulumi Cloud whether the environment %s exists: %w; nothing was created.\n"+
+				"  Check that you are logged in, and may create environments there: pulumi env ls --organization %s",
+				claim.Name, err, claim.Name.Organization)
+		}
+		// Any other failure counts as 'not there': to create one the provider looks again, and stops by itself.
 		if err != nil || found.EnvironmentId == "" {
 			continue
 		}
 		failures = append(failures, fmt.Errorf(`checking the environment %[1]s: it exists already, and this stack did not write it, or has lost sight of it; nothing was created.
-  To take it over as it is: pulumi import pulumiservice:index:Environment %[2]s %[1]s --protect=false%[3]s
+  To take it over as it is: pulumi import pulumiservice:index:Environment %[2]s %[1]s --protect=false --generate-code=false%[3]s
   If it is empty, left by an update that was killed: pulumi env rm %[1]s
   Otherwise choose another name`, claim.Name, claim.LogicalName, provider))
 	}
 	return errors.Join(failures...)
 }
+
+// unanswered are failures that tell nothing about an environment.
+var unanswered = regexp.MustCompile(`(?i)\b(401|403|5\d\d)\b|unauthorized|forbidden|access token|timeout|deadline|connection refused|no such host`)
 
 func asset(document string, err error) (pulumi.AssetOrArchive, error) {
 	if err != nil {

@@ -2,6 +2,7 @@ package infra
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"esc-connector-lambda-go/environments"
@@ -13,6 +14,7 @@ import (
 // and what the documents of the environments name.
 type LastState struct {
 	known     bool
+	stack     string                     // organization/project/stack
 	resources map[string]resourceOutputs // by logical name
 }
 
@@ -41,14 +43,16 @@ func ReadLastState(ctx *pulumi.Context) (*LastState, error) {
 	if _, err := ctx.InvokePackageRaw(stateToken, map[string]any{"stackName": stack}, &answer, ""); err != nil {
 		// Only the checks that need it are lost by that. The provider does not write an environment
 		// that exists, and IgnoreChanges holds as long as the settings stay.
-		return &LastState{}, ctx.Log.Debug(fmt.Sprintf("the state of the stack %s cannot be read: %v", stack, err), nil)
+		return &LastState{stack: stack}, ctx.Log.Debug(fmt.Sprintf("the state of the stack %s cannot be read: %v", stack, err), nil)
 	}
-	last := &LastState{known: answer.Name == stack, resources: map[string]resourceOutputs{}}
+	last := &LastState{stack: stack, known: answer.Name == stack, resources: map[string]resourceOutputs{}}
 	for urn, resource := range answer.Outputs {
-		last.resources[urn[strings.LastIndex(urn, "::")+2:]] = resource.Outputs
+		last.resources[logicalName(urn)] = resource.Outputs
 	}
 	return last, nil
 }
+
+func logicalName(urn string) string { return urn[strings.LastIndex(urn, "::")+2:] }
 
 // Claims are the environments that this stack is about to create. There are none where the state is
 // not known.
@@ -137,4 +141,73 @@ func (l *LastState) checkAccount(account *Account) error {
 			"  Log in to %s, so that this names it: aws sts get-caller-identity", was, account.ID, was)
 	}
 	return nil
+}
+
+// documents are the environments' documents by logical name, as the state has them: from when they were
+// written, or from the last refresh. They hold secrets.
+func (l *LastState) documents(ctx *pulumi.Context) map[string]string {
+	var answer struct {
+		Outputs map[string]struct {
+			Outputs struct {
+				Yaml pulumi.Asset `pulumi:"yaml"`
+			} `pulumi:"outputs"`
+		} `pulumi:"outputs"`
+	}
+	documents := map[string]string{}
+	if _, written := l.resources[environments.RotatorResource]; !written {
+		return documents
+	}
+	if _, err := ctx.InvokePackageRaw(stateToken, map[string]any{"stackName": l.stack}, &answer, ""); err != nil {
+		return documents
+	}
+	for urn, resource := range answer.Outputs {
+		if document := resource.Outputs.Yaml; document != nil {
+			documents[logicalName(urn)] = document.Text()
+		}
+	}
+	return documents
+}
+
+// WarnOfDrift tells which lines of the environments' documents no longer fit what the program has found
+// and deploys. It never writes those documents again: they are the user's to edit.
+func (l *LastState) WarnOfDrift(ctx *pulumi.Context, settings *Settings, account *Account, database *Database) error {
+	for _, warning := range l.drift(l.documents(ctx), settings, account, database) {
+		if err := ctx.Log.Warn(warning, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drift is a warning for each of the documents that does not fit any more.
+func (l *LastState) drift(documents map[string]string, settings *Settings, account *Account, database *Database) []string {
+	names := newNames(settings, l)
+	rotator := environments.ReadRotator(documents[environments.RotatorResource])
+	managing := environments.ReadManagingCreds(documents[environments.ManagingResource])
+	lines := map[environments.Name][]string{}
+	drifted := func(environment environments.Name, key, was, is string) {
+		if was != "" && was != is {
+			lines[environment] = append(lines[environment], fmt.Sprintf("%s%s   # now %s", key, is, was))
+		}
+	}
+	drifted(settings.Rotator, "fn::rotate::", rotator.Engine, database.Engine)
+	drifted(settings.Rotator, "host: ", rotator.Host, database.Host)
+	if rotator.Port != 0 {
+		drifted(settings.Rotator, "port: ", strconv.Itoa(rotator.Port), strconv.Itoa(database.Port))
+	}
+	drifted(settings.Rotator, "lambdaArn: ", rotator.LambdaARN, account.arn("lambda", "function:"+names.function))
+	drifted(settings.Managing, "roleArn: ", managing.RoleARN,
+		fmt.Sprintf("arn:%s:iam::%s:role/%s", account.Partition, account.ID, names.invocationRole))
+
+	var warnings []string
+	for _, environment := range []environments.Name{settings.Managing, settings.Rotator} {
+		if len(lines[environment]) > 0 {
+			warnings = append(warnings, fmt.Sprintf(`the environment %[1]s does not fit this stack any more, and is not written again, since it may hold live passwords.
+  Edit it, so that these lines read as follows: pulumi env edit %[1]s
+    %[2]s
+  This is what the stack's state knows of it. If it reads so already: pulumi refresh`,
+				environment, strings.Join(lines[environment], "\n    ")))
+		}
+	}
+	return warnings
 }
