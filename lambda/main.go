@@ -75,6 +75,7 @@ type result struct {
 	stage   connector.Stage
 	proof   connector.Proof
 	note    string
+	panic   []string // the kind of its value, and the stack
 }
 
 func (r *result) failed(stage connector.Stage, err error) {
@@ -108,7 +109,10 @@ func (h *Handler) work(ctx context.Context, request connector.Request) (outcome 
 		var ended result
 		defer func() {
 			if cause := recover(); cause != nil {
-				ended.failed(server.Stage(), h.brokeDown(server, cause))
+				ended.failed(server.Stage(), &connector.Failure{Stage: server.Stage(), State: server.State(),
+					Why:  server.Address() + ": the connector broke down, by a defect of its own or by what the server sent",
+					Mend: "See the function's log for the place"})
+				ended.panic = place(cause)
 			}
 			done <- ended
 		}()
@@ -136,20 +140,18 @@ func (h *Handler) work(ctx context.Context, request connector.Request) (outcome 
 	return outcome
 }
 
-// brokeDown is the failure of a panic. Its value is left out, since it may hold anything; the log gets the place.
-func (h *Handler) brokeDown(server *connector.Server, cause any) error {
-	callers := make([]uintptr, 32)
-	frames := runtime.CallersFrames(callers[:runtime.Callers(3, callers)])
-	var places []string
+// place is where a panic came from, for the log. The panic's value is left out, but for its kind: it may hold anything.
+func place(cause any) []string {
+	const skipped, deepest = 4, 32 // runtime.Callers, place, the deferred function and gopanic come first
+	callers := make([]uintptr, deepest)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(skipped, callers)])
+	places := []string{fmt.Sprintf("%T", cause)}
 	for more := true; more; {
 		var frame runtime.Frame
 		frame, more = frames.Next()
 		places = append(places, fmt.Sprintf("%s:%d", frame.Function, frame.Line))
 	}
-	h.Log.Error("the connector broke down", "kind", fmt.Sprintf("%T", cause), "stack", places)
-	return &connector.Failure{Stage: server.Stage(), State: server.State(),
-		Why:  server.Address() + ": the connector broke down, by a defect of its own or by what the server sent",
-		Mend: "See the function's log for the place"}
+	return places
 }
 
 // line writes the event's line to the log.
@@ -176,6 +178,9 @@ func (h *Handler) line(ctx context.Context, request connector.Request, result re
 	}
 	if result.note != "" {
 		attributes = append(attributes, slog.String("note", guard.mask(result.note)))
+	}
+	if result.panic != nil {
+		attributes = append(attributes, slog.Any("panic", result.panic))
 	}
 	h.Log.LogAttrs(ctx, level, "rotation", attributes...)
 }

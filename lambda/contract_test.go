@@ -1,0 +1,494 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/dns/dnsmessage"
+
+	"esc-connector-lambda-go/lambda/connector"
+)
+
+// names are what the tests' name server answers. It never answers for a name that is not among them.
+var names = map[string][]string{
+	"first-is-silent.test.": {"127.0.0.3", "127.0.0.1"},
+	"first-is-closed.test.": {"127.0.0.4", "127.0.0.1"},
+	"metadata.test.":        {"169.254.169.254"},
+	"database.test.":        {"127.0.0.1"},
+}
+
+// resolveHere has this process ask a name server of its own. Its answers keep their order.
+func resolveHere() error {
+	server, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	go func() {
+		packet := make([]byte, 1500)
+		for {
+			n, from, err := server.ReadFrom(packet)
+			if err != nil {
+				return
+			}
+			var query dnsmessage.Message
+			if query.Unpack(packet[:n]) != nil || len(query.Questions) != 1 {
+				continue
+			}
+			question := query.Questions[0]
+			addresses, known := names[question.Name.String()]
+			if !known {
+				continue
+			}
+			reply := dnsmessage.Message{Header: dnsmessage.Header{ID: query.ID, Response: true, Authoritative: true}, Questions: query.Questions}
+			for _, address := range addresses {
+				if question.Type == dnsmessage.TypeA {
+					reply.Answers = append(reply.Answers, dnsmessage.Resource{
+						Header: dnsmessage.ResourceHeader{Name: question.Name, Type: question.Type, Class: question.Class, TTL: 1},
+						Body:   &dnsmessage.AResource{A: [4]byte(net.ParseIP(address).To4())},
+					})
+				}
+			}
+			if text, err := reply.Pack(); err == nil {
+				_, _ = server.WriteTo(text, from)
+			}
+		}
+	}()
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp", server.LocalAddr().String())
+	}}
+	return nil
+}
+
+func TestEachAddressOfANameGetsItsShare(t *testing.T) {
+	onBoth(t, func(t *testing.T, db database) {
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.3:%d", db.Port)) // accepts and never answers
+		require.NoError(t, err)
+		t.Cleanup(func() { listener.Close() })
+		rotation := rotation(t, db)
+		for _, host := range []string{"first-is-silent.test", "first-is-closed.test"} {
+			answer := invoke(t, rotation.with("host", host), 8*time.Second)
+			assert.Equal(t, 200, answer.Code, answer.Message)
+			assert.Equal(t, "done", answer.log["proof"])
+		}
+	})
+}
+
+func TestLinkLocalAddressesAreRefusedWhereTheConnectionIsMade(t *testing.T) {
+	onBoth(t, func(t *testing.T, db database) {
+		rotation := rotation(t, db)
+		for _, host := range []string{
+			"169.254.169.254", "169.254.170.2", "169.254.0.1", "::ffff:169.254.169.254", "[::ffff:169.254.169.254]", "::ffff:a9fe:a9fe",
+			"fe80::1", "fe80::1%lo", "febf::1", "fd00:ec2::254", "fd00:ec2:ffff::1", "metadata.test",
+		} {
+			for _, event := range []event{rotation, {"type": db.kind, "host": "", "port": db.Port, "dryRun": true}} {
+				answer := invoke(t, event.with("host", host), plenty)
+				assert.Equal(t, 400, answer.Code, host)
+				assert.Contains(t, answer.Message, "link-local", host)
+				assert.Contains(t, answer.Message, "Nothing was changed", host)
+			}
+		}
+	})
+}
+
+func TestNameThatNeverResolvesEndsBeforeTheDeadline(t *testing.T) {
+	onBoth(t, func(t *testing.T, db database) {
+		answer := invoke(t, rotation(t, db).with("host", "never.test"), 2*time.Second)
+		assert.Equal(t, 400, answer.Code)
+		assert.Contains(t, answer.Message, "connect: ")
+		assert.Contains(t, answer.Message, "did not resolve within")
+		assert.Contains(t, answer.Message, "Nothing was changed")
+	})
+}
+
+// bad is the table of requests that are refused before any connection.
+var bad = map[string]struct {
+	field string
+	value any
+	says  []string
+}{
+	"no host":                  {"host", nil, []string{"host"}},
+	"empty host":               {"host", "", []string{"host"}},
+	"no database":              {"database", nil, []string{"database"}},
+	"empty database":           {"database", "", []string{"database"}},
+	"no managing user":         {"managingUser", nil, []string{"managingUser.username"}},
+	"no managing username":     {"managingUser.username", "", []string{"managingUser.username"}},
+	"no rotate user":           {"rotateUser", nil, []string{"rotateUser.username"}},
+	"no rotate username":       {"rotateUser.username", nil, []string{"rotateUser.username"}},
+	"no new password":          {"rotateUser.newPassword", nil, []string{"rotateUser.newPassword"}},
+	"empty new password":       {"rotateUser.newPassword", "", []string{"rotateUser.newPassword"}},
+	"NUL in the new password":  {"rotateUser.newPassword", "Hidden\x00Secret", []string{"rotateUser.newPassword", "NUL"}},
+	"NUL in the password":      {"managingUser.password", "Hidden\x00Secret", []string{"managingUser.password", "NUL"}},
+	"NUL in a name":            {"rotateUser.username", "a\x00b", []string{"rotateUser.username", "NUL"}},
+	"NUL in the database":      {"database", "a\x00b", []string{"database", "NUL"}},
+	"NUL in the host":          {"host", "a\x00b", []string{"host", "NUL"}},
+	"no port":                  {"port", nil, []string{"port 0"}},
+	"port 0":                   {"port", 0, []string{"port 0", "65535"}},
+	"port 65536":               {"port", 65536, []string{"port 65536", "65535"}},
+	"negative port":            {"port", -1, []string{"port -1"}},
+	"a port in quotes":         {"port", "5432", []string{"port", "wrong type"}},
+	"a broken port":            {"port", 5432.5, []string{"port", "wrong type"}},
+	"a huge port":              {"port", 1e30, []string{"port", "wrong type"}},
+	"a password that is none":  {"rotateUser.newPassword", 12345678, []string{"rotateUser.newPassword", "wrong type"}},
+	"a user that is none":      {"rotateUser", "user1", []string{"rotateUser", "wrong type"}},
+	"no type":                  {"type", nil, []string{"type", "postgres", "mysql"}},
+	"unknown type":             {"type", "oracle", []string{`"oracle"`, "postgres", "mysql"}},
+	"another spelling":         {"type", "Postgres", []string{`"Postgres"`, "postgres", "mysql"}},
+	"an RDS Proxy":             {"host", "orders.proxy-abc123.eu-west-1.rds.amazonaws.com", []string{"RDS Proxy", "Secrets Manager", "writer endpoint"}},
+	"an RDS Proxy's own":       {"host", "x.endpoint.PROXY-abc.cn-north-1.rds.amazonaws.com.cn.", []string{"RDS Proxy"}},
+	"the managing user itself": {"rotateUser.username", "managing", []string{"managing", "both"}},
+}
+
+func TestBadRequestsAreRefusedBeforeAnyConnection(t *testing.T) {
+	t.Parallel()
+	untouched := map[string]Engine{}
+	for _, kind := range []string{"postgres", "mysql"} {
+		untouched[kind] = Engine{Rotate: func(context.Context, *connector.Server, connector.Request) (connector.Outcome, error) {
+			panic("a connection would have been made")
+		}}
+	}
+	for _, kind := range []string{"postgres", "mysql"} {
+		good := event{"type": kind, "host": "db.example", "port": 5432, "database": "app",
+			"managingUser": map[string]any{"username": "managing", "password": managerPassword},
+			"rotateUser":   map[string]any{"username": "user", "password": oldPassword, "newPassword": newPassword}}
+		for name, c := range bad {
+			t.Run(kind+": "+name, func(t *testing.T) {
+				answer := invokeWith(t, untouched, good.with(c.field, c.value), plenty)
+				assert.Equal(t, 400, answer.Code)
+				for _, part := range append(c.says, "read the request: ", "Nothing was changed") {
+					assert.Contains(t, answer.Message, part)
+				}
+				for _, secret := range []string{managerPassword, oldPassword, newPassword, "Hidden", "12345678"} {
+					assert.NotContains(t, answer.raw, secret)
+				}
+			})
+		}
+	}
+	answer := invokeWith(t, untouched, event{"type": "mysql", "host": "db.example", "port": 3306, "database": "app",
+		"managingUser": map[string]any{"username": "managing@%", "password": managerPassword},
+		"rotateUser":   map[string]any{"username": "managing@10.0.%", "newPassword": newPassword}}, plenty)
+	assert.Contains(t, answer.Message, "both")
+}
+
+func TestPanicBecomesAnAnswerWithItsStage(t *testing.T) {
+	t.Parallel()
+	for stage, state := range map[connector.Stage]connector.State{
+		connector.StageConnect: connector.Unchanged, connector.StageChange: connector.MaybeChanged, connector.StageProve: connector.Changed,
+	} {
+		broken := Engine{Rotate: func(_ context.Context, server *connector.Server, request connector.Request) (connector.Outcome, error) {
+			server.Become(state)
+			server.Enter(stage)
+			panic(fmt.Errorf("out of luck with %s", request.RotateUser.NewPassword.Reveal()))
+		}}
+		answer := invokeWith(t, map[string]Engine{"postgres": broken}, anyEvent(newPassword), plenty)
+		assert.Equal(t, 400, answer.Code)
+		assert.True(t, strings.HasPrefix(answer.Message, string(stage)+": "), answer.Message)
+		assert.Contains(t, answer.Message, string(state))
+		assert.NotContains(t, answer.raw, newPassword)
+		assert.Contains(t, answer.raw, "TestPanicBecomesAnAnswerWithItsStage", "the place is not in the log")
+		assert.Equal(t, 2, strings.Count(answer.raw, "\n"), "more than the answer and one line of the log")
+	}
+}
+
+func TestWorkThatNeverEndsIsAnsweredBeforeTheDeadline(t *testing.T) {
+	t.Parallel()
+	stuck := Engine{Rotate: func(_ context.Context, server *connector.Server, _ connector.Request) (connector.Outcome, error) {
+		server.Become(connector.Changed)
+		server.Enter(connector.StageConnect)
+		<-make(chan struct{}) // a driver that knows no deadline
+		return connector.Outcome{}, nil
+	}}
+	answer := invokeWith(t, map[string]Engine{"postgres": stuck}, anyEvent(newPassword), time.Second)
+	assert.Equal(t, 400, answer.Code)
+	assert.Contains(t, answer.Message, "prove: ")
+	assert.Contains(t, answer.Message, "not done after 0.9 s")
+	assert.Contains(t, answer.Message, string(connector.Changed))
+}
+
+func anyEvent(password string) event {
+	return event{"type": "postgres", "host": "db.example", "port": 5432, "database": "app",
+		"managingUser": map[string]any{"username": "managing", "password": managerPassword},
+		"rotateUser":   map[string]any{"username": "user", "password": oldPassword, "newPassword": password}}
+}
+
+// saying is an engine that says a text wherever an engine can say something.
+func saying(text string, fail bool) map[string]Engine {
+	run := func(context.Context, *connector.Server, connector.Request) (connector.Outcome, error) {
+		if fail {
+			return connector.Outcome{}, &connector.Failure{Stage: connector.StageChange, Why: text, Mend: text}
+		}
+		return connector.Outcome{Message: text, Note: text}, nil
+	}
+	return map[string]Engine{"postgres": {run, run}, "mysql": {run, run}}
+}
+
+func TestGuardMasksSecretsWholeAndEscaped(t *testing.T) {
+	t.Parallel()
+	const secret = `p"a's\s<wörd>%/é&`
+	inJSON, err := json.Marshal(secret)
+	require.NoError(t, err)
+	for _, text := range []string{
+		secret, strconv.Quote(secret), strconv.QuoteToASCII(secret), string(inJSON), strings.ReplaceAll(secret, "'", "''"),
+		strings.ReplaceAll(secret, `"`, `""`), "p%22a%27s%5Cs%3Cw%C3%B6rd%3E%25%2F%C3%A9%26",
+	} {
+		for _, fail := range []bool{true, false} {
+			answer := invokeWith(t, saying("before "+text+" after", fail), anyEvent(secret), plenty)
+			assert.Contains(t, answer.Message, "before ")
+			assert.Contains(t, answer.Message, " after")
+			assert.NotContains(t, answer.Message, strings.Trim(text, `"`))
+			assert.Contains(t, answer.Message, masked)
+		}
+	}
+}
+
+func TestGuardLeavesThePublicAndTheFixedAlone(t *testing.T) {
+	t.Parallel()
+	for _, secret := range []string{"postgres", "db.example", "managing", "example", "message", "code\":400", "app", "5432", "ed"} {
+		text := "db.example:5432, database app, managing, user, postgres"
+		answer := invokeWith(t, saying(text, true), anyEvent(secret), plenty)
+		assert.Contains(t, answer.Message, text, secret)
+		assert.Equal(t, 400, answer.Code)
+		assert.Equal(t, "db.example", answer.log["host"])
+		assert.Equal(t, "failed", answer.log["result"])
+	}
+}
+
+func TestSecretThatHoldsAPublicWordIsMaskedWhole(t *testing.T) {
+	t.Parallel()
+	answer := invokeWith(t, saying("it is managing-Secret-of-user", true), anyEvent("managing-Secret-of-user"), plenty)
+	assert.Contains(t, answer.Message, "it is ***")
+	assert.NotContains(t, answer.raw, "Secret-of")
+}
+
+func FuzzNoSecretComesOut(f *testing.F) {
+	f.Add("Xq7unmistakable", "user1", "db.example", "text", uint64(1))
+	f.Add(`a"b'c\d%e{f}g`, `u"1`, "h", `%s\`, uint64(2))
+	f.Fuzz(func(t *testing.T, secret, user, host, text string, seed uint64) {
+		const shortestSecret = 8
+		if len(secret) < shortestSecret || !json.Valid([]byte(strconv.Quote("x"))) || strings.ToValidUTF8(secret, "") != secret {
+			return
+		}
+		// Secrets are random, as ESC's are: each of the three differs, and none is a word of the rest.
+		random := rand.New(rand.NewPCG(seed, seed))
+		secrets := make([]string, 3)
+		for i := range secrets {
+			secrets[i] = fmt.Sprintf("%s%x", secret, random.Uint64())
+		}
+		content := event{"type": []string{"postgres", "mysql"}[seed%2], "host": host, "port": int(seed % 70000), "database": "app", "dryRun": seed%3 == 0,
+			"managingUser": map[string]any{"username": "managing", "password": secrets[0]},
+			"rotateUser":   map[string]any{"username": user, "password": secrets[1], "newPassword": secrets[2]}}
+		event, err := json.Marshal(content)
+		require.NoError(t, err)
+		if seed%5 == 0 { // not quite JSON, or not the right shape
+			event = bytes.Replace(event, []byte(`"port"`), []byte(text), 1)
+		}
+		for _, fail := range []bool{true, false} {
+			var log bytes.Buffer
+			handler := &Handler{Log: slog.New(slog.NewJSONHandler(&log, nil)),
+				Engines: saying(text+secrets[0]+" "+strconv.Quote(secrets[1])+" "+strings.ReplaceAll(secrets[2], "'", "''"), fail)}
+			reply, err := handler.Invoke(t.Context(), event)
+			left := string(reply) + log.String() + fmt.Sprint(err)
+			for _, secret := range secrets {
+				inJSON, _ := json.Marshal(secret)
+				assert.NotContains(t, left, secret)
+				assert.NotContains(t, left, string(inJSON[1:len(inJSON)-1]))
+			}
+		}
+	})
+}
+
+func TestSecretPrintsAsAPlaceholder(t *testing.T) {
+	t.Parallel()
+	secret := connector.NewSecret(newPassword)
+	inJSON, err := json.Marshal(map[string]any{"a": secret, "b": &secret})
+	require.NoError(t, err)
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("line", "secret", secret, "user", connector.RotateUser{NewPassword: secret})
+	for _, text := range []string{
+		fmt.Sprintf("%v %+v %#v %s %q %x %d", secret, secret, secret, secret, secret, secret, secret), string(inJSON), log.String(),
+		fmt.Sprintf("%v %+v %#v", connector.RotateUser{NewPassword: secret}, &connector.ManagingUser{Password: secret}, connector.Request{RotateUser: &connector.RotateUser{NewPassword: secret}}),
+	} {
+		assert.NotContains(t, text, newPassword)
+		assert.NotContains(t, text, fmt.Sprintf("%x", newPassword))
+	}
+}
+
+// scripted is a PostgreSQL server that accepts any md5 login and answers each query by the script: rows of text, an
+// error by its SQLSTATE, or the end of the connection.
+func scripted(t *testing.T, answer func(query string) (row []string, code string, hangUp bool)) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go converse(conn, answer)
+		}
+	}()
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+func converse(conn net.Conn, answer func(query string) ([]string, string, bool)) {
+	defer conn.Close()
+	backend := pgproto3.NewBackend(conn, conn)
+	if _, err := backend.ReceiveStartupMessage(); err != nil {
+		return
+	}
+	backend.Send(&pgproto3.AuthenticationMD5Password{Salt: [4]byte{1, 2, 3, 4}})
+	if backend.Flush() != nil || backend.SetAuthType(pgproto3.AuthTypeMD5Password) != nil {
+		return
+	}
+	if _, err := backend.Receive(); err != nil {
+		return
+	}
+	backend.Send(&pgproto3.AuthenticationOk{})
+	backend.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+	for backend.Flush() == nil {
+		message, err := backend.Receive()
+		if err != nil {
+			return
+		}
+		query := ""
+		switch message := message.(type) {
+		case *pgproto3.Query:
+			query = message.String
+		case *pgproto3.Parse:
+			query = message.Query
+		case *pgproto3.Sync:
+			backend.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+			continue
+		default:
+			continue
+		}
+		row, code, hangUp := answer(query)
+		if hangUp {
+			return
+		}
+		if code != "" {
+			backend.Send(&pgproto3.ErrorResponse{Severity: "ERROR", Code: code, Message: "the statement was " + query})
+		} else {
+			var values [][]byte
+			for _, value := range row {
+				values = append(values, []byte(value))
+			}
+			backend.Send(&pgproto3.DataRow{Values: values})
+			backend.Send(&pgproto3.CommandComplete{CommandTag: []byte("OK")})
+		}
+		if _, simple := message.(*pgproto3.Query); simple {
+			backend.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+		}
+	}
+}
+
+// scriptedAlter is a script in which all goes well until the change.
+func scriptedAlter(code string, hangUp bool) func(string) ([]string, string, bool) {
+	return func(query string) ([]string, string, bool) {
+		switch {
+		case strings.Contains(query, "ALTER ROLE"):
+			return nil, code, hangUp
+		case strings.Contains(query, "server_version_num"):
+			return []string{"150004", "scram-sha-256", "4096", "f", "t", "f", "f"}, "", false
+		case strings.Contains(query, "rolcanlogin"):
+			return []string{"user", "t", "f", "f", "f", "f", "t", "f", "t", "f"}, "", false
+		default:
+			return nil, "", false
+		}
+	}
+}
+
+func TestScriptedServers(t *testing.T) {
+	t.Setenv(connector.SSLModeVariable, "disable")
+	for name, c := range map[string]struct {
+		code   string
+		hangUp bool
+		says   []string
+	}{
+		"a hook that refuses a verifier":       {code: "22023", says: []string{"change: ", "22023", "in clear", "never sends", "Nothing was changed"}},
+		"a connection lost during the change":  {hangUp: true, says: []string{"change: ", "closed the connection", "may have been changed", "rotate again"}},
+		"a session ended during the change":    {code: "57P01", says: []string{"change: ", "57P01", "may have been changed"}},
+		"a change that is always in the way":   {code: "XX000", says: []string{"change: ", "XX000", "Nothing was changed"}},
+		"a server with more words than wanted": {code: "P0001", says: []string{"change: ", "P0001"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			answer := invoke(t, anyEvent(newPassword).with("host", "127.0.0.1").with("port", scripted(t, scriptedAlter(c.code, c.hangUp))), 2*time.Second)
+			assert.Equal(t, 400, answer.Code)
+			for _, part := range c.says {
+				assert.Contains(t, answer.Message, part)
+			}
+			assert.NotContains(t, answer.raw, "SCRAM-SHA-256$")
+			assert.NotContains(t, answer.raw, "the statement was")
+		})
+	}
+}
+
+func TestGarbageIsAnsweredByAFailure(t *testing.T) {
+	t.Setenv(connector.SSLModeVariable, "disable")
+	huge := binary.BigEndian.AppendUint32([]byte{'R'}, 1<<31-1)
+	for _, garbage := range []string{"", "\x00", "HTTP/1.1 400 Bad Request\r\n\r\n", string(huge), strings.Repeat("\xff", 300), "\x4a\x00\x00\x00\x0a5.7.0\x00", "R\x00\x00\x00\x0c\x00\x00\x00\x0b", "\x05\x00\x00\x00\xff\x15\x04ab"} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		t.Cleanup(func() { listener.Close() })
+		go func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = io.WriteString(conn, garbage)
+				conn.Close()
+			}
+		}()
+		for _, kind := range []string{"postgres", "mysql"} {
+			for _, dryRun := range []bool{false, true} {
+				event := anyEvent(newPassword).with("type", kind).with("host", "127.0.0.1").with("port", listener.Addr().(*net.TCPAddr).Port).with("dryRun", dryRun)
+				if dryRun {
+					event = event.with("managingUser", nil).with("rotateUser", nil)
+				}
+				answer := invoke(t, event, 3*time.Second)
+				if answer.Code == 200 {
+					assert.True(t, dryRun && garbage != "", "%s %q: %s", kind, garbage, answer.Message)
+					continue
+				}
+				assert.Contains(t, answer.Message, "Nothing was changed", "%s %q", kind, garbage)
+			}
+		}
+	}
+}
+
+func TestDryRunOverTLSTellsTheCertificate(t *testing.T) {
+	onBoth(t, func(t *testing.T, db database) {
+		answer := invoke(t, event{"type": db.kind, "host": db.Host, "port": db.Port, "dryRun": true}, plenty)
+		require.Equal(t, 200, answer.Code, answer.Message)
+		until := time.Now().UTC().Add(24 * time.Hour).Format(time.DateOnly) // dbtest's certificates live for a day
+		for _, part := range []string{"nothing was changed", "127.0.0.1", "TLS 1.3", "verified", "dbtest CA", until} {
+			assert.Contains(t, answer.Message, part)
+		}
+		assert.Equal(t, "none", answer.log["proof"])
+		assert.Equal(t, true, answer.log["dryRun"])
+
+		rotation := rotation(t, db).with("dryRun", true)
+		user := rotation["rotateUser"].(map[string]any)["username"].(string)
+		answer = invoke(t, rotation, plenty)
+		require.Equal(t, 200, answer.Code, answer.Message)
+		assert.Contains(t, answer.Message, "exists and may be changed")
+		assert.NoError(t, db.login(t, user, oldPassword))
+		assert.Error(t, db.login(t, user, newPassword))
+	})
+}
