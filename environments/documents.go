@@ -216,7 +216,12 @@ func (d *document) find(path []string) (key, value *yaml.Node) {
 // something else.
 func (d *document) set(value string, path ...string) {
 	_, node := d.find(path)
-	node.SetString(value)
+	// Encode, unlike SetString, also quotes what older YAML takes for booleans and numbers.
+	var encoded yaml.Node
+	if err := encoded.Encode(value); err != nil && d.err == nil {
+		d.err = fmt.Errorf("filling %s of the environment's template: %w", strings.Join(path, "."), err)
+	}
+	node.Kind, node.Tag, node.Value, node.Style = yaml.ScalarNode, encoded.Tag, encoded.Value, encoded.Style
 	if strings.ContainsAny(value, "\n\r") || strings.TrimSpace(value) != value {
 		// A block would depend on the indentation around it, and on who edits the document next.
 		node.Style = yaml.DoubleQuotedStyle

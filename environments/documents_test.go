@@ -1,6 +1,7 @@
 package environments
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,6 +86,9 @@ func TestAnyValueStaysWhatItIs(t *testing.T) {
 		assert.Equal(t, map[string]any{"fn::secret": value}, read.Values.ManagingUser.Password)
 		assert.NotContains(t, document, "Replace")
 		assert.NotContains(t, document, "\r")
+		if slices.Contains([]string{"yes", "No", "on"}, value) {
+			assert.Contains(t, document, `username: "`+value+`"`, "YAML 1.1 reads a boolean otherwise")
+		}
 	}
 }
 
