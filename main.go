@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"esc-connector-lambda-go/environments"
@@ -13,16 +14,19 @@ import (
 )
 
 func main() {
-	configuration := infra.Config{}
+	configuration, logged := infra.Config{}, false
 	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
 		err := deploy(ctx, configuration)
 		if err != nil {
-			// Logged here, since pulumi.Run would put the Go type and a bullet in front of it.
-			_ = ctx.Log.Error(err.Error(), nil)
+			// Not by pulumi.Run, which puts words about unhandled errors and a bullet in front of it.
+			logged = ctx.Log.Error(err.Error(), nil) == nil
 		}
 		return err
 	}, configuration.Capture)
 	if err != nil {
+		if !logged {
+			fmt.Fprintln(os.Stderr, err)
+		}
 		os.Exit(constant.ExitStatusLoggedError)
 	}
 }

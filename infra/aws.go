@@ -190,7 +190,7 @@ type vpc struct {
 
 var (
 	// AWS's error codes for what is not there end so, and the provider's own messages say so.
-	notFoundPattern = regexp.MustCompile(`(?i)notfound|not found|nosuchentity|no matching|does not exist|empty result|couldn't find`)
+	notFoundPattern = regexp.MustCompile(`(?i)notfound|not found|nosuch|no such|no matching|not exist|no longer exists|empty result|couldn't find|StatusCode: 404`)
 	deniedPattern   = regexp.MustCompile(`(?i)accessdenied|access denied|unauthorized|not authorized`)
 	actionPattern   = regexp.MustCompile(`(?:perform|authorized to perform):? ([a-z0-9-]+:[A-Za-z]+)`)
 )

@@ -165,7 +165,7 @@ func ReadSettings(ctx *pulumi.Context, configuration Config) (*Settings, error) 
 		}
 	}
 	problems = append(problems, s.fillIn(configuration)...)
-	if err := warnOfMisspelt(ctx, configuration); err != nil {
+	if err := errors.Join(warnOfMisspelt(ctx, configuration), warnOfClearSecrets(ctx, configuration)); err != nil {
 		return nil, err
 	}
 	if len(problems) > 0 {
@@ -315,6 +315,22 @@ func (row setting) command(key string) string {
 		return "pulumi config set --secret " + key
 	}
 	return "pulumi config set " + key + " " + row.example
+}
+
+// warnOfClearSecrets tells which secrets stand in clear in the stack's configuration file.
+func warnOfClearSecrets(ctx *pulumi.Context, configuration Config) error {
+	for _, row := range settings {
+		key := row.key(ctx.Project())
+		if !row.secret || configuration[key] == "" || ctx.IsConfigSecret(key) {
+			continue
+		}
+		err := ctx.Log.Warn(fmt.Sprintf("%s is set without --secret, and so stands in clear in Pulumi.%s.yaml\n  %s",
+			key, ctx.Stack(), row.command(key)), nil)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // warnOfMisspelt names the nearest setting for each key of the project's namespace that is none.

@@ -1,0 +1,99 @@
+package environments
+
+import (
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// cloud remembers what is registered, and answers getEnvironment by the name's last part.
+type cloud struct {
+	lock       sync.Mutex
+	registered map[string]pulumi.MockResourceArgs
+	existing   map[string]error // nil: it exists
+}
+
+func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
+	c.lock.Lock()
+	defer c.lock.Unlock()
+	c.registered[args.Name] = args
+	return args.Name + "-id", args.Inputs, nil
+}
+
+func (c *cloud) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
+	failure, ok := c.existing[args.Args["name"].StringValue()]
+	if !ok {
+		failure = errors.New("environment acme/shop/orders not found")
+	}
+	return resource.PropertyMap{"environmentId": resource.NewProperty("5b2f")}, failure
+}
+
+func run(t *testing.T, c *cloud, body pulumi.RunFunc) error {
+	t.Helper()
+	c.registered = map[string]pulumi.MockResourceArgs{}
+	return pulumi.RunErr(body, pulumi.WithMocksWithOrganization("acme", "shop", "dev", c))
+}
+
+var (
+	orders        = Name{Organization: "acme", Project: "shop", Environment: "orders"}
+	ordersClaimed = Claim{LogicalName: RotatorResource, Name: orders}
+)
+
+func TestTheEnvironmentsAreRegisteredSoThatNothingWritesThemAgain(t *testing.T) {
+	c := &cloud{}
+	require.NoError(t, run(t, c, func(ctx *pulumi.Context) error {
+		provider, err := Connect(ctx, "https://api.pulumi.com")
+		if err != nil {
+			return err
+		}
+		return Write(ctx, provider, Contents{
+			Managing: plain, Rotator: orders, Engine: "mysql", Host: "db.example", Port: 3306,
+			RoleARN: pulumi.String("arn:role"), LambdaARN: pulumi.String("arn:function"),
+			ManagingPassword: pulumi.ToSecret(pulumi.String("s3cret")).(pulumi.StringOutput),
+		})
+	}))
+	for _, name := range []string{"managingCreds", "rotator"} {
+		registered := c.registered[name]
+		assert.Equal(t, "pulumiservice:index:Environment", registered.TypeToken)
+		assert.ElementsMatch(t, []string{"yaml", "name", "project", "organization"}, registered.RegisterRPC.GetIgnoreChanges())
+		assert.Contains(t, registered.Provider, "pulumi:providers:pulumiservice::pulumiCloud")
+		assert.Contains(t, registered.RegisterRPC.GetParent(), "pulumi:pulumi:Stack", "no component around it")
+		assert.True(t, registered.Inputs["yaml"].IsSecret(), "what a refresh reads into the state is encrypted there")
+		assert.False(t, registered.RegisterRPC.GetRetainOnDelete())
+	}
+	assert.Equal(t, "https://api.pulumi.com", c.registered["pulumiCloud"].Inputs["apiUrl"].StringValue())
+	depends := c.registered["rotator"].RegisterRPC.GetDependencies()
+	assert.Contains(t, depends, "urn:pulumi:dev::shop::pulumiservice:index:Environment::managingCreds")
+	assert.Contains(t, c.registered["managingCreds"].Inputs["yaml"].SecretValue().Element.AssetValue().Text, "fn::secret: s3cret")
+}
+
+func TestAnEnvironmentThatExistsStopsTheProgramWithTheWaysOn(t *testing.T) {
+	check := func(existing map[string]error, claims ...Claim) error {
+		return run(t, &cloud{existing: existing}, func(ctx *pulumi.Context) error {
+			provider, err := Connect(ctx, "https://api.pulumi.com")
+			if err != nil {
+				return err
+			}
+			return CheckFree(ctx, provider, claims...)
+		})
+	}
+	require.NoError(t, check(nil, ordersClaimed))
+	require.NoError(t, check(map[string]error{"orders": nil}), "what the stack has in its state is not asked for")
+
+	err := check(map[string]error{"orders": nil, "ordersManagingCreds": nil}, Claim{LogicalName: ManagingResource, Name: plain}, ordersClaimed)
+	require.Error(t, err)
+	assert.Contains(t, err.Error(), "pulumi import pulumiservice:index:Environment rotator acme/shop/orders --protect=false")
+	assert.Contains(t, err.Error(), "pulumi import pulumiservice:index:Environment managingCreds acme/shop/ordersManagingCreds --protect=false")
+	assert.Contains(t, err.Error(), "--provider pulumiCloud=urn:pulumi:dev::shop::pulumi:providers:pulumiservice::pulumiCloud")
+	assert.Contains(t, err.Error(), "pulumi env rm acme/shop/orders")
+
+	err = check(map[string]error{"orders": errors.New("failed to look up environment: 401 Unauthorized")}, ordersClaimed)
+	require.ErrorContains(t, err, "asking Pulumi Cloud whether the environment acme/shop/orders exists")
+	require.NoError(t, check(map[string]error{"orders": errors.New("unknown function")}, ordersClaimed),
+		"the provider looks again before it creates one")
+}
