@@ -79,7 +79,7 @@ func (c *conn) examine(ctx context.Context, request connector.Request, target ac
 		return nil
 	}
 	grants, err := c.rows(ctx, "SHOW GRANTS")
-	if err != nil {
+	if err != nil && number(err) == 0 {
 		return broken(c.server, connector.StageCheck, err, 0)
 	}
 	for _, grant := range grants {

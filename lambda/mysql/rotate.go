@@ -320,11 +320,16 @@ func (c *conn) bound(ctx context.Context, mariaDB bool, start time.Time) error {
 		return err
 	}
 	seconds := max(1, int(limit.Seconds()))
-	set := fmt.Sprintf("SET SESSION lock_wait_timeout = %d, innodb_lock_wait_timeout = %d", seconds, seconds)
+	set := fmt.Sprintf("SET SESSION lock_wait_timeout = %d", seconds)
 	if mariaDB {
 		set += fmt.Sprintf(", max_statement_time = %.3f", limit.Seconds())
 	}
-	err = c.exec(ctx, set)
+	if err = c.exec(ctx, set); err == nil {
+		// MySQL keeps the accounts in InnoDB. A server without InnoDB has no such variable.
+		if err = c.exec(ctx, fmt.Sprintf("SET SESSION innodb_lock_wait_timeout = %d", seconds)); number(err) != 0 {
+			err = nil
+		}
+	}
 	if err == nil {
 		return nil
 	}
