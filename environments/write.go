@@ -55,7 +55,9 @@ func Write(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents
 	once := []pulumi.ResourceOption{
 		pulumi.Provider(cloud),
 		pulumi.IgnoreChanges([]string{"yaml", "name", "project", "organization"}),
-		pulumi.DeleteBeforeReplace(true),
+		// A replacement that is forced (pulumi up --replace) fails before it deletes anything, since the
+		// environment exists.
+		pulumi.DeleteBeforeReplace(false),
 		pulumi.AdditionalSecretOutputs([]string{"yaml"}),
 		pulumi.RetainOnDelete(contents.Retain),
 	}

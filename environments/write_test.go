@@ -65,6 +65,8 @@ func TestTheEnvironmentsAreRegisteredSoThatNothingWritesThemAgain(t *testing.T) 
 		assert.Contains(t, registered.RegisterRPC.GetParent(), "pulumi:pulumi:Stack", "no component around it")
 		assert.True(t, registered.Inputs["yaml"].IsSecret(), "what a refresh reads into the state is encrypted there")
 		assert.False(t, registered.RegisterRPC.GetRetainOnDelete())
+		assert.True(t, registered.RegisterRPC.GetDeleteBeforeReplaceDefined())
+		assert.False(t, registered.RegisterRPC.GetDeleteBeforeReplace(), "a forced replacement must not delete first")
 	}
 	assert.Equal(t, "https://api.pulumi.com", c.registered["pulumiCloud"].Inputs["apiUrl"].StringValue())
 	depends := c.registered["rotator"].RegisterRPC.GetDependencies()
