@@ -54,11 +54,15 @@ func TestStories(t *testing.T) {
 				"esc-recover": escRecover,
 				"aws-left":    awsLeft,
 				"aws-oidc":    awsOIDC,
+				"filled":      filled,
 				"invoke":      invoke,
+				"kept":        kept,
 				"login":       login,
 				"login-as":    loginAs,
 				"new":         newProject,
+				"paste":       paste,
 				"pulumi":      pulumiCommand,
+				"remember":    remember,
 				"replace":     replace,
 				"restore":     restore,
 			},
@@ -80,6 +84,8 @@ type story struct {
 	machine *road.Machine
 	cloud   *road.Cloud
 	number  int
+
+	remembered map[string]written // by project/environment
 }
 
 func setUp(env *testscript.Env, machine *road.Machine, template string, number int) error {
