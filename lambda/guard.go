@@ -50,12 +50,12 @@ func newGuard(event []byte, request connector.Request) guard {
 	}
 	for _, text := range texts {
 		if len(text) >= shortest && !known[text] {
-			g.secrets = append(g.secrets, forms(text)...)
+			g.secrets = append(g.secrets, text)
 		}
 	}
 	for _, text := range public {
 		if text != "" {
-			g.public = append(g.public, forms(text)...)
+			g.public = append(g.public, text)
 		}
 	}
 	return g
@@ -108,16 +108,22 @@ func forms(text string) []string {
 // span is a part of a text, from its first byte to the one after its last.
 type span struct{ from, to int }
 
+// spans are where a text holds one of the parts, in any form. No form is shorter than its part.
 func spans(text string, parts []string) []span {
 	var found []span
 	for _, part := range parts {
-		for from := 0; ; {
-			at := strings.Index(text[from:], part)
-			if at < 0 {
-				break
+		if len(part) > len(text) {
+			continue
+		}
+		for _, form := range forms(part) {
+			for from := 0; ; {
+				at := strings.Index(text[from:], form)
+				if at < 0 {
+					break
+				}
+				found = append(found, span{from + at, from + at + len(form)})
+				from += at + 1
 			}
-			found = append(found, span{from + at, from + at + len(part)})
-			from += at + 1
 		}
 	}
 	return found

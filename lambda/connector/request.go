@@ -96,6 +96,14 @@ func ParseRequest(event []byte) (Request, error) {
 		return request, refuse("%s has a value of the wrong type", field).
 			mend("port is a whole number, dryRun is true or false, managingUser and rotateUser are objects, everything else is text")
 	}
+	if request.DryRun { // a part without a name is a part that is missing
+		if request.ManagingUser != nil && request.ManagingUser.Username == "" {
+			request.ManagingUser = nil
+		}
+		if request.RotateUser != nil && request.RotateUser.Username == "" {
+			request.RotateUser = nil
+		}
+	}
 	return request, nil
 }
 
@@ -111,7 +119,7 @@ func (f *Failure) mend(format string, args ...any) *Failure {
 // isRDSProxy knows an RDS Proxy endpoint, such as orders.proxy-abc123.eu-west-1.rds.amazonaws.com (the RDS user guide's
 // page "Connecting to a database through RDS Proxy").
 func isRDSProxy(host string) bool {
-	host = "." + strings.ToLower(host)
+	host = strings.ToLower(host)
 	return strings.Contains(host, ".proxy-") && strings.Contains(host, ".rds.amazonaws.com")
 }
 
@@ -128,11 +136,13 @@ func (r Request) Check() error {
 		needed = append(needed, text{"database", r.Database})
 	}
 	managing, rotate := r.ManagingUser, r.RotateUser
-	if managing == nil && !r.DryRun {
-		managing = &ManagingUser{}
-	}
-	if rotate == nil && !r.DryRun {
-		rotate = &RotateUser{}
+	if !r.DryRun {
+		if managing == nil {
+			managing = &ManagingUser{}
+		}
+		if rotate == nil {
+			rotate = &RotateUser{}
+		}
 	}
 	if managing != nil {
 		username := text{"managingUser.username", managing.Username}

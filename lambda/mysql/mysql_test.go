@@ -3,6 +3,7 @@ package mysql_test
 import (
 	"bytes"
 	"context"
+	sqldriver "database/sql/driver"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	driver "github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -359,31 +361,28 @@ func TestServerThatIsBusyIsAskedAgain(t *testing.T) {
 	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
 	require.NoError(t, server.Exec(t.Context(), "CREATE DATABASE app", "CREATE USER crowd@'%' IDENTIFIED BY 'crowd'"))
 	request := newRequest(t, server, "%")
-	var crowd []func()
-	for range 15 { // some come while the connections before are on their way out
-		session := exec.Command("mariadb", "--no-defaults", "--protocol=tcp", "--host", server.Host, "--port", strconv.Itoa(server.Port), "--user", "crowd")
-		session.Env = []string{"PATH=" + os.Getenv("PATH"), "MYSQL_PWD=crowd"}
-		input, err := session.StdinPipe()
-		require.NoError(t, err)
-		require.NoError(t, session.Start())
-		crowd = append(crowd, func() { input.Close(); _ = session.Wait() })
-	}
-	require.Eventually(t, func() bool {
-		output, err := client(t, server, "crowd", "crowd", "SELECT 1")
-		return err != nil && strings.Contains(output, "1040")
-	}, 10*time.Second, 20*time.Millisecond)
+	config := driver.NewConfig()
+	config.Net, config.Addr, config.User, config.Passwd = "tcp", fmt.Sprintf("%s:%d", server.Host, server.Port), "crowd", "crowd"
+	connects, err := driver.NewConnector(config)
+	require.NoError(t, err)
+	var crowd []sqldriver.Conn
+	require.Eventually(t, func() bool { // the connections before are on their way out
+		if session, err := connects.Connect(t.Context()); err == nil {
+			crowd = append(crowd, session)
+		}
+		return len(crowd) == 10
+	}, 20*time.Second, time.Millisecond)
+	bounded, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	_, err = mysql.Rotate(bounded, connector.NewServer(request, nil), request)
+	assert.ErrorContains(t, err, "1040")
 	ended := make(chan error, 1)
 	go func() {
 		_, err := rotate(t, request)
 		ended <- err
 	}()
-	select {
-	case err := <-ended:
-		assert.Fail(t, "the rotation ended while the server was full", "%v", err)
-	case <-time.After(300 * time.Millisecond): // a few attempts
-	}
-	for _, leave := range crowd {
-		leave()
+	for _, session := range crowd {
+		assert.NoError(t, session.Close())
 	}
 	assert.NoError(t, <-ended)
 
@@ -392,6 +391,21 @@ func TestServerThatIsBusyIsAskedAgain(t *testing.T) {
 	_, err = rotate(t, request)
 	assert.ErrorContains(t, err, "read-only")
 	assert.ErrorContains(t, err, "writer endpoint")
+}
+
+func TestServerWithoutTLSIsRefusedUnlessDisabled(t *testing.T) {
+	for _, mode := range []string{"", "verify-full", "require"} {
+		t.Setenv(connector.SSLModeVariable, mode)
+		terms, err := connector.ReadTLS()
+		require.NoError(t, err)
+		request := newRequest(t, plain, "%")
+		_, err = mysql.Rotate(t.Context(), connector.NewServer(request, terms), request)
+		assert.ErrorContains(t, err, "TLS: ")
+		assert.ErrorContains(t, err, "offers no TLS")
+		request.ManagingUser, request.RotateUser = nil, nil
+		_, err = mysql.DryRun(t.Context(), connector.NewServer(request, terms), request)
+		assert.ErrorContains(t, err, "offers no TLS")
+	}
 }
 
 func TestPasswordCheckThatRefusesHashesIsNamed(t *testing.T) {

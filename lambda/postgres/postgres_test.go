@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -287,7 +288,11 @@ func TestRefusalsNameTheStageAndTheMendAndChangeNothing(t *testing.T) {
 				}
 				stored := "SELECT rolpassword FROM pg_authid WHERE rolname = '" + user + "'"
 				before := asAdmin(t, server, stored)
-				_, err := rotate(t, request, plenty)
+				timeout := plenty
+				if name == "a managing user at its limit" { // is asked again until the end
+					timeout = 2 * time.Second
+				}
+				_, err := rotate(t, request, timeout)
 				var failure *connector.Failure
 				require.ErrorAs(t, err, &failure)
 				assert.Equal(t, refusal.stage, failure.Stage, err)
@@ -366,6 +371,50 @@ func TestProofIsSkippedWhereNoneIsPossible(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, connector.ProofSkipped, outcome.Proof)
 	assert.Contains(t, outcome.Note, "pg_hba.conf")
+}
+
+func TestServerThatIsBusyIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	// Three of the ten connections are the superusers'.
+	server, err := dbtest.StartPostgres(t.Context(), dbtest.Options{Settings: map[string]string{"max_connections": "10"}})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
+	require.NoError(t, server.Exec(t.Context(), "CREATE DATABASE app", "CREATE ROLE crowd LOGIN PASSWORD 'crowd'"))
+	request := newRequest(t, server)
+	config, err := pgconn.ParseConfig("sslmode=disable")
+	require.NoError(t, err)
+	config.Host, config.Port, config.User, config.Password, config.Database = server.Host, uint16(server.Port), "crowd", "crowd", "app"
+	var crowd []*pgconn.PgConn
+	require.Eventually(t, func() bool { // the connections before are on their way out
+		if session, err := pgconn.ConnectConfig(t.Context(), config); err == nil {
+			crowd = append(crowd, session)
+		}
+		return len(crowd) == 7
+	}, 20*time.Second, time.Millisecond)
+	_, err = rotate(t, request, 2*time.Second)
+	assert.ErrorContains(t, err, "53300")
+	ended := make(chan error, 1)
+	go func() {
+		_, err := rotate(t, request, plenty)
+		ended <- err
+	}()
+	for _, session := range crowd {
+		assert.NoError(t, session.Close(t.Context()))
+	}
+	assert.NoError(t, <-ended)
+}
+
+func TestServerWithoutTLSIsRefusedUnlessDisabled(t *testing.T) {
+	for _, mode := range []string{"", "verify-full", "require"} {
+		t.Setenv(connector.SSLModeVariable, mode)
+		terms, err := connector.ReadTLS()
+		require.NoError(t, err)
+		request := newRequest(t, servers[15])
+		_, err = postgres.Rotate(t.Context(), connector.NewServer(request, terms), request)
+		assert.ErrorContains(t, err, "TLS: ")
+		assert.ErrorContains(t, err, "offers no TLS")
+		assert.ErrorContains(t, err, "databaseSslMode disable")
+	}
 }
 
 func TestFailedProofSaysThatThePasswordWasChanged(t *testing.T) {

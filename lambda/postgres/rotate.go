@@ -73,7 +73,7 @@ func open(ctx context.Context, server *connector.Server, stage connector.Stage, 
 			return c, true, nil
 		}
 		var failure *connector.Failure
-		if !errors.As(err, &failure) || !failure.Busy || accepted || !connector.Pause(ctx) {
+		if !errors.As(err, &failure) || !failure.Busy || accepted && stage == connector.StageProve || !connector.Pause(ctx) {
 			return nil, accepted, err
 		}
 	}
