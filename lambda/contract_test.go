@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +24,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/dbtest"
 )
 
 // names are what the tests' name server answers. It never answers for a name that is not among them.
@@ -471,6 +475,61 @@ func TestGarbageIsAnsweredByAFailure(t *testing.T) {
 				assert.Contains(t, answer.Message, "Nothing was changed", "%s %q", kind, garbage)
 			}
 		}
+	}
+}
+
+// offering is a PostgreSQL server that says yes to TLS and shows a certificate.
+func offering(t *testing.T, certificate, key []byte) int {
+	t.Helper()
+	pair, err := tls.X509KeyPair(certificate, key)
+	require.NoError(t, err)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.ReadFull(conn, make([]byte, 8))
+			_, _ = io.WriteString(conn, "S")
+			_ = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{pair}}).Handshake()
+			conn.Close()
+		}
+	}()
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+func TestCertificatesThatAreNotBelieved(t *testing.T) {
+	authority, err := dbtest.NewAuthority("own CA")
+	require.NoError(t, err)
+	stranger, err := dbtest.NewAuthority("own CA") // the same name, another key
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(file, authority.PEM, 0o644))
+	t.Setenv(connector.SSLRootCertVariable, file)
+	for name, c := range map[string]struct {
+		by   *dbtest.Authority
+		host string
+		end  time.Time
+		code int
+		says []string
+	}{
+		"a good one":                   {by: authority, host: "127.0.0.1", code: 200, says: []string{"verified", "own CA"}},
+		"one that has expired":         {by: authority, host: "127.0.0.1", end: time.Now().Add(-time.Hour), code: 400, says: []string{"TLS: ", "valid from", time.Now().UTC().Add(-time.Hour).Format(time.DateOnly)}},
+		"one for another address":      {by: authority, host: "127.0.0.9", code: 400, says: []string{"TLS: ", "127.0.0.9", "not for this host"}},
+		"one by a CA of the same name": {by: stranger, host: "127.0.0.1", code: 400, says: []string{"TLS: ", "own CA", "DB_SSLROOTCERT"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			certificate, key, err := c.by.Issue(c.end, c.host)
+			require.NoError(t, err)
+			answer := invoke(t, event{"type": "postgres", "host": "127.0.0.1", "port": offering(t, certificate, key), "dryRun": true}, plenty)
+			assert.Equal(t, c.code, answer.Code, answer.Message)
+			for _, part := range c.says {
+				assert.Contains(t, answer.Message, part)
+			}
+		})
 	}
 }
 

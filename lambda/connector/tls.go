@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -163,12 +164,14 @@ func (s *Server) untrusted(leaf *x509.Certificate, err error) error {
 	return failure
 }
 
+// names are the first few hosts that a certificate is for.
 func names(certificate *x509.Certificate) []string {
-	all := certificate.DNSNames
+	const few = 5
+	all := slices.Clone(certificate.DNSNames)
 	for _, ip := range certificate.IPAddresses {
 		all = append(all, ip.String())
 	}
-	return all
+	return all[:min(len(all), few)]
 }
 
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
