@@ -21,6 +21,8 @@ import (
 const awsVersion = "6.83.0"
 
 const (
+	eventRuleToken     = "aws:cloudwatch/eventRule:EventRule"
+	eventTargetToken   = "aws:cloudwatch/eventTarget:EventTarget"
 	logGroupToken      = "aws:cloudwatch/logGroup:LogGroup"
 	securityGroupToken = "aws:ec2/securityGroup:SecurityGroup"
 	egressRuleToken    = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
@@ -47,6 +49,29 @@ type logGroupArgs struct {
 	Name            pulumi.StringInput    `pulumi:"name"`
 	RetentionInDays pulumi.IntInput       `pulumi:"retentionInDays"`
 	Tags            pulumi.StringMapInput `pulumi:"tags"`
+}
+
+type eventRule struct {
+	pulumi.CustomResourceState
+	Name pulumi.StringOutput `pulumi:"name"`
+}
+
+type eventRuleArgs struct {
+	Name               pulumi.StringInput    `pulumi:"name"`
+	Description        pulumi.StringInput    `pulumi:"description"`
+	ScheduleExpression pulumi.StringInput    `pulumi:"scheduleExpression"`
+	Tags               pulumi.StringMapInput `pulumi:"tags"`
+}
+
+type eventTarget struct {
+	pulumi.CustomResourceState
+}
+
+type eventTargetArgs struct {
+	TargetId pulumi.StringInput `pulumi:"targetId"`
+	Rule     pulumi.StringInput `pulumi:"rule"`
+	Arn      pulumi.StringInput `pulumi:"arn"`
+	Input    pulumi.StringInput `pulumi:"input"`
 }
 
 type securityGroup struct {

@@ -27,6 +27,8 @@ func TestTokensAndPropertiesAreThoseOfTheSDK(t *testing.T) {
 		sdkArgs      string
 		sdkResult    string
 	}{
+		eventRuleToken:      {eventRuleArgs{}, eventRule{}, "eventRuleArgs", "EventRule"},
+		eventTargetToken:    {eventTargetArgs{}, eventTarget{}, "eventTargetArgs", "EventTarget"},
 		logGroupToken:       {logGroupArgs{}, logGroup{}, "logGroupArgs", "LogGroup"},
 		securityGroupToken:  {securityGroupArgs{}, securityGroup{}, "securityGroupArgs", "SecurityGroup"},
 		egressRuleToken:     {securityGroupRuleArgs{}, securityGroupRule{}, "securityGroupEgressRuleArgs", "SecurityGroupEgressRule"},

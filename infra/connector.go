@@ -15,8 +15,9 @@ import (
 
 // Connector is what the environments' documents name of it.
 type Connector struct {
-	LambdaARN pulumi.StringOutput
-	RoleARN   pulumi.StringOutput // the invocation role, which ESC assumes
+	LambdaARN    pulumi.StringOutput
+	RoleARN      pulumi.StringOutput // the invocation role, which ESC assumes
+	CheckCommand string              // for a shell: tells whether the function reaches the database
 }
 
 // names are fixed when they are first given, since ARNs made of them stand in the users' documents: a
@@ -26,6 +27,7 @@ type names struct {
 	invocationRole string
 	executionRole  string
 	logGroup       string
+	rule           string
 }
 
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9-]+`)
@@ -45,6 +47,7 @@ func newNames(s *Settings, last *LastState) names {
 		invocationRole: cmp.Or(last.resources["invocationRole"].Name, name("-invoke")),
 		executionRole:  cmp.Or(last.resources["executionRole"].Name, name("-run")),
 		logGroup:       cmp.Or(last.resources["logs"].Name, "/aws/lambda/"+function),
+		rule:           cmp.Or(last.resources["keepWarm"].Name, function),
 	}
 }
 
@@ -85,7 +88,14 @@ func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, a
 	if err != nil {
 		return nil, err
 	}
-	return &Connector{LambdaARN: function.Arn, RoleARN: invocationRole.Arn}, nil
+	connector := &Connector{LambdaARN: function.Arn, RoleARN: invocationRole.Arn}
+	if connector.CheckCommand, err = d.checkCommand(); err != nil {
+		return nil, err
+	}
+	if settings.KeepWarm {
+		err = d.keepWarm(function)
+	}
+	return connector, err
 }
 
 // logGroup is made before the function, which would otherwise make one that keeps its lines for ever.

@@ -47,6 +47,7 @@ type Settings struct {
 
 	Architecture        string // Lambda's word: x86_64 or arm64
 	LogRetentionDays    int    // 0 keeps them for ever
+	KeepWarm            bool   // whether a weekly dry run keeps the function from becoming inactive
 	PermissionsBoundary string // ARN, or empty
 	TrustedSubject      string // a StringLike pattern; empty trusts the managing environment alone
 
@@ -140,6 +141,8 @@ var settings = []setting{
 	{name: "lambdaArchitecture", preset: "x86_64", example: "arm64", allowed: "x86_64 or arm64",
 		set: func(s *Settings, v string) error { return setWord(&s.Architecture, v, "x86_64", "arm64") }},
 	{name: "logRetentionDays", preset: "30", example: "30", allowed: retentions(), set: setRetention},
+	{name: "keepWarm", preset: "true", example: "false", allowed: "true or false",
+		set: func(s *Settings, v string) error { return setBool(&s.KeepWarm, v) }},
 	{name: "permissionsBoundaryArn", example: "arn:aws:iam::111122223333:policy/boundary", allowed: "the ARN of an IAM policy",
 		set: setPermissionsBoundary},
 	{name: "trustedSubject", example: "'pulumi:environments:pulumi.organization.login:my-organization:*'",
@@ -149,7 +152,6 @@ var settings = []setting{
 
 	{name: "lambdaArtifact", need: unsupported},
 	{name: "codeSigning", need: unsupported},
-	{name: "keepWarm", need: unsupported},
 	{name: "rotationSchedule", need: unsupported},
 	{name: "managingCredsTeam", need: unsupported},
 }

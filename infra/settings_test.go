@@ -149,10 +149,10 @@ func TestFurtherSettingsThatCannotBeAreRefused(t *testing.T) {
 		"logRetentionDays":        {"31", "-1", "a month"},
 		"permissionsBoundaryArn":  {"boundary", "arn:aws:iam::1:policy/x"},
 		"manageDatabaseIngress":   {"maybe"},
+		"keepWarm":                {"maybe"},
 		"trustedSubject":          {"a b"},
 		"retainEnvironments":      {"2"},
 		"codeSigning":             {"true"},
-		"keepWarm":                {"true"},
 	} {
 		for _, value := range values {
 			_, err := readSettings(t, minimal(map[string]string{"shop:" + name: value}))

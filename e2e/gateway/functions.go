@@ -94,7 +94,7 @@ func (f *functions) close() {
 }
 
 func (f *functions) idle(name string) error {
-	function := f.find(name)
+	function := f.find(functionName(name))
 	if function == nil {
 		return fmt.Errorf("making function %s idle: no such function", name)
 	}
@@ -525,6 +525,16 @@ func extract(file *zip.File, target string) error {
 	return out.Close()
 }
 
+// ready tells whether the function can run. Asked of an inactive one, it says no, and Lambda makes the
+// function's network interfaces anew.
+func (f *functions) ready(function *function) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	was := function.state
+	function.state = "Active"
+	return was == "Active"
+}
+
 // invoke runs the function for one event. Only the synchronous form is served.
 func (f *functions) invoke(w http.ResponseWriter, r *http.Request, name string, event []byte) {
 	function := f.find(name)
@@ -537,13 +547,7 @@ func (f *functions) invoke(w http.ResponseWriter, r *http.Request, name string, 
 		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", "the stand-in serves RequestResponse only, not "+kind)
 		return
 	}
-	f.mu.Lock()
-	state := function.state
-	if state == "Inactive" {
-		function.state = "Active"
-	}
-	f.mu.Unlock()
-	if state != "Active" {
+	if !f.ready(function) {
 		lambdaError(w, http.StatusConflict, "ResourceConflictException",
 			"The operation cannot be performed at this time. The function is currently in the following state: Pending")
 		return

@@ -87,6 +87,7 @@ func (g *Gateway) Calls() []Call {
 
 // Idle plays what AWS does to a VPC function that nobody invoked for weeks: its
 // network interfaces are taken, the next invocation fails, and the one after it works.
+// The function is a name or an ARN.
 func (g *Gateway) Idle(function string) error { return g.functions.idle(function) }
 
 var credentialScope = regexp.MustCompile(`Credential=[^/]+/\d+/[^/]+/([^/]+)/aws4_request`)

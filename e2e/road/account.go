@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 )
@@ -16,7 +17,7 @@ import (
 // not bring: "iam role NAME", "ec2 security-group-rule ID of GROUP" and so on.
 func (c *Cloud) Left(ctx context.Context) ([]string, error) {
 	var left []string
-	for _, list := range []func(context.Context) ([]string, error){c.functions, c.identities, c.logGroups, c.securityGroups} {
+	for _, list := range []func(context.Context) ([]string, error){c.functions, c.identities, c.logGroups, c.securityGroups, c.rules} {
 		lines, err := list(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("listing what the account holds: %w", err)
@@ -98,6 +99,18 @@ func (c *Cloud) securityGroups(ctx context.Context) ([]string, error) {
 					aws.ToInt32(permission.FromPort), *pair.GroupId, *group.GroupName))
 			}
 		}
+	}
+	return lines, nil
+}
+
+func (c *Cloud) rules(ctx context.Context) ([]string, error) {
+	found, err := eventbridge.NewFromConfig(c.config()).ListRules(ctx, &eventbridge.ListRulesInput{})
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for _, rule := range found.Rules {
+		lines = append(lines, "events rule "+*rule.Name)
 	}
 	return lines, nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
@@ -34,12 +35,15 @@ func main() {
 		Config:    []string{"region", "skipCredentialsValidation", "skipRegionValidation"},
 		Configure: c.configure,
 		Resources: map[string]provider.Resource{
+			"aws:cloudwatch/eventRule:EventRule":                        c.eventRule(),
+			"aws:cloudwatch/eventTarget:EventTarget":                    c.eventTarget(),
 			"aws:cloudwatch/logGroup:LogGroup":                          c.logGroup(),
 			"aws:ec2/securityGroup:SecurityGroup":                       c.securityGroup(),
 			"aws:iam/openIdConnectProvider:OpenIdConnectProvider":       c.openIDConnectProvider(),
 			"aws:iam/role:Role":                                         c.role(),
 			"aws:iam/rolePolicy:RolePolicy":                             c.rolePolicy(),
 			"aws:lambda/function:Function":                              c.function(),
+			"aws:lambda/permission:Permission":                          c.permission(),
 			"aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule":   c.securityGroupRule(true),
 			"aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": c.securityGroupRule(false),
 		},
@@ -65,6 +69,7 @@ func main() {
 type clients struct {
 	region string
 	ec2    *ec2.Client
+	events *eventbridge.Client
 	iam    *iam.Client
 	lambda *lambda.Client
 	logs   *cloudwatchlogs.Client
@@ -86,6 +91,7 @@ func (c *clients) configure(ctx context.Context, settings map[string]string) err
 	}
 	c.region = loaded.Region
 	c.ec2 = ec2.NewFromConfig(loaded)
+	c.events = eventbridge.NewFromConfig(loaded)
 	c.iam = iam.NewFromConfig(loaded)
 	c.lambda = lambda.NewFromConfig(loaded)
 	c.logs = cloudwatchlogs.NewFromConfig(loaded)

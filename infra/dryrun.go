@@ -1,0 +1,73 @@
+package infra
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// dryRun is the event that has the function reach the database, and change nothing:
+//
+//	{"type":"postgres","host":"db.example","port":5432,"dryRun":true}
+func dryRun(database *Database) (string, error) {
+	event, err := json.Marshal(struct {
+		Type   string `json:"type"`
+		Host   string `json:"host"`
+		Port   int    `json:"port"`
+		DryRun bool   `json:"dryRun"`
+	}{database.Engine, database.Host, database.Port, true})
+	if err != nil {
+		return "", fmt.Errorf("writing the dry run's event: %w", err)
+	}
+	return string(event), nil
+}
+
+// checkCommand is a line for bash and zsh that invokes the function with a dry run. The payload is a
+// file, since version 1 of the AWS CLI takes it as it is and version 2 as base64 where it is inline.
+func (d *deployment) checkCommand() (string, error) {
+	event, err := dryRun(d.database)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("aws lambda invoke --region %s --function-name %s --payload fileb://<(printf %%s '%s') /dev/stdout",
+		d.account.Region, d.names.function, event), nil
+}
+
+// keepWarm invokes the function once a week. Lambda takes the network interfaces of a VPC function that
+// was not invoked for some weeks; the next invocation then fails, and has them made again:
+// https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
+func (d *deployment) keepWarm(function *lambda.Function) error {
+	event, err := dryRun(d.database)
+	if err != nil {
+		return err
+	}
+	var rule eventRule
+	err = register(d.ctx, eventRuleToken, "keepWarm", eventRuleArgs{
+		Name:               pulumi.String(d.names.rule),
+		Description:        pulumi.String("Keeps the rotation connector " + d.names.function + " ready: a dry run, which changes nothing"),
+		ScheduleExpression: pulumi.String("rate(7 days)"),
+		Tags:               d.tags,
+	}, &rule, pulumi.DeleteBeforeReplace(true))
+	if err != nil {
+		return err
+	}
+	permission, err := lambda.NewPermission(d.ctx, "keepWarmPermission", &lambda.PermissionArgs{
+		StatementId: pulumi.String("keepWarm"),
+		Action:      pulumi.String("lambda:InvokeFunction"),
+		Function:    function.Name,
+		Principal:   pulumi.String("events.amazonaws.com"),
+		SourceArn:   pulumi.String(d.account.arn("events", "rule/"+d.names.rule)),
+	}, pulumi.DeleteBeforeReplace(true))
+	if err != nil {
+		return fmt.Errorf("registering the permission of the rule %s to invoke the function: %w", d.names.rule, err)
+	}
+	var target eventTarget
+	return register(d.ctx, eventTargetToken, "keepWarmTarget", eventTargetArgs{
+		TargetId: pulumi.String("connector"),
+		Rule:     rule.Name,
+		Arn:      function.Arn,
+		Input:    pulumi.String(event),
+	}, &target, pulumi.DeleteBeforeReplace(true), pulumi.DependsOn([]pulumi.Resource{permission}))
+}
