@@ -25,11 +25,7 @@ import (
 
 // build is the function's program, built as for Lambda, once.
 var build = sync.OnceValues(func() (string, error) {
-	folder, err := os.MkdirTemp("", "bootstrap-")
-	if err != nil {
-		return "", err
-	}
-	program := filepath.Join(folder, "bootstrap")
+	program := filepath.Join(testFolder, "bootstrap")
 	cmd := exec.Command("go", "build", "-tags", "lambda.norpc", "-trimpath", "-ldflags", "-s -w", "-o", program, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
 	if output, err := cmd.CombinedOutput(); err != nil {

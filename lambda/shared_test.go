@@ -39,6 +39,7 @@ const databaseName = "app"
 var (
 	postgresServer, mariaDBServer *dbtest.Server
 	serial                        atomic.Int64
+	testFolder                    string // goes with the tests
 )
 
 func TestMain(m *testing.M) {
@@ -76,13 +77,13 @@ func run(m *testing.M) int {
 			return 1
 		}
 	}
-	folder, err := os.MkdirTemp("", "connector-test-")
-	if err != nil {
+	var err error
+	if testFolder, err = os.MkdirTemp("", "connector-test-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(folder)
-	if err := trust(filepath.Join(folder, "ca.pem"), postgresServer, mariaDBServer); err != nil {
+	defer os.RemoveAll(testFolder)
+	if err := trust(filepath.Join(testFolder, "ca.pem"), postgresServer, mariaDBServer); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
