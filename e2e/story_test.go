@@ -52,10 +52,8 @@ func TestStories(t *testing.T) {
 				"esc-edit":    escEdit,
 				"esc-fail":    escFail,
 				"esc-recover": escRecover,
-				"aws-idle":    awsIdle,
 				"aws-left":    awsLeft,
 				"aws-oidc":    awsOIDC,
-				"aws-weekly":  awsWeekly,
 				"filled":      filled,
 				"invoke":      invoke,
 				"kept":        kept,
@@ -255,10 +253,11 @@ func document(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// esc-fail STATUS [METHOD] makes each request to ESC fail; "hang" answers nothing.
+// esc-fail STATUS [METHOD] makes each request to ESC fail; "hang" answers nothing, and
+// "drop" closes the connection.
 func escFail(ts *testscript.TestScript, _ bool, args []string) {
-	fault := esc.Fault{}
-	if args[0] != "hang" {
+	fault := esc.Fault{Drop: args[0] == "drop"}
+	if args[0] != "hang" && !fault.Drop {
 		_, err := fmt.Sscan(args[0], &fault.Status)
 		ts.Check(err)
 	}

@@ -78,6 +78,8 @@ const (
 type Fault struct {
 	// Status answers with this HTTP status. 0 hangs until the client gives up.
 	Status int
+	// Drop closes the connection, and answers nothing.
+	Drop bool
 	// Method limits the fault to one HTTP method. Empty: all.
 	Method string
 	// Path limits the fault to URL paths that contain it. Empty: all.
@@ -183,7 +185,10 @@ func (s *Service) Environments() []string {
 
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if fault := s.fault(r); fault != nil {
-		if fault.Status == 0 {
+		switch {
+		case fault.Drop:
+			panic(http.ErrAbortHandler)
+		case fault.Status == 0:
 			<-r.Context().Done()
 			return
 		}
