@@ -42,6 +42,8 @@ func TestStories(t *testing.T) {
 		var number atomic.Int32
 		testscript.Run(t, testscript.Params{
 			Dir: "testdata/stories",
+			// A folder of the test's own: testscript leaves the one that it makes.
+			WorkdirRoot: t.TempDir(),
 			Setup: func(env *testscript.Env) error {
 				return setUp(env, machine, template, int(number.Add(1)))
 			},
