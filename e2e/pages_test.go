@@ -1,0 +1,364 @@
+package e2e
+
+import (
+	"bytes"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/yuin/goldmark"
+	markdown "github.com/yuin/goldmark/ast"
+	"github.com/yuin/goldmark/extension"
+	tables "github.com/yuin/goldmark/extension/ast"
+	markdownparser "github.com/yuin/goldmark/parser"
+	"github.com/yuin/goldmark/text"
+)
+
+// page is a page of documentation.
+type page struct {
+	name     string
+	sections []string // anchors
+	links    []string
+	code     []block
+	phrases  []phrase
+	rows     map[string][][][]string // by section and table, without the header
+}
+
+// block is a block of code.
+type block struct {
+	section, language string
+	number            int // among the section's of that language, from 1
+	text              string
+}
+
+// phrase is a text in backquotes at the beginning of a list's item, before a colon.
+type phrase struct{ section, text string }
+
+// readPage reads a page by its path from the repository's root.
+func readPage(t *testing.T, name string) *page {
+	t.Helper()
+	source, err := os.ReadFile(filepath.Join("..", filepath.FromSlash(name)))
+	require.NoError(t, err)
+	converter := goldmark.New(goldmark.WithExtensions(extension.GFM), goldmark.WithParserOptions(markdownparser.WithAutoHeadingID()))
+	root := converter.Parser().Parse(text.NewReader(source))
+	p := &page{name: name, rows: map[string][][][]string{}}
+	section := ""
+	require.NoError(t, markdown.Walk(root, func(node markdown.Node, entering bool) (markdown.WalkStatus, error) {
+		if !entering {
+			return markdown.WalkContinue, nil
+		}
+		switch node := node.(type) {
+		case *markdown.Heading:
+			id, _ := node.AttributeString("id")
+			section = string(id.([]byte))
+			p.sections = append(p.sections, section)
+		case *markdown.Link:
+			p.links = append(p.links, string(node.Destination))
+		case *markdown.Image:
+			p.links = append(p.links, string(node.Destination))
+		case *markdown.AutoLink:
+			p.links = append(p.links, string(node.URL(source)))
+		case *markdown.FencedCodeBlock:
+			language := string(node.Language(source))
+			p.code = append(p.code, block{section, language, len(p.blocks(section, language)) + 1, string(node.Lines().Value(source))})
+		case *tables.Table:
+			p.rows[section] = append(p.rows[section], nil)
+		case *tables.TableRow:
+			var cells []string
+			for cell := node.FirstChild(); cell != nil; cell = cell.NextSibling() {
+				cells = append(cells, strings.TrimSpace(string(cell.Lines().Value(source))))
+			}
+			last := len(p.rows[section]) - 1
+			p.rows[section][last] = append(p.rows[section][last], cells)
+		case *markdown.ListItem:
+			p.phrases = append(p.phrases, leading(node, section, source)...)
+		}
+		return markdown.WalkContinue, nil
+	}))
+	return p
+}
+
+// leading are the phrases that an item begins with: `one`, `another`: what they mean.
+func leading(item *markdown.ListItem, section string, source []byte) []phrase {
+	var found []phrase
+	if item.FirstChild() == nil {
+		return nil
+	}
+	for node := item.FirstChild().FirstChild(); node != nil; node = node.NextSibling() {
+		switch node := node.(type) {
+		case *markdown.CodeSpan:
+			var text bytes.Buffer
+			for part := node.FirstChild(); part != nil; part = part.NextSibling() {
+				text.Write(part.(*markdown.Text).Value(source))
+			}
+			found = append(found, phrase{section, strings.ReplaceAll(text.String(), "\n", " ")})
+		case *markdown.Text:
+			if between := string(node.Value(source)); strings.Trim(between, ", ") != "" {
+				return found
+			}
+		default:
+			return found
+		}
+	}
+	return found
+}
+
+// blocks are the section's blocks of code in a language, in their order.
+func (p *page) blocks(section, language string) []string {
+	var found []string
+	for _, block := range p.code {
+		if block.section == section && block.language == language {
+			found = append(found, block.text)
+		}
+	}
+	return found
+}
+
+// table is a section's table, by its number from 0.
+func (p *page) table(section string, number int) [][]string {
+	if number >= len(p.rows[section]) {
+		return nil
+	}
+	return p.rows[section][number]
+}
+
+func TestLinksLeadSomewhere(t *testing.T) {
+	for _, name := range []string{"README.md", "docs/SECURITY.md", "docs/CONTRIBUTING.md"} {
+		for _, link := range readPage(t, name).links {
+			if strings.Contains(link, "://") {
+				assert.Regexp(t, `^https://`, link, "a link of %s", name)
+				continue
+			}
+			target, anchor, _ := strings.Cut(link, "#")
+			path := name
+			if target != "" {
+				path = filepath.ToSlash(filepath.Join(filepath.Dir(name), target))
+			}
+			_, err := os.Stat(filepath.Join("..", path))
+			if assert.NoError(t, err, "%s links to %s", name, link) && anchor != "" {
+				assert.Contains(t, readPage(t, path).sections, anchor, "%s links to %s", name, link)
+			}
+		}
+	}
+}
+
+func TestTheTableOfContentsIsComplete(t *testing.T) {
+	readme := readPage(t, "README.md")
+	source, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	for _, heading := range regexp.MustCompile(`(?m)^## (.+)$`).FindAllStringSubmatch(string(source), -1) {
+		if heading[1] != "Contents" {
+			assert.Contains(t, string(source), "- ["+heading[1]+"](#", "the table of contents of %s", readme.name)
+		}
+	}
+}
+
+// setting is a row of the program's own table.
+type setting struct {
+	preset, need string
+	secret       bool
+}
+
+// settingsOfTheProgram reads the table in infra/settings.go.
+func settingsOfTheProgram(t *testing.T) map[string]setting {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "../infra/settings.go", nil, 0)
+	require.NoError(t, err)
+	found := map[string]setting{}
+	ast.Inspect(file, func(node ast.Node) bool {
+		value, ok := node.(*ast.ValueSpec)
+		if !ok || value.Names[0].Name != "settings" || len(value.Values) != 1 {
+			return true
+		}
+		for _, row := range value.Values[0].(*ast.CompositeLit).Elts {
+			var name string
+			var s setting
+			for _, element := range row.(*ast.CompositeLit).Elts {
+				field := element.(*ast.KeyValueExpr)
+				switch field.Key.(*ast.Ident).Name {
+				case "name":
+					name = literal(t, field.Value)
+				case "preset":
+					s.preset = literal(t, field.Value)
+				case "need":
+					s.need = field.Value.(*ast.Ident).Name
+				case "secret":
+					s.secret = field.Value.(*ast.Ident).Name == "true"
+				}
+			}
+			found[name] = s
+		}
+		return false
+	})
+	require.Greater(t, len(found), 10, "the table of settings is not found any more")
+	return found
+}
+
+func literal(t *testing.T, expression ast.Expr) string {
+	t.Helper()
+	text, err := strconv.Unquote(expression.(*ast.BasicLit).Value)
+	require.NoError(t, err)
+	return text
+}
+
+func TestTheReadmeTellsOfEachSettingAsTheProgramHasIt(t *testing.T) {
+	readme := readPage(t, "README.md")
+	told := map[string][]string{}
+	for _, row := range readme.table("settings", 0) {
+		told[strings.Trim(row[0], "`")] = row
+	}
+	source, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	sentence := regexp.MustCompile(`Not supported by this version, and refused when set:([^.]*)\.`).FindStringSubmatch(string(source))
+	var refused []string
+	if sentence != nil {
+		for _, name := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(sentence[1], -1) {
+			refused = append(refused, name[1])
+		}
+	}
+	for name, setting := range settingsOfTheProgram(t) {
+		if setting.need == "unsupported" {
+			assert.Contains(t, refused, name)
+			refused = slices.DeleteFunc(refused, func(other string) bool { return other == name })
+			continue
+		}
+		row := told[name]
+		delete(told, name)
+		if !assert.NotNil(t, row, "the README tells nothing of %s", name) {
+			continue
+		}
+		switch {
+		case setting.preset != "":
+			assert.Equal(t, "`"+setting.preset+"`", row[1], "the default of %s", name)
+		case setting.need == "required":
+			assert.Equal(t, "required", row[1], "the default of %s", name)
+		case setting.need == "fromRDS":
+			assert.Equal(t, "from RDS", row[1], "the default of %s", name)
+		default:
+			assert.NotContains(t, row[1], "`", "%s has no default in the program", name)
+		}
+		assert.Equal(t, setting.secret, row[2] == "secret", "whether %s is a secret", name)
+		assert.NotEmpty(t, row[3], "when to use %s", name)
+	}
+	assert.Empty(t, told, "the README tells of settings that the program does not have")
+	assert.Empty(t, refused, "the README tells of refused settings that the program does not refuse")
+}
+
+// texts are the literal texts in an expression, cut at what a format fills in.
+func texts(expression ast.Node) []string {
+	var found []string
+	verbs := regexp.MustCompile(`%(\[\d+\])?[-+#.0-9]*[a-zA-Z%]`)
+	ast.Inspect(expression, func(node ast.Node) bool {
+		if literal, ok := node.(*ast.BasicLit); ok && literal.Kind == token.STRING {
+			if text, err := strconv.Unquote(literal.Value); err == nil {
+				found = append(found, verbs.Split(text, -1)...)
+			}
+		}
+		return true
+	})
+	return found
+}
+
+func sources(t *testing.T, folders ...string) []*ast.File {
+	t.Helper()
+	var files []*ast.File
+	for _, folder := range folders {
+		require.NoError(t, filepath.WalkDir(filepath.Join("..", folder), func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+			files = append(files, file)
+			return err
+		}))
+	}
+	return files
+}
+
+// passesOn tells whether a reason is the frame of another one, which follows in it.
+func passesOn(reason ast.Node) bool {
+	framed := false
+	ast.Inspect(reason, func(node ast.Node) bool {
+		literal, ok := node.(*ast.BasicLit)
+		framed = framed || ok && strings.Contains(literal.Value, ": %s")
+		return true
+	})
+	return framed
+}
+
+// reasons are the reasons of the connector's failures, each as its literal texts.
+func reasons(t *testing.T) [][]string {
+	t.Helper()
+	var found [][]string
+	for _, file := range sources(t, "lambda") {
+		ast.Inspect(file, func(node ast.Node) bool {
+			var reason ast.Node
+			switch node := node.(type) {
+			case *ast.KeyValueExpr:
+				if key, ok := node.Key.(*ast.Ident); ok && key.Name == "Why" {
+					reason = node.Value
+				}
+			case *ast.AssignStmt:
+				if field, ok := node.Lhs[0].(*ast.SelectorExpr); ok && field.Sel.Name == "Why" {
+					reason = node.Rhs[0]
+				}
+			case *ast.CallExpr:
+				if called, ok := node.Fun.(*ast.Ident); ok && len(node.Args) > 0 &&
+					slices.Contains([]string{"fail", "refuse"}, called.Name) {
+					reason = node.Args[0]
+				}
+			case *ast.FuncDecl:
+				if node.Name.Name != "networkReason" {
+					break
+				}
+				ast.Inspect(node, func(node ast.Node) bool {
+					if answer, ok := node.(*ast.ReturnStmt); ok {
+						found = append(found, texts(answer.Results[0]))
+					}
+					return true
+				})
+			}
+			if reason != nil {
+				if words := texts(reason); !passesOn(reason) && slices.ContainsFunc(words, func(text string) bool { return len(text) > 10 }) {
+					found = append(found, words)
+				}
+			}
+			return true
+		})
+	}
+	require.Greater(t, len(found), 50, "the connector's failures are not found any more")
+	return found
+}
+
+func TestTheReadmeExplainsEachMessage(t *testing.T) {
+	var told []string
+	for _, phrase := range readPage(t, "README.md").phrases {
+		if strings.HasPrefix(phrase.section, "messages-of-") {
+			told = append(told, phrase.text)
+		}
+	}
+	holds := func(texts []string, phrase string) bool {
+		return slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(text, phrase) })
+	}
+	for _, reason := range reasons(t) {
+		assert.True(t, slices.ContainsFunc(told, func(phrase string) bool { return holds(reason, phrase) }),
+			"the README does not explain %q", strings.Join(reason, "…"))
+	}
+	var all []string
+	for _, file := range sources(t, "lambda", "infra", "environments") {
+		all = append(all, texts(file)...)
+	}
+	for _, phrase := range told {
+		assert.True(t, holds(all, phrase), "the README explains %q, which nothing says", phrase)
+	}
+}

@@ -1,0 +1,434 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/rds"
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"esc-connector-lambda-go/e2e/policy"
+	"esc-connector-lambda-go/e2e/road"
+	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/dbtest"
+	"esc-connector-lambda-go/lambda/postgres"
+)
+
+// What stands in the README for a reader's own passwords.
+const (
+	managingPassword = `m4naging "pass#word`
+	firstPassword    = "first password"
+)
+
+// The stories of testdata/readme type what the README tells a reader to type.
+func TestReadme(t *testing.T) {
+	readme := readPage(t, "README.md")
+	ctx := t.Context()
+	machine, err := road.StartMachine(ctx, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if err := machine.Stop(); err != nil {
+			t.Errorf("stopping the machine: %v", err)
+		}
+	})
+	template, err := machine.CopyTemplate(ctx)
+	require.NoError(t, err)
+	service := filepath.Join(t.TempDir(), "service")
+	out, err := exec.CommandContext(ctx, "go", "build", "-o", service, "./application/service").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+
+	t.Run("stories", func(t *testing.T) {
+		// Above those of the databases that TestStories makes, should both run on one server some day.
+		var number atomic.Int32
+		testscript.Run(t, testscript.Params{
+			Dir: "testdata/readme",
+			Setup: func(env *testscript.Env) error {
+				if err := setUp(env, machine, template, int(number.Add(1))); err != nil {
+					return err
+				}
+				env.Setenv("SERVICE", service)
+				return addPerson(env)
+			},
+			Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+				"aws-left":     awsLeft,
+				"calls-within": callsWithin,
+				"cluster":      cluster,
+				"database":     database,
+				"document":     document,
+				"esc":          escCommand,
+				"login":        login,
+				"network":      network,
+				"pulumi":       pulumiCommand,
+				"resources":    readme.resources,
+				"save":         readme.save,
+				"serve":        serve,
+				"sh":           readme.sh,
+				"sql":          readme.sql,
+			},
+		})
+	})
+}
+
+// person is who reads the README and types: the answers that pulumi asks for, and where Pulumi
+// Cloud is. The stack's state is in a folder, so that the organization must be named.
+const person = `#!/bin/bash
+set -eu
+case $1 in
+new)
+	answers=(--config aws:region=us-west-2 --config "backendUrl=$ESC"
+		--config rotatedSecretsEnvironmentName=demo/orders)
+	[ -z "${RDS_IDENTIFIER:-}" ] || answers+=(--config "rdsDbIdentifier=$RDS_IDENTIFIER")
+	case $* in *--generate-only*) answers=() ;; *) answers+=(--stack dev) ;; esac
+	"$PULUMI" "$@" --yes --non-interactive "${answers[@]}"
+	folder=.
+	while [ $# -gt 0 ]; do
+		[ "$1" = --dir ] && folder=$2
+		shift
+	done
+	if [ ${#answers[@]} -gt 0 ]; then
+		"$PULUMI" --cwd "$folder" config set organization acme
+	fi
+	;;
+up | destroy | refresh) "$PULUMI" "$@" --yes --skip-preview --non-interactive ;;
+preview) "$PULUMI" "$@" --non-interactive ;;
+import)
+	"$PULUMI" config set pulumiservice:apiUrl "$ESC"
+	"$PULUMI" "$@" --yes --skip-preview --non-interactive
+	;;
+stack) if [ "${2:-}" = rm ]; then "$PULUMI" "$@" --yes; else "$PULUMI" "$@"; fi ;;
+env) PULUMI_BACKEND_URL=$ESC "$PULUMI" "$@" ;;
+*) "$PULUMI" "$@" ;;
+esac
+`
+
+// maker looks whether there is such a target: what it runs has tests of its own.
+const maker = `#!/bin/sh
+exec /usr/bin/make --dry-run -C "$TEMPLATE" "$@"
+`
+
+func addPerson(env *testscript.Env) error {
+	bin := filepath.Join(env.WorkDir, ".bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		return err
+	}
+	for name, script := range map[string]string{"pulumi": person, "make": maker} {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(script), 0o755); err != nil {
+			return err
+		}
+	}
+	s := env.Values["story"].(*story)
+	env.Setenv("PULUMI", s.machine.Pulumi)
+	env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
+	env.Setenv("CA", s.machine.CABundle)
+	return nil
+}
+
+// sh SECTION N... runs the blocks of commands with these numbers, from 1, of a section of the README.
+func (p *page) sh(ts *testscript.TestScript, neg bool, args []string) {
+	blocks := p.blocks(args[0], "sh")
+	for _, arg := range args[1:] {
+		number, err := strconv.Atoi(arg)
+		ts.Check(err)
+		if number < 1 || number > len(blocks) {
+			ts.Fatalf("the section %s of %s has %d blocks of commands, and no number %d", args[0], p.name, len(blocks), number)
+		}
+		where := filepath.Join(ts.Getenv("WORK"), ".folder")
+		ts.Check(os.WriteFile(where, nil, 0o600))
+		run(ts, neg, "bash", "-euo", "pipefail", "-c", ofReader(ts).Replace(blocks[number-1])+"\npwd >"+where)
+		if folder, err := os.ReadFile(where); err == nil && len(folder) > 0 {
+			ts.Check(ts.Chdir(strings.TrimSpace(string(folder))))
+		}
+	}
+}
+
+// ofReader puts the story's own into the place of what a reader must fill in.
+func ofReader(ts *testscript.TestScript) *strings.Replacer {
+	own := []string{
+		"https://github.com/OWNER/esc-connector-lambda-go", ts.Getenv("TEMPLATE"),
+		"orders.cluster-abc123.us-west-2.rds.amazonaws.com", "localhost",
+		"db.example.com", "localhost",
+		"global-bundle.pem", ts.Getenv("CA"),
+		"<a first password>", firstPassword,
+		"<another first password>", firstPassword,
+		"<the managing password>", managingPassword,
+	}
+	for placeholder, variable := range map[string]string{
+		"vpc-0123456789abcdef0":    "VPC",
+		"subnet-0123456789abcdef0": "SUBNET1",
+		"subnet-0fedcba9876543210": "SUBNET2",
+		"sg-0123456789abcdef0":     "SECURITY_GROUP",
+	} {
+		if value := ts.Getenv(variable); value != "" {
+			own = append(own, placeholder, value)
+		}
+	}
+	return strings.NewReplacer(own...)
+}
+
+// save SECTION LANGUAGE FILE writes the section's block of that language to a file, as a reader does.
+func (p *page) save(ts *testscript.TestScript, _ bool, args []string) {
+	blocks := p.blocks(args[0], args[1])
+	if len(blocks) != 1 {
+		ts.Fatalf("the section %s of %s has %d blocks in %s, and should have one", args[0], p.name, len(blocks), args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(ofReader(ts).Replace(blocks[0])), 0o600))
+}
+
+// cluster ENGINE NAME makes an RDS cluster, and on its server the database app and a master user
+// who, as on RDS, is no superuser of PostgreSQL.
+func cluster(ts *testscript.TestScript, _ bool, args []string) {
+	s := of(ts)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	server, err := s.machine.Server(args[0])
+	ts.Check(err)
+	rdsEngine := "aurora-postgresql"
+	if args[0] == road.MySQL {
+		rdsEngine = "aurora-mysql"
+		ts.Check(server.Exec(ctx, "CREATE DATABASE app"))
+	} else {
+		ts.Check(server.Exec(ctx, masterUser...))
+	}
+	ts.Check(s.cloud.AddCluster(ctx, args[1], rdsEngine, server))
+	network(ts, false, args)
+}
+
+const masterPassword = "master"
+
+var masterUser = []string{
+	"CREATE ROLE master LOGIN CREATEROLE CREATEDB PASSWORD '" + masterPassword + "'",
+	"CREATE DATABASE app OWNER master",
+}
+
+// network ENGINE NAME tells the story where the database is, in the words that the README's placeholders stand for.
+func network(ts *testscript.TestScript, _ bool, args []string) {
+	s, identifier := of(ts), args[1]
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	server, err := s.machine.Server(args[0])
+	ts.Check(err)
+	databases := rds.NewFromConfig(aws.Config{
+		Region: road.Region, BaseEndpoint: &s.cloud.AWSURL,
+		Credentials: credentials.NewStaticCredentialsProvider("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", ""),
+	})
+	clusters, err := databases.DescribeDBClusters(ctx, &rds.DescribeDBClustersInput{DBClusterIdentifier: &identifier})
+	ts.Check(err)
+	groups, err := databases.DescribeDBSubnetGroups(ctx, &rds.DescribeDBSubnetGroupsInput{DBSubnetGroupName: &identifier})
+	ts.Check(err)
+	found := groups.DBSubnetGroups[0]
+	for name, value := range map[string]string{
+		"RDS_IDENTIFIER": identifier,
+		"PGPORT":         strconv.Itoa(server.Port),
+		"VPC":            *found.VpcId,
+		"SUBNET1":        *found.Subnets[0].SubnetIdentifier,
+		"SUBNET2":        *found.Subnets[1].SubnetIdentifier,
+		"SECURITY_GROUP": *clusters.DBClusters[0].VpcSecurityGroups[0].VpcSecurityGroupId,
+		"CALLS":          strconv.Itoa(len(s.cloud.AWS.Calls())),
+	} {
+		ts.Setenv(name, value)
+	}
+}
+
+// sql ENGINE SECTION runs the section's SQL as the master user, with the engine's own client.
+func (p *page) sql(ts *testscript.TestScript, _ bool, args []string) {
+	server, err := of(ts).machine.Server(args[0])
+	ts.Check(err)
+	text := ofReader(ts).Replace(strings.Join(p.blocks(args[1], "sql"), "\n"))
+	client := mariadbClient(server, text)
+	if args[0] == road.Postgres {
+		path := ts.MkAbs("readme.sql")
+		ts.Check(os.WriteFile(path, []byte(text), 0o600))
+		client = psqlClient("psql", server, path, managingPassword, "PGSSLMODE=verify-full", "PGSSLROOTCERT="+of(ts).machine.CABundle)
+	}
+	if out, err := client.CombinedOutput(); err != nil {
+		ts.Fatalf("running the SQL of %s: %v\n%s", args[1], err, out)
+	}
+}
+
+// psqlClient runs a script as the master user, and answers \password with password.
+func psqlClient(psql string, server *dbtest.Server, script, password string, environ ...string) *exec.Cmd {
+	client := exec.Command(psql, "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--file", script)
+	client.Env = append(os.Environ(), append(environ, "PGHOST=localhost", "PGPORT="+strconv.Itoa(server.Port),
+		"PGUSER=master", "PGPASSWORD="+masterPassword, "PGDATABASE=app")...)
+	client.Stdin = strings.NewReader(password + "\n" + password + "\n")
+	// Without a terminal psql asks on its standard input.
+	client.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return client
+}
+
+func mariadbClient(server *dbtest.Server, text string) *exec.Cmd {
+	client := exec.Command("mariadb", "--no-defaults", "--protocol=tcp", "--host=localhost", "--ssl-ca="+server.CAFile,
+		fmt.Sprintf("--port=%d", server.Port), "--user="+server.AdminUser)
+	client.Env = append(os.Environ(), "MYSQL_PWD="+server.AdminPassword)
+	client.Stdin = strings.NewReader(text)
+	return client
+}
+
+// serve USER... starts the README's service in Go, and asks it for its database user; between two
+// of them it rotates. The service is never restarted.
+func serve(ts *testscript.TestScript, _ bool, args []string) {
+	service := exec.Command(ts.Getenv("SERVICE"), "acme/demo/orders")
+	service.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	for _, name := range []string{"PATH", "HOME", "PULUMI", "ESC", "PULUMI_HOME", "PULUMI_ACCESS_TOKEN", "SSL_CERT_FILE", "PGPORT"} {
+		service.Env = append(service.Env, name+"="+ts.Getenv(name))
+	}
+	service.Env = append(service.Env, "PGHOST=localhost", "PGDATABASE=app", "PGSSLMODE=verify-full", "PGSSLROOTCERT="+ts.Getenv("CA"))
+	input, err := service.StdinPipe()
+	ts.Check(err)
+	output, err := service.StdoutPipe()
+	ts.Check(err)
+	service.Stderr = ts.Stderr()
+	ts.Check(service.Start())
+	lines := bufio.NewScanner(output)
+	for i, want := range args {
+		if i > 0 {
+			withESC(ts, func() { run(ts, false, of(ts).machine.Pulumi, "env", "rotate", "acme/demo/orders") })
+		}
+		_, err := io.WriteString(input, "\n")
+		ts.Check(err)
+		if !lines.Scan() || lines.Text() != want {
+			ts.Fatalf("the service answered %q, and should be logged in as %s", lines.Text(), want)
+		}
+	}
+	ts.Check(input.Close())
+	ts.Check(service.Wait())
+}
+
+// resources compares the types of the stack's resources with the table of the README.
+func (p *page) resources(ts *testscript.TestScript, _ bool, args []string) {
+	var state struct {
+		Deployment struct{ Resources []struct{ Type string } }
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &state))
+	var told, made []string
+	for _, row := range p.table("what-gets-created-and-what-it-costs", 0) {
+		told = append(told, strings.Trim(row[2], "`"))
+	}
+	for _, resource := range state.Deployment.Resources {
+		if !strings.HasPrefix(resource.Type, "pulumi:") {
+			made = append(made, resource.Type)
+		}
+	}
+	for _, list := range []*[]string{&told, &made} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
+	if !slices.Equal(told, made) {
+		ts.Fatalf("the README tells of the types\n  %s\nand the stack has\n  %s", strings.Join(told, "\n  "), strings.Join(made, "\n  "))
+	}
+}
+
+// calls-within checks that the deployer's policy allows every call since the database was there.
+func callsWithin(ts *testscript.TestScript, _ bool, _ []string) {
+	document, err := os.ReadFile("../docs/deployer-policy.json")
+	ts.Check(err)
+	first, err := strconv.Atoi(ts.Getenv("CALLS"))
+	ts.Check(err)
+	var outside []string
+	calls := of(ts).cloud.AWS.Calls()[first:]
+	for _, call := range calls {
+		action := call.Service + ":" + actionName(call.Action)
+		allowed, err := policy.Allows([]string{string(document)}, policy.Request{Action: action})
+		ts.Check(err)
+		if !allowed {
+			outside = append(outside, action)
+		}
+	}
+	slices.Sort(outside)
+	if outside = slices.Compact(outside); len(outside) > 0 || len(calls) == 0 {
+		ts.Fatalf("of %d calls, deployer-policy.json does not allow: %s", len(calls), strings.Join(outside, ", "))
+	}
+}
+
+// actionName is IAM's name of a call that the gateway knows by its method and path alone.
+func actionName(call string) string {
+	for pattern, name := range map[string]string{
+		`^POST policy$`:          "AddPermission",
+		`^DELETE .*/policy/\w+$`: "RemovePermission",
+		`^POST .*/tags/arn:`:     "TagResource",
+		`^DELETE .*/tags/arn:`:   "UntagResource",
+	} {
+		if regexp.MustCompile(pattern).MatchString(call) {
+			return name
+		}
+	}
+	return call
+}
+
+// The SQL of the README, run by a master user who is no superuser, is enough on every version of PostgreSQL.
+func TestTheSQLOfTheReadmeIsEnoughForARotation(t *testing.T) {
+	script := filepath.Join(t.TempDir(), "readme.sql")
+	text := strings.Join(readPage(t, "README.md").blocks("postgresql", "sql"), "\n")
+	require.NoError(t, os.WriteFile(script, []byte(text), 0o644))
+	cache, err := road.CacheFolder()
+	require.NoError(t, err)
+	for _, version := range []string{"13", "16", "18"} {
+		t.Run(version, func(t *testing.T) {
+			server, err := dbtest.StartPostgres(t.Context(), dbtest.Options{BinDir: filepath.Join(cache, "postgres", version, "bin")})
+			require.NoError(t, err)
+			t.Cleanup(func() { assert.NoError(t, server.Stop()) })
+			require.NoError(t, server.Exec(t.Context(), masterUser...))
+			out, err := psqlClient("psql", server, script, managingPassword).CombinedOutput()
+			require.NoError(t, err, "%s", out)
+			for _, user := range []string{"app_user1", "app_user2"} {
+				request := connector.Request{Type: connector.TypePostgres, Host: server.Host, Port: server.Port, Database: "app",
+					ManagingUser: &connector.ManagingUser{Username: "managing_user", Password: connector.NewSecret(managingPassword)},
+					RotateUser:   &connector.RotateUser{Username: user, NewPassword: connector.NewSecret("a new password")}}
+				require.NoError(t, request.Check())
+				outcome, err := postgres.Rotate(t.Context(), connector.NewServer(request, nil), request)
+				require.NoError(t, err)
+				assert.Equal(t, connector.ProofDone, outcome.Proof)
+			}
+		})
+	}
+}
+
+func TestEveryCommandOfTheReadmeIsRunByAStory(t *testing.T) {
+	stories, err := filepath.Glob("testdata/readme/*.txtar")
+	require.NoError(t, err)
+	var all bytes.Buffer
+	for _, story := range stories {
+		text, err := os.ReadFile(story)
+		require.NoError(t, err)
+		all.Write(text)
+	}
+	for _, block := range readPage(t, "README.md").code {
+		var pattern string
+		switch block.language {
+		case "sh":
+			pattern = fmt.Sprintf(`(?m)^!? ?sh %s (\d+ )*%d( |$)`, block.section, block.number)
+		case "sql":
+			pattern = fmt.Sprintf(`(?m)^sql \w+ %s$`, block.section)
+		case "yaml":
+			pattern = fmt.Sprintf(`(?m)^save %s yaml `, block.section)
+		case "go":
+			source, err := os.ReadFile("application/application.go")
+			require.NoError(t, err)
+			assert.True(t, strings.HasSuffix(string(source), block.text), "the README's Go differs from application/application.go")
+			continue
+		default:
+			t.Errorf("README.md#%s: nothing knows what to do with a block of %q:\n%s", block.section, block.language, block.text)
+			continue
+		}
+		assert.True(t, regexp.MustCompile(pattern).Match(all.Bytes()), "README.md#%s: no story runs\n%s", block.section, block.text)
+	}
+}
