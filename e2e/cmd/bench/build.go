@@ -1,0 +1,299 @@
+package main
+
+import (
+	"archive/zip"
+	"bytes"
+	"cmp"
+	"compress/flate"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// The baselines' names in the table.
+const (
+	emptyProgram = "empty Pulumi program"
+	emptyHandler = "empty handler"
+)
+
+// functionFlags build for Lambda, as `pulumi up` does; stripped leaves the symbols out.
+var (
+	functionFlags = []string{"-tags", "lambda.norpc", "-trimpath", "-buildvcs=false"}
+	stripped      = append(slices.Clone(functionFlags), "-ldflags", "-s -w -buildid=")
+	functionEnv   = []string{"CGO_ENABLED=0", "GOOS=linux", "GOFLAGS="}
+)
+
+func (b *bench) measureBuild(ctx context.Context) error {
+	program, err := b.emptyProgram(ctx)
+	if err != nil {
+		return err
+	}
+	handler, err := b.baseline("handler")
+	if err != nil {
+		return err
+	}
+	if err := b.measureDownload(ctx, program); err != nil {
+		return err
+	}
+	progress("building both programs with an empty cache: minutes")
+	ours, err := b.coldBuild(ctx, b.root, nil, "-buildvcs=false", "-o", b.path("program"), ".")
+	if err != nil {
+		return err
+	}
+	theirs, err := b.coldBuild(ctx, program, nil, "-buildvcs=false", "-o", b.path("empty-program"), ".")
+	if err != nil {
+		return err
+	}
+	b.add(
+		row{Measure: "program, cold build: CPU time", Unit: "s", Ours: ours.cpu, Baseline: theirs.cpu, Against: emptyProgram, MaxRatio: atMost(1.3)},
+		row{Measure: "program, cold build: largest process", Unit: "MB", Ours: ours.peak, Baseline: theirs.peak, Against: emptyProgram, MaxOurs: atMost(1500)},
+	)
+	progress("building the function and the empty handler with an empty cache")
+	ours, err = b.coldBuild(ctx, b.root, functionEnv, append(slices.Clone(stripped), "-o", b.path("bootstrap"), "./lambda")...)
+	if err != nil {
+		return err
+	}
+	theirs, err = b.coldBuild(ctx, handler, functionEnv, append(slices.Clone(stripped), "-o", b.path("handler"), ".")...)
+	if err != nil {
+		return err
+	}
+	b.add(row{Measure: "function, cold build: CPU time", Unit: "s", Ours: ours.cpu, Baseline: theirs.cpu, Against: emptyHandler})
+	return b.measureSize(ctx, handler)
+}
+
+// measureDownload compares what `go mod download` fetches for a project.
+func (b *bench) measureDownload(ctx context.Context, program string) error {
+	ours, err := downloads(ctx, b.root)
+	if err != nil {
+		return err
+	}
+	theirs, err := downloads(ctx, program)
+	if err != nil {
+		return err
+	}
+	b.add(
+		row{Measure: "go mod download", Unit: "MB", Ours: ours.megabytes, Baseline: theirs.megabytes, Against: emptyProgram},
+		row{Measure: "go mod download", Unit: "modules", Ours: ours.modules, Baseline: theirs.modules, Against: emptyProgram},
+	)
+	return nil
+}
+
+type download struct{ megabytes, modules float64 }
+
+func downloads(ctx context.Context, folder string) (download, error) {
+	var total download
+	command := exec.CommandContext(ctx, "go", "mod", "download", "-json")
+	command.Dir = folder
+	out, err := command.Output()
+	if err != nil {
+		return total, fmt.Errorf("downloading the modules of %s: %w", folder, err)
+	}
+	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
+		var module struct{ Zip string }
+		if err := decoder.Decode(&module); errors.Is(err, io.EOF) {
+			return total, nil
+		} else if err != nil {
+			return total, fmt.Errorf("reading the answer of go mod download: %w", err)
+		}
+		info, err := os.Stat(module.Zip)
+		if err != nil {
+			return total, fmt.Errorf("looking at a downloaded module: %w", err)
+		}
+		total.megabytes += float64(info.Size()) / 1e6
+		total.modules++
+	}
+}
+
+// measureSize compares the zips, and takes the executables apart.
+func (b *bench) measureSize(ctx context.Context, handler string) error {
+	ours, err := zipSize(b.path("bootstrap"))
+	if err != nil {
+		return err
+	}
+	theirs, err := zipSize(b.path("handler"))
+	if err != nil {
+		return err
+	}
+	b.add(row{Measure: "function, zip", Unit: "MB", Ours: ours, Baseline: theirs, Against: emptyHandler, MaxOurs: atMost(3.5)})
+
+	sizes := map[string]part{}
+	for executable, source := range map[string][2]string{"bootstrap-symbols": {b.root, "./lambda"}, "handler-symbols": {handler, "."}} {
+		arguments := append(slices.Clone(functionFlags), "-o", b.path(executable), source[1])
+		if _, err := goBuild(ctx, source[0], functionEnv, arguments...); err != nil {
+			return err
+		}
+		groups, err := symbolSizes(ctx, b.path(executable))
+		if err != nil {
+			return err
+		}
+		for name, bytes := range groups {
+			sum := sizes[name]
+			sum.Name = name
+			if executable == "bootstrap-symbols" {
+				sum.Bytes = bytes
+			} else {
+				sum.EmptyBytes = bytes
+			}
+			sizes[name] = sum
+		}
+	}
+	for _, sum := range sizes {
+		b.Parts = append(b.Parts, sum)
+	}
+	slices.SortFunc(b.Parts, func(x, y part) int { return cmp.Compare(y.Bytes, x.Bytes) })
+	return nil
+}
+
+// part is a group of packages in an executable.
+type part struct {
+	Name       string `json:"name"`
+	Bytes      int64  `json:"bytes"`
+	EmptyBytes int64  `json:"emptyBytes"`
+}
+
+// groups name the packages of an executable; the first that matches a symbol counts.
+var groups = []struct {
+	name    string
+	symbols *regexp.Regexp
+}{
+	{"the connector: postgres, mysql and what they share", regexp.MustCompile(`^(esc-connector-lambda-go/lambda/(connector|mysql|postgres)|main)\.`)},
+	{"the RDS certificate authorities", regexp.MustCompile(`^esc-connector-lambda-go/lambda/rdsca\.`)},
+	{"PostgreSQL's messages (pgx/pgproto3)", regexp.MustCompile(`^github\.com/jackc/`)},
+	{"the MySQL driver, database/sql, and Ed25519 for MariaDB", regexp.MustCompile(`^(github\.com/go-sql-driver/|database/sql|filippo\.io/|math/big)`)},
+	{"SASLprep: stringprep and golang.org/x/text", regexp.MustCompile(`^(github\.com/xdg-go/|golang\.org/x/text)`)},
+	{"Lambda's runtime client and JSON", regexp.MustCompile(`^(github\.com/aws/|encoding/json)`)},
+	{"TLS, certificates and cryptography", regexp.MustCompile(`^(crypto|vendor/golang\.org/x/crypto|encoding/(asn1|pem)|internal/(crypto|godebug|sysrand|entropy))`)},
+	{"net/http and net", regexp.MustCompile(`^(net|mime|vendor/golang\.org/x/(net|text)|compress|internal/(poll|nettrace|singleflight)|bufio|hash)\b`)},
+	{"Go's runtime, and its tables of all functions and types", regexp.MustCompile(`^(runtime|type:|go:|internal/(runtime|abi|cpu|bytealg|reflectlite)|gc)`)},
+	{"the rest of the standard library", regexp.MustCompile(`.`)},
+}
+
+var nmLine = regexp.MustCompile(`^\s*[0-9a-f]+\s+(\d+)\s+([A-Za-z])\s+(.+)$`)
+
+// symbolSizes are the bytes of each group in the executable, as go tool nm tells them.
+func symbolSizes(ctx context.Context, executable string) (map[string]int64, error) {
+	out, err := exec.CommandContext(ctx, "go", "tool", "nm", "-size", executable).Output()
+	if err != nil {
+		return nil, fmt.Errorf("listing the symbols of %s: %w", filepath.Base(executable), err)
+	}
+	sizes := map[string]int64{}
+	for line := range strings.Lines(string(out)) {
+		symbol := nmLine.FindStringSubmatch(strings.TrimRight(line, "\n"))
+		if symbol == nil || strings.ContainsAny(symbol[2], "bB") { // b: zeroed at start, not in the file
+			continue
+		}
+		size, err := strconv.ParseInt(symbol[1], 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("reading the size of %s: %w", symbol[3], err)
+		}
+		for _, group := range groups {
+			if group.symbols.MatchString(symbol[3]) {
+				sizes[group.name] += size
+				break
+			}
+		}
+	}
+	return sizes, nil
+}
+
+// zipSize is the size in MB of a zip that holds the file alone.
+func zipSize(executable string) (float64, error) {
+	content, err := os.ReadFile(executable)
+	if err != nil {
+		return 0, fmt.Errorf("zipping an executable: %w", err)
+	}
+	var out bytes.Buffer
+	archive := zip.NewWriter(&out)
+	archive.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) {
+		return flate.NewWriter(w, flate.BestCompression)
+	})
+	entry, err := archive.Create("bootstrap")
+	if err == nil {
+		_, err = entry.Write(content)
+	}
+	if err = errors.Join(err, archive.Close()); err != nil {
+		return 0, fmt.Errorf("zipping an executable: %w", err)
+	}
+	return float64(out.Len()) / 1e6, nil
+}
+
+func (b *bench) path(name string) string { return filepath.Join(b.folder, name) }
+
+// baseline is a module of its own with the program of that name in e2e/bench, and the versions of the project's go.mod.
+func (b *bench) baseline(name string) (string, error) {
+	folder := b.path("baseline-" + name)
+	if _, err := os.Stat(folder); err == nil {
+		return folder, nil
+	}
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		return "", fmt.Errorf("making the baseline %s: %w", name, err)
+	}
+	for file, source := range map[string]string{
+		"go.mod": "go.mod", "go.sum": "go.sum", "main.go": "e2e/bench/" + name + "/main.go",
+	} {
+		content, err := os.ReadFile(filepath.Join(b.root, source))
+		if err == nil {
+			content = bytes.Replace(content, []byte("module esc-connector-lambda-go\n"), []byte("module baseline\n"), 1)
+			err = os.WriteFile(filepath.Join(folder, file), content, 0o644)
+		}
+		if err != nil {
+			return "", fmt.Errorf("making the baseline %s: %w", name, err)
+		}
+	}
+	return folder, nil
+}
+
+// emptyProgram is the baseline program, which requires no more than it needs.
+func (b *bench) emptyProgram(ctx context.Context) (string, error) {
+	folder, err := b.baseline("program")
+	if err != nil {
+		return "", err
+	}
+	tidy := exec.CommandContext(ctx, "go", "mod", "tidy")
+	tidy.Dir = folder
+	if out, err := tidy.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("making the empty program: go mod tidy: %w\n%s", err, out)
+	}
+	return folder, nil
+}
+
+// cost is what a build took.
+type cost struct {
+	cpu  float64 // seconds, of all processes
+	peak float64 // MB, of the largest process
+}
+
+// coldBuild builds with an empty build cache.
+func (b *bench) coldBuild(ctx context.Context, folder string, environment []string, arguments ...string) (cost, error) {
+	cache, err := os.MkdirTemp(b.folder, "gocache-")
+	if err != nil {
+		return cost{}, fmt.Errorf("making an empty build cache: %w", err)
+	}
+	spent, err := goBuild(ctx, folder, append(slices.Clone(environment), "GOCACHE="+cache), arguments...)
+	return spent, errors.Join(err, os.RemoveAll(cache))
+}
+
+func goBuild(ctx context.Context, folder string, environment []string, arguments ...string) (cost, error) {
+	command := exec.CommandContext(ctx, "go", append([]string{"build"}, arguments...)...)
+	command.Dir = folder
+	command.Env = append(os.Environ(), environment...)
+	if out, err := command.CombinedOutput(); err != nil {
+		return cost{}, fmt.Errorf("building in %s: %w\n%s", folder, err, out)
+	}
+	// wait4(2): the times are of the command and of all the processes that it waited for, the size is the largest's.
+	spent := command.ProcessState.SysUsage().(*syscall.Rusage)
+	return cost{
+		cpu:  float64(spent.Utime.Nano()+spent.Stime.Nano()) / 1e9,
+		peak: float64(spent.Maxrss) * 1024 / 1e6,
+	}, nil
+}
