@@ -5,8 +5,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"net/http/cgi"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,11 +74,13 @@ func TestReadme(t *testing.T) {
 			Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 				"aws-left":     awsLeft,
 				"calls-within": callsWithin,
+				"converse":     converse,
 				"cluster":      cluster,
 				"database":     database,
 				"document":     document,
 				"esc":          escCommand,
 				"login":        login,
+				"git-host":     gitHost,
 				"network":      network,
 				"pulumi":       pulumiCommand,
 				"resources":    readme.resources,
@@ -311,6 +316,79 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	ts.Check(input.Close())
 	ts.Check(service.Wait())
+}
+
+// converse FILE COMMAND... runs the command in a terminal. Each line of the file is a question to wait for and,
+// after =>, the answer.
+func converse(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	terminal := exec.CommandContext(ctx, "script", "--quiet", "--return", "--command", strings.Join(args[1:], " "), "/dev/null")
+	terminal.Dir = ts.MkAbs(".")
+	terminal.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	for _, name := range []string{"PATH", "HOME", "PULUMI", "TEMPLATE", "PULUMI_HOME", "PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE",
+		"PULUMI_ACCESS_TOKEN", "GOPATH", "GOMODCACHE", "GOCACHE", "GOPROXY", "GOFLAGS", "SSL_CERT_FILE"} {
+		terminal.Env = append(terminal.Env, name+"="+ts.Getenv(name))
+	}
+	terminal.Env = append(terminal.Env, "TERM=xterm", "PULUMI_SKIP_UPDATE_CHECK=true")
+	input, err := terminal.StdinPipe()
+	ts.Check(err)
+	output, err := terminal.StdoutPipe()
+	ts.Check(err)
+	ts.Check(terminal.Start())
+	var said bytes.Buffer
+	buffer := make([]byte, 4096)
+	// until reads on until the question comes, "" is the end, and leaves what follows it.
+	until := func(question string) {
+		for question == "" || !bytes.Contains(said.Bytes(), []byte(question)) {
+			n, err := output.Read(buffer)
+			said.Write(buffer[:n])
+			fmt.Fprint(ts.Stdout(), string(buffer[:n]))
+			if err == io.EOF && question == "" {
+				return
+			}
+			if err != nil {
+				ts.Fatalf("waiting for %q: %v; the terminal showed\n%s", question, err, said.String())
+			}
+		}
+		said.Next(bytes.Index(said.Bytes(), []byte(question)) + len(question))
+	}
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		question, answer, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=>")
+		until(strings.TrimSpace(question))
+		_, err := io.WriteString(input, strings.TrimSpace(answer)+"\r")
+		ts.Check(err)
+	}
+	until("")
+	ts.Check(terminal.Wait())
+}
+
+// git-host serves the template as a git repository over HTTPS, at $GIT_URL.
+func gitHost(ts *testscript.TestScript, _ bool, _ []string) {
+	root := ts.MkAbs(".hosted")
+	repository := filepath.Join(root, "team", "esc-connector-lambda-go.git")
+	ts.Check(os.CopyFS(repository, os.DirFS(ts.Getenv("TEMPLATE"))))
+	for _, args := range [][]string{
+		{"init", "--quiet", "--initial-branch=main"}, {"add", "--all"},
+		{"-c", "user.name=Host", "-c", "user.email=host@localhost", "commit", "--quiet", "--message", "The template"},
+	} {
+		ts.Check(ts.Exec("git", append([]string{"-C", repository}, args...)...))
+	}
+	programs, err := exec.Command("git", "--exec-path").Output()
+	ts.Check(err)
+	host := httptest.NewTLSServer(&cgi.Handler{
+		Path: filepath.Join(strings.TrimSpace(string(programs)), "git-http-backend"), Dir: root,
+		Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1"},
+	})
+	ts.Defer(host.Close)
+	bundle, err := os.ReadFile(ts.Getenv("CA"))
+	ts.Check(err)
+	bundle = append(bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: host.Certificate().Raw})...)
+	path := ts.MkAbs(".git-host.pem")
+	ts.Check(os.WriteFile(path, bundle, 0o600))
+	ts.Setenv("SSL_CERT_FILE", path)
+	ts.Setenv("GIT_SSL_CAINFO", path)
+	ts.Setenv("GIT_URL", host.URL+"/team/esc-connector-lambda-go.git")
 }
 
 // resources compares the types of the stack's resources with the table of the README.
