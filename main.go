@@ -90,6 +90,8 @@ func deploy(ctx *pulumi.Context, configuration infra.Config) error {
 		ManagingUsername: settings.ManagingUsername,
 		ManagingPassword: settings.ManagingPassword,
 		Retain:           settings.RetainEnvironments,
+		Schedule:         settings.RotationSchedule,
+		Team:             settings.ManagingTeam,
 	})
 	if err != nil {
 		return err

@@ -28,7 +28,9 @@ type Contents struct {
 	ManagingUsername string
 	ManagingPassword pulumi.StringInput // a secret, or nil
 
-	Retain bool // whether the environments stay when the stack is destroyed
+	Retain   bool   // whether the environments stay when the stack is destroyed
+	Schedule string // by which ESC rotates, in cron's notation; empty: only by hand
+	Team     string // that may administer the managing credentials environment; empty: who created it
 }
 
 // Logical names of what this package registers; they never change.
@@ -79,7 +81,7 @@ func Write(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents
 	}
 
 	// ESC evaluates the rotator environment when it is created, and with it the managing one.
-	_, err = register(ctx, RotatorResource, contents.Rotator,
+	rotator, err := register(ctx, RotatorResource, contents.Rotator,
 		contents.LambdaARN.ToStringOutput().ApplyT(func(lambdaARN string) (pulumi.AssetOrArchive, error) {
 			return asset(Rotator{
 				Engine:    contents.Engine,
@@ -92,7 +94,39 @@ func Write(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents
 				Username2: contents.Username2,
 			}.Document())
 		}).(pulumi.AssetOrArchiveOutput), append(once, pulumi.DependsOn([]pulumi.Resource{managing}))...)
-	return err
+	if err != nil {
+		return err
+	}
+	return writeAccess(ctx, cloud, contents, managing, rotator)
+}
+
+// writeAccess registers what stands beside the environments: who may administer the one, and when ESC
+// rotates the other. Both go with the stack, even where the environments stay.
+func writeAccess(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents, managing, rotator pulumi.Resource) error {
+	if contents.Team != "" {
+		_, err := pulumiservice.NewTeamEnvironmentPermission(ctx, "managingTeam", &pulumiservice.TeamEnvironmentPermissionArgs{
+			Organization: pulumi.String(contents.Managing.Organization),
+			Project:      pulumi.String(contents.Managing.Project),
+			Environment:  pulumi.String(contents.Managing.Environment),
+			Team:         pulumi.String(contents.Team),
+			Permission:   pulumiservice.EnvironmentPermissionAdmin,
+		}, pulumi.Provider(cloud), pulumi.DependsOn([]pulumi.Resource{managing}), pulumi.DeleteBeforeReplace(true))
+		if err != nil {
+			return fmt.Errorf("registering the permission of team %s on %s: %w", contents.Team, contents.Managing, err)
+		}
+	}
+	if contents.Schedule != "" {
+		_, err := pulumiservice.NewEnvironmentRotationSchedule(ctx, "rotationSchedule", &pulumiservice.EnvironmentRotationScheduleArgs{
+			Organization: pulumi.String(contents.Rotator.Organization),
+			Project:      pulumi.String(contents.Rotator.Project),
+			Environment:  pulumi.String(contents.Rotator.Environment),
+			ScheduleCron: pulumi.String(contents.Schedule),
+		}, pulumi.Provider(cloud), pulumi.DependsOn([]pulumi.Resource{rotator}))
+		if err != nil {
+			return fmt.Errorf("registering the rotation schedule of %s: %w", contents.Rotator, err)
+		}
+	}
+	return nil
 }
 
 // Claim is an environment that this stack does not have in its state, and so is about to create.

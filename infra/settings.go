@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/agext/levenshtein"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/config"
+	"github.com/robfig/cron/v3"
 )
 
 // Settings is everything that a user may set, checked. The README describes each.
@@ -54,6 +56,8 @@ type Settings struct {
 	Rotator            environments.Name
 	Managing           environments.Name
 	RetainEnvironments bool
+	RotationSchedule   string // cron, or empty
+	ManagingTeam       string // a team of Pulumi Cloud, or empty
 	Backend            Backend
 
 	// Values for the documents; empty (or nil) leaves a placeholder there.
@@ -149,11 +153,13 @@ var settings = []setting{
 		allowed: "a pattern without spaces for the sub of ESC's tokens, with * and ? as in IAM's StringLike", set: setTrustedSubject},
 	{name: "retainEnvironments", preset: "false", example: "true", allowed: "true or false",
 		set: func(s *Settings, v string) error { return setBool(&s.RetainEnvironments, v) }},
+	{name: "rotationSchedule", example: "'0 3 * * 0'",
+		allowed: "a cron expression in UTC of five fields, minute hour day month weekday; 0 3 * * 0 is each Sunday at 3", set: setSchedule},
+	{name: "managingCredsTeam", example: "database-administrators",
+		allowed: "the name of a team of the organization: letters, digits, '-' and '_'", set: setTeam},
 
 	{name: "lambdaArtifact", need: unsupported},
 	{name: "codeSigning", need: unsupported},
-	{name: "rotationSchedule", need: unsupported},
-	{name: "managingCredsTeam", need: unsupported},
 }
 
 // ReadSettings checks the whole configuration, and reports all that is wrong with it in one error.
@@ -573,6 +579,32 @@ func setTrustedSubject(s *Settings, value string) error {
 	}
 	s.TrustedSubject = value
 	return checkText(value)
+}
+
+// cronFields are those of a crontab. The parser's extensions (@daily, CRON_TZ=) are not Pulumi Cloud's.
+var cronFields = cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow)
+
+func setSchedule(s *Settings, value string) error {
+	if strings.Contains(value, "=") {
+		return errors.New("it names a time zone, and is always in UTC")
+	}
+	schedule, err := cronFields.Parse(value)
+	if err != nil {
+		return err
+	}
+	if schedule.Next(time.Unix(0, 0)).IsZero() {
+		return errors.New("there is no such day in any month")
+	}
+	s.RotationSchedule = strings.Join(strings.Fields(value), " ")
+	return nil
+}
+
+func setTeam(s *Settings, value string) error {
+	if !organizationPattern.MatchString(value) {
+		return errors.New("that cannot be the name of a team")
+	}
+	s.ManagingTeam = value
+	return nil
 }
 
 func setManagingPassword(_ *Settings, value string) error { return checkText(value) }

@@ -31,7 +31,9 @@ type environment struct {
 	id                 string // a UUID
 	creator            string
 	rotating           bool
+	protected          bool
 	revisions          []revision
+	schedules          map[string]schedule // by id
 }
 
 type revision struct {
@@ -72,10 +74,14 @@ func (s *Service) permission(user User, id string) Permission {
 	if env, exists := s.environments[id]; exists && env.creator == user.Name {
 		return Admin
 	}
-	if permission, set := user.Permissions[id]; set {
-		return permission
+	permission, set := user.Permissions[id]
+	if !set {
+		permission = user.Permissions["*"]
 	}
-	return user.Permissions["*"]
+	for _, team := range user.Teams {
+		permission = max(permission, permissionNames[s.grants[teamID(strings.Split(id, "/")[0], team)][id]])
+	}
+	return permission
 }
 
 // find looks up the environment that the call's path names and answers the call
@@ -154,7 +160,7 @@ func (s *Service) createEnvironment(c call) {
 	}
 	s.environments[id] = &environment{
 		org: c.r.PathValue("org"), project: request.Project, name: request.Name,
-		id: uuid.NewString(), creator: c.user.Name,
+		id: uuid.NewString(), creator: c.user.Name, schedules: map[string]schedule{},
 		revisions: []revision{{number: 1, created: s.options.Now(), author: c.user.Name}},
 	}
 	answer(c.w, http.StatusOK, struct{}{})
@@ -163,7 +169,12 @@ func (s *Service) createEnvironment(c call) {
 func (s *Service) deleteEnvironment(c call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if env := s.find(c, Admin); env != nil {
+	env := s.find(c, Admin)
+	switch {
+	case env == nil:
+	case env.protected:
+		fail(c.w, http.StatusConflict, fmt.Sprintf("Conflict: environment %q is protected from deletion", qualifiedName(env.project, env.name)))
+	default:
 		delete(s.environments, environmentID(env.org, env.project, env.name))
 		answer(c.w, http.StatusOK, struct{}{})
 	}

@@ -39,6 +39,8 @@ type Options struct {
 	BackendURL string
 	// Organizations are those of every user; the first is the default.
 	Organizations []string
+	// Teams are those of every organization.
+	Teams []string
 	// Tokens are the access tokens, and who presents each.
 	Tokens map[string]User
 	// AWSEndpoint is the URL of an endpoint for IAM, STS and Lambda.
@@ -59,6 +61,8 @@ type User struct {
 	// Permissions are by environment, "organization/project/environment"; "*" is
 	// for all that have no entry. Who creates an environment has [Admin] on it.
 	Permissions map[string]Permission
+	// Teams are those that the user is a member of.
+	Teams []string
 }
 
 // Permission is what a user may do with an environment. Each includes those before it.
@@ -98,6 +102,7 @@ type Service struct {
 
 	mu           sync.Mutex
 	environments map[string]*environment
+	grants       map[string]map[string]string // permission by environment's id, by team's
 	sessions     map[string]session
 	roles        map[string]assumedRole
 	faults       []*Fault
@@ -138,6 +143,7 @@ func New(options Options) (*Service, error) {
 		options:      options,
 		aead:         aead,
 		environments: map[string]*environment{},
+		grants:       map[string]map[string]string{},
 		sessions:     map[string]session{},
 		roles:        map[string]assumedRole{},
 	}
@@ -227,7 +233,7 @@ type call struct {
 }
 
 // routes are the paths that cmd/esc/cli/client of the CLI calls, and the
-// metadata that the pulumiservice provider reads.
+// metadata, schedules and teams of the pulumiservice provider.
 func (s *Service) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	serve := func(pattern string, handler func(call)) {
@@ -265,6 +271,12 @@ func (s *Service) routes() *http.ServeMux {
 	serve("POST "+one+"/open", s.openEnvironment)
 	serve("GET "+one+"/open/{session}", s.getOpenEnvironment)
 	serve("POST "+one+"/rotate", s.rotateEnvironment)
+	serve("POST "+one+"/schedules", s.createSchedule)
+	serve("GET "+one+"/schedules/{schedule}", s.getSchedule)
+	serve("POST "+one+"/schedules/{schedule}", s.updateSchedule)
+	serve("DELETE "+one+"/schedules/{schedule}", s.deleteSchedule)
+	serve("GET /api/orgs/{org}/teams/{team}", s.getTeam)
+	serve("PATCH /api/orgs/{org}/teams/{team}", s.updateTeam)
 	serve("GET "+one+"/versions/{version}", s.getDefinition)
 	serve("GET "+one+"/versions/{version}/{part}", s.getVersionPart)
 	serve("POST "+one+"/versions/{version}/open", s.openEnvironment)

@@ -28,9 +28,12 @@ const (
 	Organization = "acme"
 	Region       = "us-west-2"
 	// Token is the access token of the organization's admin, ReaderToken that of a
-	// user without any permission on managing credentials environments.
+	// user who may open the rotator environment and no other, and TeamToken that of
+	// a user with what the team Team is given.
 	Token       = "pul-road-admin"
 	ReaderToken = "pul-road-reader"
+	TeamToken   = "pul-road-team"
+	Team        = "database-administrators"
 )
 
 // Cloud is one road's AWS account and Pulumi ESC organization.
@@ -107,10 +110,11 @@ func (c *Cloud) startESC() error {
 	}
 	c.ESCURL = fmt.Sprintf("https://localhost:%d", listener.Addr().(*net.TCPAddr).Port)
 	c.ESC, err = esc.New(esc.Options{
-		BackendURL: c.ESCURL, Organizations: []string{Organization}, AWSEndpoint: c.AWSURL,
+		BackendURL: c.ESCURL, Organizations: []string{Organization}, Teams: []string{Team}, AWSEndpoint: c.AWSURL,
 		Tokens: map[string]esc.User{
 			Token:       {Name: "admin", Permissions: map[string]esc.Permission{"*": esc.Admin}},
 			ReaderToken: {Name: "reader", Permissions: map[string]esc.Permission{Organization + "/demo/rotator": esc.Open}},
+			TeamToken:   {Name: "administrator", Teams: []string{Team}},
 		},
 	})
 	if err != nil {

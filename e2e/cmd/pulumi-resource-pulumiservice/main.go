@@ -1,6 +1,6 @@
 // Command pulumi-resource-pulumiservice stands in for version 1.3.0 of Pulumi's
 // provider for Pulumi Cloud, as far as this project's program uses it: ESC
-// environments, over the ESC API. It behaves like the real one also where that
+// environments, teams' permissions on them and rotation schedules. It behaves like the real one also where that
 // is unfriendly: an environment comes to be in three calls, an update sends the
 // whole document without an etag, and a failed read means "not there". What it
 // does not know it refuses by name.
@@ -8,7 +8,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -44,6 +43,25 @@ func main() {
 				Read:                s.readEnvironment,
 				Update:              s.updateEnvironment,
 				Delete:              s.deleteEnvironment,
+			},
+			"pulumiservice:index:TeamEnvironmentPermission": {
+				Inputs:              []string{"organization", "project", "environment", "team", "permission"},
+				Required:            []string{"organization", "environment", "team", "permission"},
+				Replace:             []string{"organization", "project", "environment", "team", "permission"},
+				DeleteBeforeReplace: true,
+				Check:               checkEnvironment,
+				Create:              s.createTeamPermission,
+				Read:                s.readTeamPermission,
+				Delete:              s.deleteTeamPermission,
+			},
+			"pulumiservice:index:EnvironmentRotationSchedule": {
+				Inputs:   []string{"organization", "project", "environment", "scheduleCron"},
+				Required: []string{"organization", "project", "environment", "scheduleCron"},
+				Replace:  []string{"organization", "project", "environment"},
+				Create:   s.createSchedule,
+				Read:     s.readSchedule,
+				Update:   s.updateSchedule,
+				Delete:   s.deleteSchedule,
 			},
 		},
 		Functions: map[string]provider.Function{
@@ -257,38 +275,10 @@ func (s *service) getEnvironment(ctx context.Context, args resource.PropertyMap)
 	}, nil
 }
 
-var errNotFound = errors.New("not found")
-
 // environmentID reads the environment's UUID from its metadata, which the ESC
 // client has no call for.
 func (s *service) environmentID(ctx context.Context, env environment) (string, error) {
-	path, err := url.JoinPath(s.URL(), "api/esc/environments", env.organization, env.project, env.name, "metadata")
-	if err != nil {
-		return "", err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, path, nil)
-	if err != nil {
-		return "", err
-	}
-	request.Header.Set("Authorization", "token "+s.token)
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return "", err
-	}
-	text, err := io.ReadAll(response.Body)
-	if err := errors.Join(err, response.Body.Close()); err != nil {
-		return "", err
-	}
-	switch response.StatusCode {
-	case http.StatusOK:
-	case http.StatusNotFound:
-		return "", errNotFound
-	default:
-		return "", fmt.Errorf("%s: %s", response.Status, text)
-	}
 	var metadata struct{ ID string }
-	if err := json.Unmarshal(text, &metadata); err != nil {
-		return "", fmt.Errorf("reading the environment's metadata: %w", err)
-	}
-	return metadata.ID, nil
+	err := s.call(ctx, http.MethodGet, nil, &metadata, "api/esc/environments", env.organization, env.project, env.name, "metadata")
+	return metadata.ID, err
 }

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+)
+
+var errNotFound = errors.New("not found")
+
+// call is one request to the REST API of Pulumi Cloud. Its failures are errors,
+// unlike those of reading an environment.
+func (s *service) call(ctx context.Context, method string, request, response any, path ...string) error {
+	address, err := url.JoinPath(s.URL(), path...)
+	if err != nil {
+		return err
+	}
+	var body io.Reader
+	if request != nil {
+		text, err := json.Marshal(request)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(text)
+	}
+	sent, err := http.NewRequestWithContext(ctx, method, address, body)
+	if err != nil {
+		return err
+	}
+	sent.Header.Set("Authorization", "token "+s.token)
+	sent.Header.Set("Content-Type", "application/json")
+	answered, err := http.DefaultClient.Do(sent)
+	if err != nil {
+		return err
+	}
+	text, err := io.ReadAll(answered.Body)
+	if err := errors.Join(err, answered.Body.Close()); err != nil {
+		return err
+	}
+	switch {
+	case answered.StatusCode == http.StatusNotFound:
+		return errNotFound
+	case answered.StatusCode >= 300:
+		return fmt.Errorf("%s: %s", answered.Status, text)
+	case response == nil:
+		return nil
+	}
+	if err := json.Unmarshal(text, response); err != nil {
+		return fmt.Errorf("reading the answer of %s: %w", address, err)
+	}
+	return nil
+}
+
+// text is a string property.
+func text(properties resource.PropertyMap, key resource.PropertyKey) string {
+	if value := properties[key]; value.IsString() {
+		return value.StringValue()
+	}
+	return ""
+}
+
+// subject is the environment that a permission or a schedule is for.
+func subject(properties resource.PropertyMap) environment {
+	return environment{text(properties, "organization"), firstOf(text(properties, "project"), defaultProject), text(properties, "environment")}
+}
+
+type environmentPermission struct {
+	ProjectName string `json:"projectName"`
+	EnvName     string `json:"envName"`
+	Permission  string `json:"permission,omitempty"`
+}
+
+func (s *service) createTeamPermission(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
+	env, team := subject(inputs), text(inputs, "team")
+	request := map[string]environmentPermission{"addEnvironmentPermission": {env.project, env.name, text(inputs, "permission")}}
+	if err := s.call(ctx, http.MethodPatch, request, nil, "api/orgs", env.organization, "teams", team); err != nil {
+		return "", nil, fmt.Errorf("failed to add team settings for environment %s to team %s due to error: %w", env.name, team, err)
+	}
+	return fmt.Sprintf("%s/%s/%s+%s", env.organization, team, env.project, env.name), inputs, nil
+}
+
+func (s *service) readTeamPermission(ctx context.Context, _ string, state resource.PropertyMap) (resource.PropertyMap, error) {
+	env := subject(state)
+	var team struct{ Environments []environmentPermission }
+	if err := s.call(ctx, http.MethodGet, nil, &team, "api/orgs", env.organization, "teams", text(state, "team")); err != nil {
+		return nil, fmt.Errorf("failed to get team environment permission: %w", err)
+	}
+	for _, granted := range team.Environments {
+		if granted.ProjectName == env.project && granted.EnvName == env.name {
+			live := state.Copy()
+			live["permission"] = resource.NewProperty(granted.Permission)
+			return live, nil
+		}
+	}
+	return nil, nil
+}
+
+func (s *service) deleteTeamPermission(ctx context.Context, _ string, state resource.PropertyMap) error {
+	env, team := subject(state), text(state, "team")
+	request := map[string]environmentPermission{"removeEnvironment": {ProjectName: env.project, EnvName: env.name}}
+	if err := s.call(ctx, http.MethodPatch, request, nil, "api/orgs", env.organization, "teams", team); err != nil {
+		return fmt.Errorf("failed to remove permissions for environment %s from team %s due to error: %w", env.name, team, err)
+	}
+	return nil
+}
+
+// schedule is a rotation schedule as the API sends and takes it.
+type schedule struct {
+	ID                    string   `json:"id,omitempty"`
+	ScheduleCron          string   `json:"scheduleCron"`
+	SecretRotationRequest struct{} `json:"secretRotationRequest"`
+}
+
+func schedulePath(env environment, id ...string) []string {
+	return append([]string{"api/esc/environments", env.organization, env.project, env.name, "schedules"}, id...)
+}
+
+func (s *service) createSchedule(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
+	env := subject(inputs)
+	var created schedule
+	if err := s.call(ctx, http.MethodPost, schedule{ScheduleCron: text(inputs, "scheduleCron")}, &created, schedulePath(env)...); err != nil {
+		return "", nil, fmt.Errorf("failed to create environment rotation schedule: %w", err)
+	}
+	outputs := inputs.Copy()
+	outputs["scheduleId"] = resource.NewProperty(created.ID)
+	return strings.Join([]string{env.id(), "rotations", created.ID}, "/"), outputs, nil
+}
+
+func (s *service) readSchedule(ctx context.Context, id string, state resource.PropertyMap) (resource.PropertyMap, error) {
+	var found schedule
+	err := s.call(ctx, http.MethodGet, nil, &found, schedulePath(subject(state), text(state, "scheduleId"))...)
+	switch {
+	case errors.Is(err, errNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("failed to read EnvironmentRotationSchedule (%q): %w", id, err)
+	}
+	live := state.Copy()
+	live["scheduleCron"] = resource.NewProperty(found.ScheduleCron)
+	return live, nil
+}
+
+func (s *service) updateSchedule(ctx context.Context, _ string, state, inputs resource.PropertyMap) (resource.PropertyMap, error) {
+	var updated schedule
+	err := s.call(ctx, http.MethodPost, schedule{ScheduleCron: text(inputs, "scheduleCron")}, &updated,
+		schedulePath(subject(inputs), text(state, "scheduleId"))...)
+	if err != nil {
+		return nil, fmt.Errorf("failed to update environment schedule: %w", err)
+	}
+	state["scheduleId"] = resource.NewProperty(updated.ID)
+	return state, nil
+}
+
+func (s *service) deleteSchedule(ctx context.Context, _ string, state resource.PropertyMap) error {
+	err := s.call(ctx, http.MethodDelete, nil, nil, schedulePath(subject(state), text(state, "scheduleId"))...)
+	if err != nil {
+		return fmt.Errorf("failed to delete environment schedule: %w", err)
+	}
+	return nil
+}

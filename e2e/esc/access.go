@@ -1,0 +1,186 @@
+package esc
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// permissionNames are the API's, of those that a team can be given.
+var permissionNames = map[string]Permission{"read": Read, "open": Open, "write": Write, "admin": Admin}
+
+func teamID(org, team string) string { return org + "/" + team }
+
+// environmentGrant is a team's permission on an environment. The shapes here are
+// those of Pulumi Cloud's REST API for teams.
+type environmentGrant struct {
+	ProjectName string `json:"projectName"`
+	EnvName     string `json:"envName"`
+	Permission  string `json:"permission,omitempty"`
+}
+
+// team answers the call itself where there is no such team.
+func (s *Service) team(c call) (string, bool) {
+	name := c.r.PathValue("team")
+	if !slices.Contains(s.options.Teams, name) {
+		fail(c.w, http.StatusNotFound, fmt.Sprintf("Not Found: Team %q not found", name))
+		return "", false
+	}
+	return teamID(c.r.PathValue("org"), name), true
+}
+
+func (s *Service) getTeam(c call) {
+	id, exists := s.team(c)
+	if !exists {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	granted := []environmentGrant{}
+	for environment, permission := range s.grants[id] {
+		parts := strings.Split(environment, "/")
+		granted = append(granted, environmentGrant{parts[1], parts[2], permission})
+	}
+	answer(c.w, http.StatusOK, map[string]any{"kind": "pulumi", "name": c.r.PathValue("team"), "environments": granted})
+}
+
+// updateTeam gives or takes a permission, which only the environment's administrators may.
+func (s *Service) updateTeam(c call) {
+	var request struct {
+		Add    *environmentGrant `json:"addEnvironmentPermission"`
+		Remove *environmentGrant `json:"removeEnvironment"`
+	}
+	if err := json.NewDecoder(c.r.Body).Decode(&request); err != nil {
+		fail(c.w, http.StatusBadRequest, "Bad Request: "+err.Error())
+		return
+	}
+	team, exists := s.team(c)
+	if !exists {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, grant := range []*environmentGrant{request.Add, request.Remove} {
+		if grant == nil {
+			continue
+		}
+		environment := environmentID(c.r.PathValue("org"), grant.ProjectName, grant.EnvName)
+		if _, err := s.lookup(c.user, environment, Admin); err != nil {
+			fail(c.w, err.status, err.message)
+			return
+		}
+		if grant == request.Remove {
+			delete(s.grants[team], environment)
+			continue
+		}
+		if _, known := permissionNames[grant.Permission]; !known {
+			fail(c.w, http.StatusBadRequest, fmt.Sprintf("Bad Request: unknown permission %q", grant.Permission))
+			return
+		}
+		if s.grants[team] == nil {
+			s.grants[team] = map[string]string{}
+		}
+		s.grants[team][environment] = grant.Permission
+	}
+	c.w.WriteHeader(http.StatusNoContent)
+}
+
+// schedule is when an environment is rotated. This service keeps schedules, and rotates by none.
+type schedule struct {
+	ID                    string          `json:"id,omitempty"`
+	ScheduleCron          *string         `json:"scheduleCron,omitempty"`
+	ScheduleOnce          *string         `json:"scheduleOnce,omitempty"`
+	SecretRotationRequest json.RawMessage `json:"secretRotationRequest,omitempty"`
+}
+
+func (s *Service) createSchedule(c call) { s.writeSchedule(c, uuid.NewString()) }
+
+func (s *Service) updateSchedule(c call) {
+	s.mu.Lock()
+	env := s.find(c, Write)
+	known := false
+	if env != nil {
+		_, known = env.schedules[c.r.PathValue("schedule")]
+	}
+	s.mu.Unlock()
+	switch {
+	case env == nil:
+	case !known:
+		fail(c.w, http.StatusNotFound, "Not Found: schedule not found")
+	default:
+		s.writeSchedule(c, c.r.PathValue("schedule"))
+	}
+}
+
+func (s *Service) writeSchedule(c call, id string) {
+	var request schedule
+	if err := json.NewDecoder(c.r.Body).Decode(&request); err != nil {
+		fail(c.w, http.StatusBadRequest, "Bad Request: "+err.Error())
+		return
+	}
+	if (request.ScheduleCron == nil) == (request.ScheduleOnce == nil) {
+		fail(c.w, http.StatusBadRequest, "Bad Request: one of scheduleCron and scheduleOnce is needed")
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if env := s.find(c, Write); env != nil {
+		request.ID = id
+		env.schedules[id] = request
+		answer(c.w, http.StatusOK, request)
+	}
+}
+
+func (s *Service) getSchedule(c call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	env := s.find(c, Read)
+	if env == nil {
+		return
+	}
+	found, exists := env.schedules[c.r.PathValue("schedule")]
+	if !exists {
+		fail(c.w, http.StatusNotFound, "Not Found: schedule not found")
+		return
+	}
+	answer(c.w, http.StatusOK, found)
+}
+
+func (s *Service) deleteSchedule(c call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if env := s.find(c, Write); env != nil {
+		delete(env.schedules, c.r.PathValue("schedule"))
+		c.w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+// Schedules lists the cron expressions by which the environment is to be rotated, sorted.
+func (s *Service) Schedules(id string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var crons []string
+	if env, exists := s.environments[id]; exists {
+		for _, schedule := range env.schedules {
+			if schedule.ScheduleCron != nil {
+				crons = append(crons, *schedule.ScheduleCron)
+			}
+		}
+	}
+	slices.Sort(crons)
+	return crons
+}
+
+// Protect sets whether the environment is protected from deletion, which a user
+// does in the console.
+func (s *Service) Protect(id string, protected bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if env, exists := s.environments[id]; exists {
+		env.protected = protected
+	}
+}
