@@ -1,5 +1,5 @@
 # What people of this project run. Each target sets up what it needs.
-.PHONY: demo test lint
+.PHONY: demo test bench lint
 
 demo: ## the whole road on this machine, step by step
 	@e2e/setup.sh demo
@@ -9,6 +9,10 @@ test: ## every test
 	@e2e/setup.sh test
 	go test ./...
 	cd e2e && go test -timeout 40m ./...
+
+bench: ## ours against the least possible, as one table
+	@e2e/setup.sh demo
+	@cd e2e && go run ./cmd/bench
 
 lint: ## formatting, vet, staticcheck and golangci-lint
 	@e2e/lint.sh

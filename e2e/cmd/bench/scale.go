@@ -59,7 +59,7 @@ func (b *bench) measureCrowds(ctx context.Context, executables executables, engi
 		where := fmt.Sprintf("%d at once, %s", size, name)
 		b.Samples["rotation, "+where+", ours"], b.Samples["rotation, "+where+", "+leastProved] = ours[i].took, proved[i].took
 		b.add(
-			row{Measure: where + ": rotations a second", Ours: ours[i].perSecond, Baseline: proved[i].perSecond, Against: leastProved},
+			row{Measure: where + ": rotations", Unit: "/s", Ours: ours[i].perSecond, Baseline: proved[i].perSecond, Against: leastProved},
 			row{Measure: where + ": p95", Unit: "ms", Ours: quantile(ours[i].took, 0.95), Baseline: quantile(proved[i].took, 0.95), Against: leastProved},
 			row{Measure: where + ": connections on the server", Ours: ours[i].connections, Baseline: proved[i].connections, Against: leastProved, MaxOurs: atMost(300)},
 		)
@@ -151,7 +151,7 @@ func countMariaDB(ctx context.Context, server *dbtest.Server) (func() (float64, 
 	}
 	pool := sql.OpenDB(connector)
 	pool.SetMaxOpenConns(1)
-	if _, err := pool.ExecContext(ctx, "FLUSH GLOBAL STATUS"); err != nil {
+	if _, err := pool.ExecContext(ctx, "FLUSH STATUS"); err != nil {
 		return nil, errors.Join(fmt.Errorf("counting MariaDB's connections: %w", err), pool.Close())
 	}
 	return func() (float64, error) {
