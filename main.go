@@ -59,6 +59,9 @@ func deploy(ctx *pulumi.Context, configuration infra.Config) error {
 	if err != nil {
 		return err
 	}
+	if err := infra.CheckSigner(ctx, settings, last); err != nil { // by which the archive is signed
+		return err
+	}
 	archive, err := infra.BuildArchive(ctx, settings) // ./lambda, compiled and zipped
 	if err != nil {
 		return err

@@ -24,3 +24,20 @@ func awsWeekly(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(err)
 	fmt.Fprint(ts.Stdout(), strings.Join(append(answers, ""), "\n"))
 }
+
+// aws-deploy FILE BOOTSTRAP uploads a zip of that bootstrap to the function whose ARN the file holds.
+func awsDeploy(ts *testscript.TestScript, neg bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	zip, err := road.Zip(ts.MkAbs(args[1]))
+	ts.Check(err)
+	err = of(ts).cloud.UpdateCode(ctx, strings.TrimSpace(ts.ReadFile(args[0])), zip)
+	switch {
+	case err != nil && !neg:
+		ts.Fatalf("%v", err)
+	case err == nil && neg:
+		ts.Fatalf("the code was deployed, and should have been refused")
+	case err != nil:
+		fmt.Fprintln(ts.Stderr(), err)
+	}
+}

@@ -56,6 +56,7 @@ func TestStories(t *testing.T) {
 				"esc-recover": escRecover,
 				"as":          as,
 				"aws-delete":  awsDelete,
+				"aws-deploy":  awsDeploy,
 				"aws-idle":    awsIdle,
 				"aws-left":    awsLeft,
 				"aws-oidc":    awsOIDC,

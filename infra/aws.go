@@ -28,6 +28,15 @@ const (
 	egressRuleToken    = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
 	ingressRuleToken   = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
 
+	bucketToken            = "aws:s3/bucketV2:BucketV2"
+	bucketVersioningToken  = "aws:s3/bucketVersioningV2:BucketVersioningV2"
+	publicAccessBlockToken = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
+	bucketEncryptionToken  = "aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2"
+	bucketPolicyToken      = "aws:s3/bucketPolicy:BucketPolicy"
+	objectToken            = "aws:s3/bucketObjectv2:BucketObjectv2"
+	signingProfileToken    = "aws:signer/signingProfile:SigningProfile"
+	signingJobToken        = "aws:signer/signingJob:SigningJob"
+
 	callerIdentityToken = "aws:index/getCallerIdentity:getCallerIdentity"
 	partitionToken      = "aws:index/getPartition:getPartition"
 	regionToken         = "aws:index/getRegion:getRegion"
@@ -38,6 +47,8 @@ const (
 	subnetGroupToken    = "aws:rds/getSubnetGroup:getSubnetGroup"
 	subnetToken         = "aws:ec2/getSubnet:getSubnet"
 	vpcToken            = "aws:ec2/getVpc:getVpc"
+
+	signingProfileLookupToken = "aws:signer/getSigningProfile:getSigningProfile"
 )
 
 type logGroup struct {
@@ -98,6 +109,96 @@ type securityGroupRuleArgs struct {
 	ToPort                    pulumi.IntInput       `pulumi:"toPort"`
 	Tags                      pulumi.StringMapInput `pulumi:"tags"`
 }
+
+type bucket struct {
+	pulumi.CustomResourceState
+}
+
+type bucketArgs struct {
+	BucketPrefix pulumi.StringInput    `pulumi:"bucketPrefix"`
+	ForceDestroy pulumi.BoolInput      `pulumi:"forceDestroy"`
+	Tags         pulumi.StringMapInput `pulumi:"tags"`
+}
+
+// bucketPart is one of the resources that set up a bucket.
+type bucketPart struct {
+	pulumi.CustomResourceState
+}
+
+type bucketVersioningArgs struct {
+	Bucket                  pulumi.StringInput `pulumi:"bucket"`
+	VersioningConfiguration pulumi.MapInput    `pulumi:"versioningConfiguration"` // {status}
+}
+
+type publicAccessBlockArgs struct {
+	Bucket                pulumi.StringInput `pulumi:"bucket"`
+	BlockPublicAcls       pulumi.BoolInput   `pulumi:"blockPublicAcls"`
+	BlockPublicPolicy     pulumi.BoolInput   `pulumi:"blockPublicPolicy"`
+	IgnorePublicAcls      pulumi.BoolInput   `pulumi:"ignorePublicAcls"`
+	RestrictPublicBuckets pulumi.BoolInput   `pulumi:"restrictPublicBuckets"`
+}
+
+type bucketEncryptionArgs struct {
+	Bucket pulumi.StringInput `pulumi:"bucket"`
+	Rules  pulumi.ArrayInput  `pulumi:"rules"` // [{applyServerSideEncryptionByDefault: {sseAlgorithm}}]
+}
+
+type bucketPolicyArgs struct {
+	Bucket pulumi.StringInput `pulumi:"bucket"`
+	Policy pulumi.StringInput `pulumi:"policy"`
+}
+
+type object struct {
+	pulumi.CustomResourceState
+	Key       pulumi.StringOutput `pulumi:"key"`
+	VersionId pulumi.StringOutput `pulumi:"versionId"`
+}
+
+type objectArgs struct {
+	Bucket     pulumi.StringInput         `pulumi:"bucket"`
+	Key        pulumi.StringInput         `pulumi:"key"`
+	Source     pulumi.AssetOrArchiveInput `pulumi:"source"`
+	SourceHash pulumi.StringInput         `pulumi:"sourceHash"`
+}
+
+type signingProfile struct {
+	pulumi.CustomResourceState
+	Name       pulumi.StringOutput `pulumi:"name"`
+	VersionArn pulumi.StringOutput `pulumi:"versionArn"`
+}
+
+type signingProfileArgs struct {
+	NamePrefix pulumi.StringInput    `pulumi:"namePrefix"`
+	PlatformId pulumi.StringInput    `pulumi:"platformId"`
+	Tags       pulumi.StringMapInput `pulumi:"tags"`
+}
+
+type signingProfileLookupArgs struct {
+	Name string `pulumi:"name"`
+}
+
+type signingJob struct {
+	pulumi.CustomResourceState
+	SignedObjects signedObjectsOutput `pulumi:"signedObjects"`
+}
+
+type signingJobArgs struct {
+	ProfileName pulumi.StringInput `pulumi:"profileName"`
+	Source      pulumi.MapInput    `pulumi:"source"`      // {s3: {bucket, key, version}}
+	Destination pulumi.MapInput    `pulumi:"destination"` // {s3: {bucket, prefix}}
+}
+
+type signedObject struct {
+	S3s []struct {
+		Key string `pulumi:"key"`
+	} `pulumi:"s3s"`
+}
+
+type signedObjectsOutput struct{ *pulumi.OutputState }
+
+func (signedObjectsOutput) ElementType() reflect.Type { return reflect.TypeFor[[]signedObject]() }
+
+func init() { pulumi.RegisterOutputType(signedObjectsOutput{}) }
 
 // register registers the resource of that type token with the properties that the fields of args
 // name in their tags.

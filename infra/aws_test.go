@@ -27,21 +27,31 @@ func TestTokensAndPropertiesAreThoseOfTheSDK(t *testing.T) {
 		sdkArgs      string
 		sdkResult    string
 	}{
-		eventRuleToken:      {eventRuleArgs{}, eventRule{}, "eventRuleArgs", "EventRule"},
-		eventTargetToken:    {eventTargetArgs{}, eventTarget{}, "eventTargetArgs", "EventTarget"},
-		logGroupToken:       {logGroupArgs{}, logGroup{}, "logGroupArgs", "LogGroup"},
-		securityGroupToken:  {securityGroupArgs{}, securityGroup{}, "securityGroupArgs", "SecurityGroup"},
-		egressRuleToken:     {securityGroupRuleArgs{}, securityGroupRule{}, "securityGroupEgressRuleArgs", "SecurityGroupEgressRule"},
-		ingressRuleToken:    {securityGroupRuleArgs{}, securityGroupRule{}, "securityGroupIngressRuleArgs", "SecurityGroupIngressRule"},
-		callerIdentityToken: {noArgs{}, callerIdentity{}, "GetCallerIdentityArgs", "GetCallerIdentityResult"},
-		partitionToken:      {noArgs{}, partition{}, "GetPartitionArgs", "GetPartitionResult"},
-		clustersToken:       {filterArgs{}, clusterList{}, "GetClustersArgs", "GetClustersResult"},
-		clusterToken:        {clusterArgs{}, cluster{}, "LookupClusterArgs", "LookupClusterResult"},
-		instancesToken:      {filterArgs{}, instanceList{}, "GetInstancesArgs", "GetInstancesResult"},
-		instanceToken:       {instanceArgs{}, instance{}, "LookupInstanceArgs", "LookupInstanceResult"},
-		subnetGroupToken:    {subnetGroupArgs{}, subnetGroup{}, "LookupSubnetGroupArgs", "LookupSubnetGroupResult"},
-		subnetToken:         {subnetArgs{}, subnet{}, "LookupSubnetArgs", "LookupSubnetResult"},
-		vpcToken:            {vpcArgs{}, vpc{}, "LookupVpcArgs", "LookupVpcResult"},
+		eventRuleToken:         {eventRuleArgs{}, eventRule{}, "eventRuleArgs", "EventRule"},
+		eventTargetToken:       {eventTargetArgs{}, eventTarget{}, "eventTargetArgs", "EventTarget"},
+		logGroupToken:          {logGroupArgs{}, logGroup{}, "logGroupArgs", "LogGroup"},
+		securityGroupToken:     {securityGroupArgs{}, securityGroup{}, "securityGroupArgs", "SecurityGroup"},
+		egressRuleToken:        {securityGroupRuleArgs{}, securityGroupRule{}, "securityGroupEgressRuleArgs", "SecurityGroupEgressRule"},
+		ingressRuleToken:       {securityGroupRuleArgs{}, securityGroupRule{}, "securityGroupIngressRuleArgs", "SecurityGroupIngressRule"},
+		bucketToken:            {bucketArgs{}, bucket{}, "bucketV2Args", "BucketV2"},
+		bucketVersioningToken:  {bucketVersioningArgs{}, bucketPart{}, "bucketVersioningV2Args", "BucketVersioningV2"},
+		publicAccessBlockToken: {publicAccessBlockArgs{}, bucketPart{}, "bucketPublicAccessBlockArgs", "BucketPublicAccessBlock"},
+		bucketEncryptionToken: {bucketEncryptionArgs{}, bucketPart{},
+			"bucketServerSideEncryptionConfigurationV2Args", "BucketServerSideEncryptionConfigurationV2"},
+		bucketPolicyToken:         {bucketPolicyArgs{}, bucketPart{}, "bucketPolicyArgs", "BucketPolicy"},
+		objectToken:               {objectArgs{}, object{}, "bucketObjectv2Args", "BucketObjectv2"},
+		signingProfileToken:       {signingProfileArgs{}, signingProfile{}, "signingProfileArgs", "SigningProfile"},
+		signingJobToken:           {signingJobArgs{}, signingJob{}, "signingJobArgs", "SigningJob"},
+		signingProfileLookupToken: {signingProfileLookupArgs{}, struct{}{}, "LookupSigningProfileArgs", "LookupSigningProfileResult"},
+		callerIdentityToken:       {noArgs{}, callerIdentity{}, "GetCallerIdentityArgs", "GetCallerIdentityResult"},
+		partitionToken:            {noArgs{}, partition{}, "GetPartitionArgs", "GetPartitionResult"},
+		clustersToken:             {filterArgs{}, clusterList{}, "GetClustersArgs", "GetClustersResult"},
+		clusterToken:              {clusterArgs{}, cluster{}, "LookupClusterArgs", "LookupClusterResult"},
+		instancesToken:            {filterArgs{}, instanceList{}, "GetInstancesArgs", "GetInstancesResult"},
+		instanceToken:             {instanceArgs{}, instance{}, "LookupInstanceArgs", "LookupInstanceResult"},
+		subnetGroupToken:          {subnetGroupArgs{}, subnetGroup{}, "LookupSubnetGroupArgs", "LookupSubnetGroupResult"},
+		subnetToken:               {subnetArgs{}, subnet{}, "LookupSubnetArgs", "LookupSubnetResult"},
+		vpcToken:                  {vpcArgs{}, vpc{}, "LookupVpcArgs", "LookupVpcResult"},
 	}
 	for typeToken, c := range cases {
 		t.Run(typeToken, func(t *testing.T) {
@@ -59,6 +69,28 @@ func TestFilterPropertiesAreThoseOfTheSDK(t *testing.T) {
 	file := parse(t, filepath.Join(folder, "go/aws/rds/pulumiTypes.go"))
 	for _, name := range []string{"GetClustersFilter", "GetInstancesFilter"} {
 		assert.ElementsMatch(t, tagged(filter{}), propertiesOfStruct(t, file, name))
+	}
+}
+
+// What is inside of maps and lists has the names of the SDK's types.
+func TestNestedPropertiesAreThoseOfTheSDK(t *testing.T) {
+	folder, _ := sdk(t)
+	for path, types := range map[string]map[string][]string{
+		"s3": {
+			"BucketVersioningV2VersioningConfiguration":                                       {"status"},
+			"BucketServerSideEncryptionConfigurationV2Rule":                                   {"applyServerSideEncryptionByDefault"},
+			"BucketServerSideEncryptionConfigurationV2RuleApplyServerSideEncryptionByDefault": {"sseAlgorithm"},
+		},
+		"signer": {
+			"SigningJobSource": {"s3"}, "SigningJobSourceS3": {"bucket", "key", "version"},
+			"SigningJobDestination": {"s3"}, "SigningJobDestinationS3": {"bucket", "prefix"},
+			"SigningJobSignedObject": {"s3s"}, "SigningJobSignedObjectS3": {"key"},
+		},
+	} {
+		file := parse(t, filepath.Join(folder, "go/aws", path, "pulumiTypes.go"))
+		for name, properties := range types {
+			assert.Subset(t, propertiesOfStruct(t, file, name), properties, name)
+		}
 	}
 }
 

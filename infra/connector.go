@@ -80,7 +80,11 @@ func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, a
 	if err != nil {
 		return nil, err
 	}
-	function, err := d.function(archive, logs, role, group, append(rules, permissions))
+	code, err := d.code(archive)
+	if err != nil {
+		return nil, err
+	}
+	function, err := d.function(archive, code, logs, role, group, append(rules, permissions))
 	if err != nil {
 		return nil, err
 	}
@@ -223,25 +227,36 @@ func (d *deployment) tellIngress(group *securityGroup) error {
 	return nil
 }
 
+// code is the archive as it is uploaded, or as it is after it was signed.
+func (d *deployment) code(archive *Archive) (*functionCode, error) {
+	if d.settings.CodeSigning {
+		return d.signed(archive)
+	}
+	return &functionCode{upload: pulumi.NewFileArchive(archive.Path), hash: pulumi.String(archive.SHA256)}, nil
+}
+
 // function needs its role's permissions before it is created, and until after it is deleted.
-func (d *deployment) function(archive *Archive, logs *logGroup, role *iam.Role, group *securityGroup, after []pulumi.Resource,
+func (d *deployment) function(archive *Archive, code *functionCode, logs *logGroup, role *iam.Role, group *securityGroup, after []pulumi.Resource,
 ) (*lambda.Function, error) {
 	environment := pulumi.StringMap{"DB_SSLMODE": pulumi.String(d.settings.SSLMode)}
 	if archive.CAFile != "" {
 		environment["DB_SSLROOTCERT"] = pulumi.String(archive.CAFile)
 	}
 	function, err := lambda.NewFunction(d.ctx, "function", &lambda.FunctionArgs{
-		Name:           pulumi.String(d.names.function),
-		Description:    pulumi.String("Changes database passwords when Pulumi ESC asks for it"),
-		Runtime:        pulumi.String("provided.al2023"),
-		Handler:        pulumi.String("bootstrap"),
-		Architectures:  pulumi.StringArray{pulumi.String(archive.Architecture)},
-		Code:           pulumi.NewFileArchive(archive.Path),
-		SourceCodeHash: pulumi.String(archive.SHA256),
-		Environment:    lambda.FunctionEnvironmentArgs{Variables: environment},
-		Role:           role.Arn,
-		Timeout:        pulumi.Int(30),  // seconds
-		MemorySize:     pulumi.Int(256), // MB
+		Name:                 pulumi.String(d.names.function),
+		Description:          pulumi.String("Changes database passwords when Pulumi ESC asks for it"),
+		Runtime:              pulumi.String("provided.al2023"),
+		Handler:              pulumi.String("bootstrap"),
+		Architectures:        pulumi.StringArray{pulumi.String(archive.Architecture)},
+		Code:                 code.upload,
+		SourceCodeHash:       code.hash,
+		S3Bucket:             code.bucket,
+		S3Key:                code.key,
+		CodeSigningConfigArn: code.signingConfig,
+		Environment:          lambda.FunctionEnvironmentArgs{Variables: environment},
+		Role:                 role.Arn,
+		Timeout:              pulumi.Int(30),  // seconds
+		MemorySize:           pulumi.Int(256), // MB
 		LoggingConfig: lambda.FunctionLoggingConfigArgs{
 			LogFormat: pulumi.String("JSON"),
 			LogGroup:  pulumi.String(d.names.logGroup),

@@ -33,6 +33,12 @@ func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 		outputs["arn"] = resource.NewProperty("arn:aws:lambda:eu-west-1:111122223333:function:" + args.Inputs["name"].StringValue())
 	case "aws:cloudwatch/logGroup:LogGroup":
 		outputs["arn"] = resource.NewProperty("arn:aws:logs:eu-west-1:111122223333:log-group:" + args.Inputs["name"].StringValue())
+	case objectToken:
+		outputs["versionId"] = resource.NewProperty("version-1")
+	case signingProfileToken:
+		outputs["versionArn"] = resource.NewProperty("arn:aws:signer:eu-west-1:111122223333:/signing-profiles/p/v")
+	case signingJobToken:
+		outputs["signedObjects"] = resource.NewPropertyValue([]any{map[string]any{"s3s": []any{map[string]any{"key": "signed/by-the-job.zip"}}}})
 	case "aws:iam/openIdConnectProvider:OpenIdConnectProvider":
 		outputs["arn"] = resource.NewProperty("arn:aws:iam::111122223333:oidc-provider/" +
 			strings.TrimPrefix(args.Inputs["url"].StringValue(), "https://"))

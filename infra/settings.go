@@ -48,6 +48,7 @@ type Settings struct {
 	CAFile  string // a PEM file in the project's folder, or empty
 
 	Architecture        string // Lambda's word: x86_64 or arm64
+	CodeSigning         bool   // whether the function runs code only that a profile of the stack's own has signed
 	LogRetentionDays    int    // 0 keeps them for ever
 	KeepWarm            bool   // whether a weekly dry run keeps the function from becoming inactive
 	PermissionsBoundary string // ARN, or empty
@@ -144,6 +145,8 @@ var settings = []setting{
 
 	{name: "lambdaArchitecture", preset: "x86_64", example: "arm64", allowed: "x86_64 or arm64",
 		set: func(s *Settings, v string) error { return setWord(&s.Architecture, v, "x86_64", "arm64") }},
+	{name: "codeSigning", preset: "true", example: "false", allowed: "true or false",
+		set: func(s *Settings, v string) error { return setBool(&s.CodeSigning, v) }},
 	{name: "logRetentionDays", preset: "30", example: "30", allowed: retentions(), set: setRetention},
 	{name: "keepWarm", preset: "true", example: "false", allowed: "true or false",
 		set: func(s *Settings, v string) error { return setBool(&s.KeepWarm, v) }},
@@ -159,7 +162,6 @@ var settings = []setting{
 		allowed: "the name of a team of the organization: letters, digits, '-' and '_'", set: setTeam},
 
 	{name: "lambdaArtifact", need: unsupported},
-	{name: "codeSigning", need: unsupported},
 }
 
 // ReadSettings checks the whole configuration, and reports all that is wrong with it in one error.

@@ -152,7 +152,7 @@ func TestFurtherSettingsThatCannotBeAreRefused(t *testing.T) {
 		"keepWarm":                {"maybe"},
 		"trustedSubject":          {"a b"},
 		"retainEnvironments":      {"2"},
-		"codeSigning":             {"true"},
+		"codeSigning":             {"signed"},
 	} {
 		for _, value := range values {
 			_, err := readSettings(t, minimal(map[string]string{"shop:" + name: value}))

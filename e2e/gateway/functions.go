@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -73,6 +74,7 @@ type function struct {
 
 type functions struct {
 	gateway *Gateway
+	signing *signing
 
 	mu    sync.Mutex
 	byKey map[string]*function
@@ -82,7 +84,9 @@ type functions struct {
 }
 
 func newFunctions(g *Gateway) *functions {
-	return &functions{gateway: g, byKey: map[string]*function{}, held: map[string]string{}}
+	f := &functions{gateway: g, byKey: map[string]*function{}, held: map[string]string{}}
+	f.signing = newSigning(f)
+	return f
 }
 
 func (f *functions) close() {
@@ -120,6 +124,9 @@ func (f *functions) holderOf(group string) string {
 var lambdaPath = regexp.MustCompile(`^/\d{4}-\d{2}-\d{2}/functions/?(?:([^/]+)(?:/(code|configuration|invocations|[a-z-]+))?)?/?$`)
 
 func lambdaAction(r *http.Request) string {
+	if action, _ := signingConfigAction(r); action != "" {
+		return action
+	}
 	match := lambdaPath.FindStringSubmatch(r.URL.EscapedPath())
 	if match == nil {
 		return r.Method + " " + r.URL.Path
@@ -170,6 +177,10 @@ func (f *functions) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 	name := ""
 	if match := lambdaPath.FindStringSubmatch(r.URL.EscapedPath()); match != nil {
 		name = functionName(match[1])
+	}
+	if action, _ := signingConfigAction(r); action != "" {
+		f.signing.serveConfigs(w, r, body)
+		return
 	}
 	switch action := lambdaAction(r); action {
 	case "CreateFunction":
@@ -233,9 +244,7 @@ func regionOf(r *http.Request) string {
 func (f *functions) create(w http.ResponseWriter, r *http.Request, body []byte) {
 	var request struct {
 		configuration
-		Code struct {
-			ZipFile []byte
-		}
+		CodeSigningConfigArn string
 	}
 	if err := json.Unmarshal(body, &request); err != nil {
 		lambdaError(w, http.StatusBadRequest, "InvalidRequestContentException", err.Error())
@@ -254,9 +263,8 @@ func (f *functions) create(w http.ResponseWriter, r *http.Request, body []byte) 
 		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", err.Error())
 		return
 	}
-	folder, err := f.unpack(function.FunctionName, request.Code.ZipFile)
-	if err != nil {
-		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", err.Error())
+	folder, ok := f.accept(w, r, body, function.FunctionName, "Code", request.CodeSigningConfigArn)
+	if !ok {
 		return
 	}
 	function.folder = folder
@@ -266,7 +274,28 @@ func (f *functions) create(w http.ResponseWriter, r *http.Request, body []byte) 
 		f.mu.Lock()
 		f.byKey[function.FunctionName] = function
 		f.mu.Unlock()
+		f.signing.attach(function.FunctionName, request.CodeSigningConfigArn)
 	}
+}
+
+// accept takes the code of a call, if its signature is trusted as far as that is asked for, and unpacks it. The call then
+// has the code in it. Where it answers false, it has refused the call.
+func (f *functions) accept(w http.ResponseWriter, r *http.Request, body []byte, name, under, signingConfig string) (folder string, ok bool) {
+	content, fromS3, rewritten, err := f.signing.inline(r, body, under)
+	if err == nil {
+		if err := f.signing.check(signingConfig, content, fromS3); err != nil {
+			lambdaError(w, http.StatusBadRequest, "CodeVerificationFailedException", err.Error())
+			return "", false
+		}
+		folder, err = f.unpack(name, content)
+	}
+	if err != nil {
+		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", err.Error())
+		return "", false
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(rewritten)), int64(len(rewritten))
+	r.Header.Set("Content-Length", strconv.Itoa(len(rewritten)))
+	return folder, true
 }
 
 func partition(region string) string {
@@ -281,15 +310,9 @@ func partition(region string) string {
 }
 
 func (f *functions) updateCode(w http.ResponseWriter, r *http.Request, name string, body []byte) {
-	var request struct{ ZipFile []byte }
-	if err := json.Unmarshal(body, &request); err != nil {
-		lambdaError(w, http.StatusBadRequest, "InvalidRequestContentException", err.Error())
-		return
-	}
 	function := f.find(name)
-	folder, err := f.unpack(name, request.ZipFile)
-	if err != nil {
-		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", err.Error())
+	folder, ok := f.accept(w, r, body, name, "", f.signing.attached(name))
+	if !ok {
 		return
 	}
 	if f.forward(w, r, function) && function != nil {
@@ -337,6 +360,7 @@ func (f *functions) delete(w http.ResponseWriter, r *http.Request, name string) 
 		return
 	}
 	known.stop()
+	f.signing.attach(name, "")
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, group := range known.VpcConfig.SecurityGroupIds {

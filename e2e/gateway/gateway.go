@@ -3,6 +3,8 @@
 //
 //   - Lambda: functions run for real ([functions]), from the very zip that was
 //     uploaded, under the Lambda Runtime API. LoggingConfig is kept here.
+//   - Signer: signing jobs, and Lambda's code signing configurations ([signing]).
+//   - S3: buckets' policies, with their conditions ([buckets]).
 //   - What AWS refuses and moto lets pass: an execution role that may not make
 //     network interfaces, subnets or groups that are not there, a security group
 //     that a function's interfaces still hold.
@@ -43,6 +45,7 @@ type Gateway struct {
 	options   Options
 	moto      *httputil.ReverseProxy
 	functions *functions
+	buckets   *buckets
 
 	mu    sync.Mutex
 	calls []Call
@@ -72,6 +75,7 @@ func New(options Options) (*Gateway, error) {
 		ModifyResponse: g.rewriteEndpoints,
 	}
 	g.functions = newFunctions(g)
+	g.buckets = &buckets{gateway: g, policies: map[string]string{}}
 	return g, nil
 }
 
@@ -110,6 +114,10 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mu.Unlock()
 
 	switch {
+	case service == "s3":
+		g.buckets.serve(w, r, body)
+	case service == "signer":
+		g.functions.signing.serveSigner(w, r, body)
 	case service == "lambda":
 		g.functions.serve(w, r, body)
 	case service == "ec2" && action == "DeleteSecurityGroup":
@@ -134,8 +142,13 @@ func actionOf(service string, r *http.Request, body []byte) string {
 	if form, err := url.ParseQuery(string(body)); err == nil && form.Get("Action") != "" {
 		return form.Get("Action")
 	}
-	if service == "lambda" {
+	switch service {
+	case "lambda":
 		return lambdaAction(r)
+	case "signer":
+		return signerAction(r)
+	case "s3":
+		return objectAction(r)
 	}
 	return r.Method + " " + r.URL.Path
 }

@@ -1,8 +1,12 @@
 package road
 
 import (
+	"archive/zip"
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -11,13 +15,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
 // Left lists, a line each, what the account holds that [Cloud.AddCluster] did
 // not bring: "iam role NAME", "ec2 security-group-rule ID of GROUP" and so on.
 func (c *Cloud) Left(ctx context.Context) ([]string, error) {
 	var left []string
-	for _, list := range []func(context.Context) ([]string, error){c.functions, c.identities, c.logGroups, c.securityGroups, c.rules} {
+	for _, list := range []func(context.Context) ([]string, error){c.functions, c.identities, c.logGroups, c.securityGroups, c.rules, c.signing} {
 		lines, err := list(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("listing what the account holds: %w", err)
@@ -113,6 +118,48 @@ func (c *Cloud) rules(ctx context.Context) ([]string, error) {
 		lines = append(lines, "events rule "+*rule.Name)
 	}
 	return lines, nil
+}
+
+// signing lists the parts of code signing. AWS keeps a cancelled signing profile for ever.
+func (c *Cloud) signing(ctx context.Context) ([]string, error) {
+	buckets, err := s3.NewFromConfig(c.config()).ListBuckets(ctx, &s3.ListBucketsInput{})
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for _, bucket := range buckets.Buckets {
+		lines = append(lines, "s3 bucket "+*bucket.Name)
+	}
+	return append(lines, c.AWS.Signing()...), nil
+}
+
+// UpdateCode uploads a zip as the function's code.
+func (c *Cloud) UpdateCode(ctx context.Context, function string, zip []byte) error {
+	_, err := lambda.NewFromConfig(c.config()).UpdateFunctionCode(ctx, &lambda.UpdateFunctionCodeInput{FunctionName: &function, ZipFile: zip})
+	if err != nil {
+		return fmt.Errorf("updating the code of %s: %w", function, err)
+	}
+	return nil
+}
+
+// Zip is a function's archive with that file as its bootstrap.
+func Zip(bootstrap string) ([]byte, error) {
+	content, err := os.ReadFile(bootstrap)
+	if err != nil {
+		return nil, fmt.Errorf("reading a bootstrap: %w", err)
+	}
+	var archive bytes.Buffer
+	writer := zip.NewWriter(&archive)
+	header := &zip.FileHeader{Name: "bootstrap", Method: zip.Deflate}
+	header.SetMode(0o755)
+	entry, err := writer.CreateHeader(header)
+	if err == nil {
+		_, err = entry.Write(content)
+	}
+	if err := errors.Join(err, writer.Close()); err != nil {
+		return nil, fmt.Errorf("zipping a bootstrap: %w", err)
+	}
+	return archive.Bytes(), nil
 }
 
 // AddOIDCProvider makes an OIDC provider for the cloud's ESC, as another team

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -126,7 +127,9 @@ type functionInputs struct {
 	LoggingConfig *struct {
 		LogFormat, LogGroup, ApplicationLogLevel, SystemLogLevel string
 	}
-	Tags map[string]string
+	S3Bucket, S3Key, S3ObjectVersion string
+	CodeSigningConfigArn             string
+	Tags                             map[string]string
 }
 
 func (in functionInputs) vpc() *types.VpcConfig {
@@ -162,7 +165,7 @@ func (c *clients) function() provider.Resource {
 		Inputs: []string{
 			"name", "role", "runtime", "handler", "code", "description", "timeout", "memorySize", "architectures",
 			"environment", "vpcConfig", "loggingConfig", "replaceSecurityGroupsOnDestroy", "replacementSecurityGroupIds",
-			"sourceCodeHash", "tags",
+			"sourceCodeHash", "s3Bucket", "s3Key", "s3ObjectVersion", "codeSigningConfigArn", "tags",
 		},
 		Required: []string{"role"},
 		Replace:  []string{"name"},
@@ -176,17 +179,22 @@ func (c *clients) function() provider.Resource {
 	}
 }
 
-// zipOf is the function's archive as AWS gets it.
-func zipOf(inputs resource.PropertyMap) ([]byte, error) {
+// codeOf is the function's code as AWS gets it: an archive, or where one is in S3.
+func codeOf(inputs resource.PropertyMap, in functionInputs) (*types.FunctionCode, error) {
 	code, set := inputs["code"]
-	if !set || !code.IsArchive() {
+	switch {
+	case set == (in.S3Bucket != ""):
+		return nil, errors.New("the function's code must be one of an archive and an object in S3")
+	case !set:
+		return &types.FunctionCode{S3Bucket: &in.S3Bucket, S3Key: &in.S3Key, S3ObjectVersion: stringOrNil(in.S3ObjectVersion)}, nil
+	case !code.IsArchive():
 		return nil, errors.New("the function's code must be an archive")
 	}
 	content, err := code.ArchiveValue().Bytes(archive.ZIPArchive)
 	if err != nil {
 		return nil, fmt.Errorf("reading the function's archive: %w", err)
 	}
-	return content, nil
+	return &types.FunctionCode{ZipFile: content}, nil
 }
 
 // withoutCode decodes the inputs that JSON can carry.
@@ -210,15 +218,16 @@ func (c *clients) createFunction(ctx context.Context, inputs resource.PropertyMa
 	if err != nil {
 		return "", nil, err
 	}
-	zip, err := zipOf(inputs)
+	code, err := codeOf(inputs, in)
 	if err != nil {
 		return "", nil, err
 	}
 	request := &lambda.CreateFunctionInput{
-		FunctionName: &in.Name, Role: &in.Role, Code: &types.FunctionCode{ZipFile: zip}, Runtime: types.Runtime(in.Runtime),
+		FunctionName: &in.Name, Role: &in.Role, Code: code, Runtime: types.Runtime(in.Runtime),
 		Handler: stringOrNil(in.Handler), Description: stringOrNil(in.Description), Timeout: int32Pointer(in.Timeout),
 		MemorySize: int32Pointer(in.MemorySize), Environment: in.environment(), VpcConfig: in.vpc(),
 		LoggingConfig: in.logging(), Architectures: architectures(in.Architectures), Tags: in.Tags,
+		CodeSigningConfigArn: stringOrNil(in.CodeSigningConfigArn),
 	}
 	if _, err := c.lambda.CreateFunction(ctx, request); err != nil {
 		return "", nil, fmt.Errorf("creating Lambda Function (%s): %w", in.Name, err)
@@ -278,6 +287,9 @@ func (c *clients) readFunction(ctx context.Context, name string) (resource.Prope
 	return properties(values), nil
 }
 
+// codeInputs are those whose change has the provider update the function's code.
+var codeInputs = []resource.PropertyKey{"code", "s3Bucket", "s3Key", "s3ObjectVersion", "architectures"}
+
 func (c *clients) updateFunction(
 	ctx context.Context, id string, state, inputs resource.PropertyMap,
 ) (resource.PropertyMap, error) {
@@ -285,13 +297,19 @@ func (c *clients) updateFunction(
 	if err != nil {
 		return nil, err
 	}
-	if !state["code"].DeepEquals(inputs["code"]) || !state["architectures"].DeepEquals(inputs["architectures"]) {
-		zip, err := zipOf(inputs)
+	if !state["codeSigningConfigArn"].DeepEquals(inputs["codeSigningConfigArn"]) {
+		if err := c.enforceSigning(ctx, id, in.CodeSigningConfigArn); err != nil {
+			return nil, err
+		}
+	}
+	if slices.ContainsFunc(codeInputs, func(key resource.PropertyKey) bool { return !state[key].DeepEquals(inputs[key]) }) {
+		code, err := codeOf(inputs, in)
 		if err != nil {
 			return nil, err
 		}
 		if _, err := c.lambda.UpdateFunctionCode(ctx, &lambda.UpdateFunctionCodeInput{
-			FunctionName: &id, ZipFile: zip, Architectures: architectures(in.Architectures),
+			FunctionName: &id, ZipFile: code.ZipFile, S3Bucket: code.S3Bucket, S3Key: code.S3Key, S3ObjectVersion: code.S3ObjectVersion,
+			Architectures: architectures(in.Architectures),
 		}); err != nil {
 			return nil, fmt.Errorf("updating Lambda Function (%s) code: %w", id, err)
 		}

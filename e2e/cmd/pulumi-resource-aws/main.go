@@ -20,6 +20,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/signer"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -35,15 +37,24 @@ func main() {
 		Config:    []string{"region", "skipCredentialsValidation", "skipRegionValidation"},
 		Configure: c.configure,
 		Resources: map[string]provider.Resource{
-			"aws:cloudwatch/eventRule:EventRule":                        c.eventRule(),
-			"aws:cloudwatch/eventTarget:EventTarget":                    c.eventTarget(),
-			"aws:cloudwatch/logGroup:LogGroup":                          c.logGroup(),
-			"aws:ec2/securityGroup:SecurityGroup":                       c.securityGroup(),
-			"aws:iam/openIdConnectProvider:OpenIdConnectProvider":       c.openIDConnectProvider(),
-			"aws:iam/role:Role":                                         c.role(),
-			"aws:iam/rolePolicy:RolePolicy":                             c.rolePolicy(),
-			"aws:lambda/function:Function":                              c.function(),
-			"aws:lambda/permission:Permission":                          c.permission(),
+			"aws:cloudwatch/eventRule:EventRule":                     c.eventRule(),
+			"aws:cloudwatch/eventTarget:EventTarget":                 c.eventTarget(),
+			"aws:cloudwatch/logGroup:LogGroup":                       c.logGroup(),
+			"aws:ec2/securityGroup:SecurityGroup":                    c.securityGroup(),
+			"aws:iam/openIdConnectProvider:OpenIdConnectProvider":    c.openIDConnectProvider(),
+			"aws:iam/role:Role":                                      c.role(),
+			"aws:iam/rolePolicy:RolePolicy":                          c.rolePolicy(),
+			"aws:lambda/codeSigningConfig:CodeSigningConfig":         c.codeSigningConfig(),
+			"aws:lambda/function:Function":                           c.function(),
+			"aws:lambda/permission:Permission":                       c.permission(),
+			"aws:s3/bucketObjectv2:BucketObjectv2":                   c.object(),
+			"aws:s3/bucketPolicy:BucketPolicy":                       c.bucketPolicy(),
+			"aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": c.publicAccessBlock(),
+			"aws:s3/bucketServerSideEncryptionConfigurationV2:BucketServerSideEncryptionConfigurationV2": c.bucketEncryption(),
+			"aws:s3/bucketV2:BucketV2":                                  c.bucket(),
+			"aws:s3/bucketVersioningV2:BucketVersioningV2":              c.bucketVersioning(),
+			"aws:signer/signingJob:SigningJob":                          c.signingJob(),
+			"aws:signer/signingProfile:SigningProfile":                  c.signingProfile(),
 			"aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule":   c.securityGroupRule(true),
 			"aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": c.securityGroupRule(false),
 		},
@@ -61,6 +72,7 @@ func main() {
 			"aws:rds/getInstance:getInstance":                           c.getInstance,
 			"aws:rds/getInstances:getInstances":                         c.getInstances,
 			"aws:rds/getSubnetGroup:getSubnetGroup":                     c.getSubnetGroup,
+			"aws:signer/getSigningProfile:getSigningProfile":            c.getSigningProfile,
 		},
 	})
 }
@@ -74,6 +86,8 @@ type clients struct {
 	lambda *lambda.Client
 	logs   *cloudwatchlogs.Client
 	rds    *rds.Client
+	s3     *s3.Client
+	signer *signer.Client
 	sts    *sts.Client
 }
 
@@ -96,6 +110,8 @@ func (c *clients) configure(ctx context.Context, settings map[string]string) err
 	c.lambda = lambda.NewFromConfig(loaded)
 	c.logs = cloudwatchlogs.NewFromConfig(loaded)
 	c.rds = rds.NewFromConfig(loaded)
+	c.s3 = s3.NewFromConfig(loaded, func(o *s3.Options) { o.UsePathStyle = true })
+	c.signer = signer.NewFromConfig(loaded)
 	c.sts = sts.NewFromConfig(loaded)
 	if settings["skipCredentialsValidation"] == "true" {
 		return nil
