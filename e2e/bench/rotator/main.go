@@ -44,10 +44,7 @@ type answer struct {
 func main() { lambda.Start(answered) }
 
 func answered(ctx context.Context, e event) (answer, error) {
-	if err := rotate(ctx, e); err != nil {
-		return answer{400, err.Error()}, nil
-	}
-	return answer{200, "ok"}, nil
+	return answer{200, "ok"}, rotate(ctx, e)
 }
 
 func rotate(ctx context.Context, e event) error {

@@ -37,7 +37,7 @@ func (r row) ratio() string {
 
 // goal is the goal, and "ok" or "over"; both are empty where there is none.
 func (r row) goal() (goal, verdict string) {
-	met := true
+	var met bool
 	switch {
 	case r.MaxRatio != nil:
 		goal, met = fmt.Sprintf("≤ %.2f ×", *r.MaxRatio), r.Ours <= *r.MaxRatio*r.Baseline

@@ -120,12 +120,13 @@ func (w *worker) rotate(ctx context.Context, event []byte) (time.Duration, error
 		var answer struct {
 			Code    int    `json:"code"`
 			Message string `json:"message"`
+			Error   string `json:"errorMessage"` // of a function error
 		}
 		if err := json.Unmarshal(body, &answer); err != nil {
 			return took, fmt.Errorf("reading the function's answer: %w", err)
 		}
 		if answer.Code != 200 {
-			return took, fmt.Errorf("rotating: the function answered %d: %s", answer.Code, answer.Message)
+			return took, fmt.Errorf("rotating: the function answered %d: %s%s", answer.Code, answer.Message, answer.Error)
 		}
 		return took, nil
 	case <-w.exited:
