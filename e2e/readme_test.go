@@ -81,6 +81,7 @@ func TestReadme(t *testing.T) {
 				"esc":          escCommand,
 				"login":        login,
 				"git-host":     gitHost,
+				"names-within": namesWithin,
 				"network":      network,
 				"pulumi":       pulumiCommand,
 				"resources":    readme.resources,
@@ -434,6 +435,57 @@ func callsWithin(ts *testscript.TestScript, _ bool, _ []string) {
 	slices.Sort(outside)
 	if outside = slices.Compact(outside); len(outside) > 0 || len(calls) == 0 {
 		ts.Fatalf("of %d calls, deployer-policy.json does not allow: %s", len(calls), strings.Join(outside, ", "))
+	}
+}
+
+// names-within STATE checks that the deployer's policy, filled in for the stack dev of the project orders-rotation,
+// names what the stack's state holds.
+func namesWithin(ts *testscript.TestScript, _ bool, args []string) {
+	template, err := os.ReadFile("../docs/deployer-policy.json")
+	ts.Check(err)
+	document := strings.NewReplacer("ACCOUNT", ts.Getenv("ACCOUNT"), "REGION", road.Region, "PROJECT-STACK", "orders-rotation-dev",
+		"VPC", ts.Getenv("VPC"), "api.pulumi.com", strings.TrimPrefix(ts.Getenv("ESC"), "https://")).Replace(string(template))
+	var state struct {
+		Deployment struct {
+			Resources []struct {
+				Type, URN string
+				Outputs   struct{ ARN string }
+			}
+		}
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &state))
+	checked := 0
+	for _, resource := range state.Deployment.Resources {
+		action := map[string]string{
+			"aws:cloudwatch/eventRule:EventRule":                  "events:PutRule",
+			"aws:cloudwatch/logGroup:LogGroup":                    "logs:CreateLogGroup",
+			"aws:ec2/securityGroup:SecurityGroup":                 "ec2:CreateSecurityGroup",
+			"aws:iam/openIdConnectProvider:OpenIdConnectProvider": "iam:CreateOpenIDConnectProvider",
+			"aws:iam/role:Role":                                   "iam:CreateRole",
+			"aws:lambda/codeSigningConfig:CodeSigningConfig":      "lambda:CreateCodeSigningConfig",
+			"aws:lambda/function:Function":                        "lambda:CreateFunction",
+			"aws:s3/bucketV2:BucketV2":                            "s3:CreateBucket",
+			"aws:signer/signingProfile:SigningProfile":            "signer:PutSigningProfile",
+		}[resource.Type]
+		if action == "" {
+			continue
+		}
+		requests := []policy.Request{{Action: action, Resource: resource.Outputs.ARN}}
+		if strings.HasSuffix(resource.URN, "::executionRole") {
+			requests = append(requests, policy.Request{Action: "iam:PassRole", Resource: resource.Outputs.ARN,
+				Context: map[string]string{"iam:PassedToService": "lambda.amazonaws.com"}})
+		}
+		for _, request := range requests {
+			allowed, err := policy.Allows([]string{document}, request)
+			ts.Check(err)
+			if !allowed {
+				ts.Fatalf("deployer-policy.json does not allow %s on %s", request.Action, request.Resource)
+			}
+			checked++
+		}
+	}
+	if checked < 10 {
+		ts.Fatalf("of the stack's resources only %d have been looked at", checked)
 	}
 }
 
