@@ -193,6 +193,10 @@ func TestTLSTerms(t *testing.T) {
 	require.NoError(t, os.WriteFile(certificate, []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), 0o644))
 	root, err := os.ReadFile(os.Getenv(connector.SSLRootCertVariable))
 	require.NoError(t, err)
+	cut := filepath.Join(t.TempDir(), "cut.pem")
+	require.NoError(t, os.WriteFile(cut, append(root, "-----BEGIN CERTIFICATE-----\nAAAA\n"...), 0o644))
+	marked := filepath.Join(t.TempDir(), "marked.pem")
+	require.NoError(t, os.WriteFile(marked, append([]byte("\ufeff"), root...), 0o644))
 	taskRoot := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(taskRoot, "ca.pem"), []byte(strings.ReplaceAll(string(root), "\n", "\r\n")), 0o644))
 	for name, c := range map[string]struct {
@@ -213,6 +217,8 @@ func TestTLSTerms(t *testing.T) {
 		"a CA file that is not there":               {environment: []string{"DB_SSLROOTCERT=/nowhere/ca.pem"}, code: 400, message: []string{"DB_SSLROOTCERT", "/nowhere/ca.pem"}},
 		"a CA file that is not there, with require": {environment: []string{"DB_SSLMODE=require", "DB_SSLROOTCERT=/nowhere/ca.pem"}, code: 400, message: []string{"DB_SSLROOTCERT"}},
 		"a CA file that holds no certificate":       {environment: []string{"DB_SSLROOTCERT=/etc/passwd"}, code: 400, message: []string{"DB_SSLROOTCERT", "no PEM certificate"}},
+		"a CA file with a byte order mark":          {environment: []string{"DB_SSLROOTCERT=" + marked}, code: 200},
+		"a CA file that is cut short":               {environment: []string{"DB_SSLROOTCERT=" + cut}, code: 400, message: []string{"DB_SSLROOTCERT", "number 3"}},
 		"a CA file with a broken certificate":       {environment: []string{"DB_SSLROOTCERT=" + certificate}, code: 400, message: []string{"DB_SSLROOTCERT", "number 1"}},
 	} {
 		t.Run(name, func(t *testing.T) {

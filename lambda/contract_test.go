@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -139,6 +140,9 @@ var bad = map[string]struct {
 	"NUL in a name":            {"rotateUser.username", "a\x00b", []string{"rotateUser.username", "NUL"}},
 	"NUL in the database":      {"database", "a\x00b", []string{"database", "NUL"}},
 	"NUL in the host":          {"host", "a\x00b", []string{"host", "NUL"}},
+	"no Unicode in a password": {"rotateUser.newPassword", "Hidden\ufffdSecret", []string{"rotateUser.newPassword", "Unicode"}}, // as JSON's lone surrogate is read
+	"no Unicode in a name":     {"managingUser.username", "a\xffb", []string{"managingUser.username", "Unicode"}},
+	"too long an event":        {"rotateUser.newPassword", strings.Repeat("Hidden", 50_000), []string{"bytes long"}},
 	"no port":                  {"port", nil, []string{"port 0"}},
 	"port 0":                   {"port", 0, []string{"port 0", "65535"}},
 	"port 65536":               {"port", 65536, []string{"port 65536", "65535"}},
@@ -187,6 +191,10 @@ func TestBadRequestsAreRefusedBeforeAnyConnection(t *testing.T) {
 		"managingUser": map[string]any{"username": "managing@%", "password": managerPassword},
 		"rotateUser":   map[string]any{"username": "managing@10.0.%", "newPassword": newPassword}}, plenty)
 	assert.Contains(t, answer.Message, "both")
+	for _, field := range []string{"managingUser.username", "rotateUser.username"} {
+		answer = invokeWith(t, untouched, anyEvent(newPassword).with("type", "mysql").with(field, "@%"), plenty)
+		assert.Contains(t, answer.Message, field+` "@%" has no name before its @`)
+	}
 }
 
 func TestPanicBecomesAnAnswerWithItsStage(t *testing.T) {
@@ -262,8 +270,9 @@ func TestGuardMasksSecretsWholeAndEscaped(t *testing.T) {
 
 func TestGuardLeavesThePublicAndTheFixedAlone(t *testing.T) {
 	t.Parallel()
-	for _, secret := range []string{"postgres", "db.example", "managing", "example", "message", "code\":400", "app", "5432", "ed"} {
-		text := "db.example:5432, database app, managing, user, postgres"
+	for _, secret := range []string{"postgres", "db.example", "managing", "example", "message", "code\":400", "app", "5432", "ed",
+		"password", "newPassword", "managing user", "log in as", "Nothing was changed", "changed"} {
+		text := "db.example:5432, database app, managing, user, postgres, newPassword, log in as managing user, Nothing was changed"
 		answer := invokeWith(t, saying(text, true), anyEvent(secret), plenty)
 		assert.Contains(t, answer.Message, text, secret)
 		assert.Equal(t, 400, answer.Code)
@@ -277,6 +286,16 @@ func TestSecretThatHoldsAPublicWordIsMaskedWhole(t *testing.T) {
 	answer := invokeWith(t, saying("it is managing-Secret-of-user", true), anyEvent("managing-Secret-of-user"), plenty)
 	assert.Contains(t, answer.Message, "it is ***")
 	assert.NotContains(t, answer.raw, "Secret-of")
+}
+
+func TestTextOfTheServerIsPrintedWholeOrNotAtAll(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"15.18 (Debian 15.18-0+deb12u1)", "8.0.mysql_aurora.3.04.0", "10.11.14-MariaDB-log", "ip-10-0-1-5.ec2.internal", "app@10.0.%", "2001:db8::7"} {
+		assert.Equal(t, text, connector.Printable(text))
+	}
+	for _, text := range []string{"8.0.36 pass#word!of$many?signs", strings.Repeat("a", 250) + "password", "line\nline", "*6C8989366EAF75BB670AD8EA7A7FC1176A95CEF4"} {
+		assert.Equal(t, "(not printable)", connector.Printable(text))
+	}
 }
 
 func FuzzNoSecretComesOut(f *testing.F) {
@@ -511,20 +530,23 @@ func TestCertificatesThatAreNotBelieved(t *testing.T) {
 	t.Setenv(connector.SSLRootCertVariable, file)
 	for name, c := range map[string]struct {
 		by   *dbtest.Authority
-		host string
+		host string // of the certificate
+		as   string // the host of the event
 		end  time.Time
 		code int
 		says []string
 	}{
 		"a good one":                   {by: authority, host: "127.0.0.1", code: 200, says: []string{"verified", "own CA"}},
 		"one that has expired":         {by: authority, host: "127.0.0.1", end: time.Now().Add(-time.Hour), code: 400, says: []string{"TLS: ", "valid from", time.Now().UTC().Add(-time.Hour).Format(time.DateOnly)}},
+		"a good one for an address":    {by: authority, host: "127.0.0.1", as: "::ffff:127.0.0.1%lo", code: 200, says: []string{"verified"}},
+		"one for another, of a zone":   {by: authority, host: "127.0.0.9", as: "::ffff:127.0.0.1%lo", code: 400, says: []string{"TLS: ", "127.0.0.9", "not for this host"}},
 		"one for another address":      {by: authority, host: "127.0.0.9", code: 400, says: []string{"TLS: ", "127.0.0.9", "not for this host"}},
 		"one by a CA of the same name": {by: stranger, host: "127.0.0.1", code: 400, says: []string{"TLS: ", "own CA", "DB_SSLROOTCERT"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			certificate, key, err := c.by.Issue(c.end, c.host)
 			require.NoError(t, err)
-			answer := invoke(t, event{"type": "postgres", "host": "127.0.0.1", "port": offering(t, certificate, key), "dryRun": true}, plenty)
+			answer := invoke(t, event{"type": "postgres", "host": cmp.Or(c.as, "127.0.0.1"), "port": offering(t, certificate, key), "dryRun": true}, plenty)
 			assert.Equal(t, c.code, answer.Code, answer.Message)
 			for _, part := range c.says {
 				assert.Contains(t, answer.Message, part)

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"net/url"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -17,65 +18,34 @@ type guard struct {
 	public  []string
 }
 
-// mask stands for a secret.
+// masked stands for a secret.
 const masked = "***"
 
 // shortest is the length in bytes of the shortest secret that is masked: a shorter one is found in any sentence.
 const shortest = 6
 
-// newGuard knows the event's secrets: every text in it but type, host, port, database and the user names.
-func newGuard(event []byte, request connector.Request) guard {
-	public := []string{request.Type, request.Host, strings.Trim(request.Host, "[]"), strconv.Itoa(request.Port), request.Database}
-	if request.ManagingUser != nil {
-		public = append(public, request.ManagingUser.Username)
-	}
-	if request.RotateUser != nil {
-		public = append(public, request.RotateUser.Username)
-	}
-	known := map[string]bool{}
-	for _, text := range public {
-		known[text] = true
-	}
-	var g guard
-	var content any
-	if json.Unmarshal(event, &content) != nil {
-		return g
-	}
-	texts := texts(content, nil)
-	if request.ManagingUser != nil {
-		texts = append(texts, request.ManagingUser.Password.Reveal())
-	}
-	if request.RotateUser != nil {
-		texts = append(texts, request.RotateUser.Password.Reveal(), request.RotateUser.NewPassword.Reveal())
-	}
-	for _, text := range texts {
-		if len(text) >= shortest && !known[text] {
-			g.secrets = append(g.secrets, text)
-		}
-	}
-	for _, text := range public {
-		if text != "" {
-			g.public = append(g.public, text)
-		}
-	}
-	return g
+// fixed are the words of the wire, and the stages and states of a message, which stay although a poor password is one.
+var fixed = []string{
+	"type", "host", "port", "database", "managingUser", "rotateUser", "username", "password", "newPassword", "dryRun",
+	connector.TypePostgres, connector.TypeMySQL,
+	string(connector.StageRequest), string(connector.StageConnect), string(connector.StageTLS), string(connector.StageLogin),
+	string(connector.StageCheck), string(connector.StageChange), string(connector.StageProve),
+	string(connector.Unchanged), string(connector.Changed), string(connector.MaybeChanged),
 }
 
-// texts are all the texts in a JSON value.
-func texts(value any, found []string) []string {
-	switch value := value.(type) {
-	case string:
-		found = append(found, value)
-	case []any:
-		for _, item := range value {
-			found = texts(item, found)
-		}
-	case map[string]any:
-		for _, item := range value {
-			found = texts(item, found)
-		}
+// newGuard knows the request's passwords. No other part of an event ever gets into a message.
+func newGuard(request connector.Request) guard {
+	public := []string{request.Type, request.Host, strings.Trim(request.Host, "[]"), strconv.Itoa(request.Port), request.Database}
+	var secrets []string
+	if user := request.ManagingUser; user != nil {
+		public, secrets = append(public, user.Username), append(secrets, user.Password.Reveal())
 	}
-	return found
+	if user := request.RotateUser; user != nil {
+		public, secrets = append(public, user.Username), append(secrets, user.Password.Reveal(), user.NewPassword.Reveal())
+	}
+	secrets = slices.DeleteFunc(secrets, func(text string) bool { return len(text) < shortest })
+	public = slices.DeleteFunc(public, func(text string) bool { return text == "" })
+	return guard{secrets: secrets, public: append(public, fixed...)}
 }
 
 // forms are a text as it is, and as it would be written within quotes by Go, JSON and SQL, and in a URL.

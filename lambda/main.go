@@ -57,7 +57,7 @@ func (h *Handler) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 	} else {
 		result.failed(connector.StageRequest, err)
 	}
-	guard := newGuard(event, request)
+	guard := newGuard(request)
 	h.line(ctx, request, result, guard, time.Since(start))
 	if errors.Is(err, connector.ErrNotAnObject) {
 		return nil, err

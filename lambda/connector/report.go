@@ -35,14 +35,15 @@ func (r *Report) Outcome() Outcome {
 	return Outcome{Proof: ProofNone, Message: message}
 }
 
-// Printable is a text of the server's fit for a message: a version, for instance, without what no version holds.
+// Printable is a text of the server's fit for a message, such as a version or an account: whole or not at all, since a
+// server may know a password, and a part of it would pass every later check for the whole.
 func Printable(text string) string {
-	const longest = 64
-	kept := strings.Map(func(r rune) rune {
-		if r == ' ' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || strings.ContainsRune("._-+:()~", r) {
-			return r
-		}
-		return -1
-	}, text)
-	return kept[:min(len(kept), longest)]
+	const longest = 255 // bytes, those of a host name
+	strange := func(r rune) bool {
+		return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && !strings.ContainsRune(" ._-+:()~@%/", r)
+	}
+	if len(text) > longest || strings.ContainsFunc(text, strange) {
+		return "(not printable)"
+	}
+	return text
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"unicode/utf8"
 )
 
 // The rotators of the wire, the values of Request.Type.
@@ -87,6 +88,11 @@ func ParseRequest(event []byte) (Request, error) {
 	if err := json.Unmarshal(event, &object); err != nil || object == nil {
 		return request, ErrNotAnObject
 	}
+	const largest = 256 << 10 // bytes: the answer may hold a name twice, each byte of it escaped by six, and Lambda takes 6 MB
+	if len(event) > largest {
+		return request, refuse("the event is %d bytes long, and the connector reads %d at the most", len(event), largest).
+			mend("Invoke it as Pulumi ESC does, with shorter names and passwords")
+	}
 	if err := json.Unmarshal(event, &request); err != nil {
 		var wrong *json.UnmarshalTypeError
 		field := "a field"
@@ -158,6 +164,9 @@ func (r Request) Check() error {
 		}
 	}
 	for _, text := range needed {
+		if strings.HasSuffix(text.field, ".username") && text.value != "" && r.loginName(text.value) == "" {
+			return refuse("%s %q has no name before its @", text.field, text.value).mend("Write name or name@host")
+		}
 		if text.value == "" {
 			return refuse("%s is missing or empty", text.field).mend("Fill it in, in the rotator environment or the managing credentials environment")
 		}
@@ -165,6 +174,9 @@ func (r Request) Check() error {
 	for _, text := range given {
 		if strings.ContainsRune(text.value, 0) {
 			return refuse("%s holds a NUL character, which no database takes", text.field).mend("Remove it")
+		}
+		if strings.ContainsRune(text.value, utf8.RuneError) { // encoding/json reads what is no Unicode as that
+			return refuse("%s is not valid Unicode, or holds the character U+FFFD that stands for what is not", text.field).mend("Correct it")
 		}
 	}
 	if r.Port < 1 || r.Port > 65535 {
@@ -177,9 +189,6 @@ func (r Request) Check() error {
 	if managing != nil && rotate != nil && r.loginName(managing.Username) == r.loginName(rotate.Username) {
 		return refuse("managingUser and rotateUser are both %q: a managing user that changes its own password would lock the connector out", r.loginName(rotate.Username)).
 			mend("Name other users in rotateUsers, or another managing user")
-	}
-	if r.Type == TypeMySQL && rotate != nil && r.loginName(rotate.Username) == "" {
-		return refuse("rotateUser.username %q has no name before its @", rotate.Username).mend("Write name or name@host")
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,15 +66,19 @@ func readRootCert() ([]*x509.Certificate, error) {
 	if !filepath.IsAbs(file) {
 		file = filepath.Join(os.Getenv("LAMBDA_TASK_ROOT"), file)
 	}
-	rest, err := os.ReadFile(file)
+	content, err := os.ReadFile(file)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return nil, bad("is not there")
 	case err != nil:
 		return nil, bad("cannot be read")
 	}
+	content = bytes.TrimPrefix(content, []byte("\ufeff")) // which editors on Windows write
 	var certificates []*x509.Certificate
-	for {
+	unparsable := func() error {
+		return bad("holds a certificate, number " + strconv.Itoa(len(certificates)+1) + ", that cannot be parsed")
+	}
+	for rest := content; ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
 			break
@@ -83,9 +88,13 @@ func readRootCert() ([]*x509.Certificate, error) {
 		}
 		certificate, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, bad("holds a certificate, number " + strconv.Itoa(len(certificates)+1) + ", that cannot be parsed")
+			return nil, unparsable()
 		}
 		certificates = append(certificates, certificate)
+	}
+	// encoding/pem passes over a block that is cut short or damaged.
+	if len(certificates) < bytes.Count(content, []byte("-----BEGIN CERTIFICATE-----")) {
+		return nil, unparsable()
 	}
 	if certificates == nil {
 		return nil, bad("holds no PEM certificate")
@@ -111,9 +120,13 @@ func (s *Server) verify(state tls.ConnectionState) error {
 	for _, certificate := range state.PeerCertificates[1:] {
 		sent.AddCert(certificate)
 	}
-	options := x509.VerifyOptions{DNSName: state.ServerName, Intermediates: sent, Roots: x509.NewCertPool()}
-	if ip := net.ParseIP(strings.TrimSuffix(s.Host, ".")); ip != nil {
-		options.DNSName = ip.String() // crypto/tls leaves an IP address out of the ServerName
+	// Not state.ServerName, which is empty for an address, and then x509 would take a certificate for any host.
+	options := x509.VerifyOptions{DNSName: strings.TrimSuffix(s.Host, "."), Intermediates: sent, Roots: x509.NewCertPool()}
+	if address, err := netip.ParseAddr(options.DNSName); err == nil {
+		options.DNSName = address.Unmap().WithZone("").String()
+	}
+	if options.DNSName == "" {
+		return s.untrusted(leaf, x509.HostnameError{Certificate: leaf})
 	}
 	for _, certificate := range s.TLS.extra {
 		options.Roots.AddCert(certificate)
@@ -155,7 +168,7 @@ func (s *Server) untrusted(leaf *x509.Certificate, err error) error {
 		failure.Why = s.Address() + ": the server's certificate is valid from " + day(leaf.NotBefore) + " to " + day(leaf.NotAfter) + ", or that of its CA has expired"
 		failure.Mend = "Renew the server's certificate; on RDS, choose a current CA: aws rds modify-db-instance --ca-certificate-identifier rds-ca-rsa2048-g1 …"
 	case errors.As(err, new(x509.UnknownAuthorityError)):
-		failure.Why = s.Address() + ": the server's certificate was issued by " + strconv.Quote(leaf.Issuer.String()) + ", a CA that the connector does not trust"
+		failure.Why = s.Address() + ": the server's certificate was issued by " + strconv.Quote(issuerName(leaf)) + ", a CA that the connector does not trust"
 		failure.Mend = "Give the CA's PEM file with the stack's setting databaseCaFile (" + SSLRootCertVariable + "); AWS GovCloud and China regions have RDS bundles of their own"
 	default:
 		failure.Why = s.Address() + ": the server's certificate cannot be verified"
@@ -223,5 +236,5 @@ func issuerName(certificate *x509.Certificate) string {
 	if certificate.Issuer.CommonName != "" {
 		return certificate.Issuer.CommonName
 	}
-	return string(bytes.ToValidUTF8([]byte(certificate.Issuer.String()), nil))
+	return strings.Join(certificate.Issuer.Organization, ", ")
 }

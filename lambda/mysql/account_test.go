@@ -36,6 +36,13 @@ func TestMySQLKeepsThePluginAndMariaDBGetsTheHash(t *testing.T) {
 	assert.Equal(t, "*6C8989366EAF75BB670AD8EA7A7FC1176A95CEF4", argument)
 }
 
+func TestMariaDBIsKnownByEitherSign(t *testing.T) {
+	assert.True(t, isMariaDB("2", "10.11.14-MariaDB-log"))
+	assert.True(t, isMariaDB("2", "8.0.36"), "a version of the administrator's choice")
+	assert.True(t, isMariaDB("1", "10.11.14-MariaDB-log"), "a proxy that leaves comments out")
+	assert.False(t, isMariaDB("1", "8.0.36"))
+}
+
 func TestVersionsAreCompared(t *testing.T) {
 	for version, least := range map[string]bool{"8.0.14": true, "8.0.13-log": false, "8.0.36": true, "8.4.0": true, "9.1.0": true, "5.7.44-log": false, "8.0.mysql_aurora.3.04.0": false, "nonsense": false} {
 		assert.Equal(t, least, atLeast(version, 8, 0, 14), version)

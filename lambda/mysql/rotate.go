@@ -238,13 +238,12 @@ func (c *conn) inspect(ctx context.Context) (*findings, error) {
 	if err := c.exec(ctx, "SET SESSION sql_mode = ''"); err != nil {
 		return nil, failed(err)
 	}
-	// MariaDB alone looks into a comment that begins with M!.
-	row, err := c.row(ctx, 3, "SELECT VERSION(), USER(), 1 /*M! + 1 */")
+	row, err := c.row(ctx, 3, "SELECT VERSION(), USER(), "+oneOrTwo)
 	if err != nil {
 		return nil, failed(err)
 	}
 	_, client := connector.SplitAccount(row[1])
-	found := &findings{mariaDB: row[2] == "2", version: row[0], client: client}
+	found := &findings{mariaDB: isMariaDB(row[2], row[0]), version: row[0], client: client}
 	row, err = c.row(ctx, 1, "SELECT @@global.innodb_read_only")
 	if err == nil && (row[0] == "1" || row[0] == "ON") {
 		return nil, readOnly(c.server, connector.StageCheck)
@@ -253,6 +252,15 @@ func (c *conn) inspect(ctx context.Context) (*findings, error) {
 		return nil, failed(err)
 	}
 	return found, nil
+}
+
+// oneOrTwo is 2 on MariaDB, which alone looks into a comment that begins with M!.
+const oneOrTwo = "1 /*M! + 1 */"
+
+// isMariaDB tells MariaDB from MySQL by either sign: the version can be set to any text, and a proxy between may leave
+// comments out. Taken for MySQL, MariaDB would log the new password in clear.
+func isMariaDB(oneOrTwo, version string) bool {
+	return oneOrTwo == "2" || strings.Contains(version, "MariaDB")
 }
 
 func readOnly(server *connector.Server, stage connector.Stage) *connector.Failure {

@@ -34,18 +34,17 @@ func DryRun(ctx context.Context, server *connector.Server, request connector.Req
 		return report.Outcome(), nil
 	}
 
-	database := request.Database
-	if database == "" {
-		database = "postgres"
+	if request.Database == "" {
+		request.Database = "postgres"
 	}
-	manager, err := loginManaging(ctx, server, request, database)
+	manager, err := loginManaging(ctx, server, request)
 	if err != nil {
 		return connector.Outcome{}, err
 	}
 	defer manager.close()
 	report.TLS = manager.tls
 	report.Add("PostgreSQL " + connector.Printable(manager.version))
-	report.Add(fmt.Sprintf("logged in as %q to the database %q", request.ManagingUser.Username, database))
+	report.Add(fmt.Sprintf("logged in as %q to the database %q", request.ManagingUser.Username, request.Database))
 	if request.RotateUser == nil {
 		report.Unknown("whether the users to rotate exist and may be changed (no rotateUser in the event)")
 		return report.Outcome(), nil
@@ -55,7 +54,6 @@ func DryRun(ctx context.Context, server *connector.Server, request connector.Req
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	request.Database = database
 	if err := found.refuse(server, request); err != nil {
 		return connector.Outcome{}, err
 	}

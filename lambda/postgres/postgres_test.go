@@ -513,6 +513,15 @@ func TestDryRunChangesNothingAndTellsWhatItFound(t *testing.T) {
 		require.NoError(t, err)
 		assert.Contains(t, outcome.Message, "PostgreSQL answers")
 
+		bare = request
+		bare.RotateUser, bare.Database = nil, ""
+		outcome, err = dryRun(bare)
+		require.NoError(t, err)
+		assert.Contains(t, outcome.Message, `to the database "postgres"`)
+		require.NoError(t, server.Exec(t.Context(), "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC"))
+		_, err = dryRun(bare)
+		assert.ErrorContains(t, err, `GRANT CONNECT ON DATABASE "postgres" TO "`+bare.ManagingUser.Username)
+
 		require.NoError(t, server.Exec(t.Context(), "ALTER ROLE "+request.ManagingUser.Username+" NOCREATEROLE"))
 		_, err = dryRun(request)
 		assert.ErrorContains(t, err, "CREATEROLE")

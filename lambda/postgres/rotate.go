@@ -27,7 +27,7 @@ func Rotate(ctx context.Context, server *connector.Server, request connector.Req
 
 // change is everything that the managing user does. It returns the role's name as the server has it.
 func change(ctx context.Context, server *connector.Server, request connector.Request) (string, error) {
-	manager, err := loginManaging(ctx, server, request, request.Database)
+	manager, err := loginManaging(ctx, server, request)
 	if err != nil {
 		return "", err
 	}
@@ -79,9 +79,9 @@ func open(ctx context.Context, server *connector.Server, stage connector.Stage, 
 	}
 }
 
-func loginManaging(ctx context.Context, server *connector.Server, request connector.Request, database string) (*conn, error) {
+func loginManaging(ctx context.Context, server *connector.Server, request connector.Request) (*conn, error) {
 	user := request.ManagingUser
-	c, _, err := open(ctx, server, connector.StageLogin, user.Username, user.Password, database, func(err error, c *conn) *connector.Failure {
+	c, _, err := open(ctx, server, connector.StageLogin, user.Username, user.Password, request.Database, func(err error, c *conn) *connector.Failure {
 		return c.loginFailure(err, request)
 	})
 	return c, err
