@@ -108,6 +108,8 @@ func deploy(ctx *pulumi.Context, configuration infra.Config) error {
 		ctx.Export("rotatorEnvironmentUrl", pulumi.String(url))
 		ctx.Export("managingCredsEnvironmentUrl", pulumi.String(settings.Backend.ConsoleURL(settings.Managing)))
 	}
-	ctx.Export("checkCommand", pulumi.String(connector.CheckCommand))
+	if connector.CheckCommand != "" {
+		ctx.Export("checkCommand", pulumi.String(connector.CheckCommand))
+	}
 	return nil
 }

@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -40,4 +42,31 @@ func awsDeploy(ts *testscript.TestScript, neg bool, args []string) {
 	case err != nil:
 		fmt.Fprintln(ts.Stderr(), err)
 	}
+}
+
+// aws-publish SOURCE ANSWER makes a connector of that Go file, which answers ANSWER, the archive that Pulumi publishes.
+func awsPublish(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	bootstrap := ts.MkAbs("../bootstrap")
+	build := exec.CommandContext(ctx, "go", "build", "-ldflags", "-X 'main.answer="+args[1]+"'", "-o", bootstrap, ts.MkAbs(args[0]))
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		ts.Fatalf("building the published connector: %v\n%s", err, out)
+	}
+	zip, err := road.Zip(bootstrap)
+	ts.Check(err)
+	ts.Check(of(ts).cloud.AWS.Publish(ctx, road.Region, zip))
+}
+
+// aws-update FILE gives the function whose ARN the file holds what Pulumi publishes now, as ESC does.
+func awsUpdate(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	ts.Check(of(ts).cloud.UpdatePublishedCode(ctx, strings.TrimSpace(ts.ReadFile(args[0]))))
+}
+
+// aws-invoke FILE EVENT-FILE invokes the function whose ARN the file holds, and prints its answer.
+func awsInvoke(ts *testscript.TestScript, neg bool, args []string) {
+	invoke(ts, neg, []string{ts.ReadFile(args[0]), args[1]})
 }

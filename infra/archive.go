@@ -42,8 +42,12 @@ var goArchitectures = map[string]string{"x86_64": "amd64", "arm64": "arm64"}
 
 // BuildArchive compiles ./lambda for Lambda's runtime with the go on PATH, and zips it. The same
 // source and toolchain give the same bytes, whatever the machine and its settings. What has been
-// built before is taken from the user's cache folder.
+// built before is taken from the user's cache folder. Where Pulumi's published archive is deployed, only
+// the architecture is told.
 func BuildArchive(ctx *pulumi.Context, settings *Settings) (*Archive, error) {
+	if settings.Published {
+		return &Archive{Architecture: settings.Architecture}, warnOfPublished(ctx)
+	}
 	b, err := newBuild(ctx.Context(), settings.root, settings.Architecture)
 	if err != nil {
 		return nil, err

@@ -17,7 +17,7 @@ import (
 type Connector struct {
 	LambdaARN    pulumi.StringOutput
 	RoleARN      pulumi.StringOutput // the invocation role, which ESC assumes
-	CheckCommand string              // for a shell: tells whether the function reaches the database
+	CheckCommand string              // for a shell: tells whether the function reaches the database; empty where it cannot
 }
 
 // names are fixed when they are first given, since ARNs made of them stand in the users' documents: a
@@ -93,6 +93,9 @@ func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, a
 		return nil, err
 	}
 	connector := &Connector{LambdaARN: function.Arn, RoleARN: invocationRole.Arn}
+	if settings.Published { // which knows no dry run
+		return connector, nil
+	}
 	if connector.CheckCommand, err = d.checkCommand(); err != nil {
 		return nil, err
 	}
@@ -227,9 +230,12 @@ func (d *deployment) tellIngress(group *securityGroup) error {
 	return nil
 }
 
-// code is the archive as it is uploaded, or as it is after it was signed.
+// code is the archive as it is uploaded, or as it is after it was signed, or Pulumi's.
 func (d *deployment) code(archive *Archive) (*functionCode, error) {
-	if d.settings.CodeSigning {
+	switch {
+	case d.settings.Published:
+		return d.published()
+	case d.settings.CodeSigning:
 		return d.signed(archive)
 	}
 	return &functionCode{upload: pulumi.NewFileArchive(archive.Path), hash: pulumi.String(archive.SHA256)}, nil
@@ -238,9 +244,17 @@ func (d *deployment) code(archive *Archive) (*functionCode, error) {
 // function needs its role's permissions before it is created, and until after it is deleted.
 func (d *deployment) function(archive *Archive, code *functionCode, logs *logGroup, role *iam.Role, group *securityGroup, after []pulumi.Resource,
 ) (*lambda.Function, error) {
-	environment := pulumi.StringMap{"DB_SSLMODE": pulumi.String(d.settings.SSLMode)}
-	if archive.CAFile != "" {
-		environment["DB_SSLROOTCERT"] = pulumi.String(archive.CAFile)
+	options := []pulumi.ResourceOption{pulumi.DeleteBeforeReplace(true), pulumi.DependsOn(append(after, logs))}
+	var environment lambda.FunctionEnvironmentPtrInput
+	if d.settings.Published {
+		// ESC updates the code to the newest version of the published object.
+		options = append(options, pulumi.IgnoreChanges([]string{"s3ObjectVersion"}))
+	} else {
+		variables := pulumi.StringMap{"DB_SSLMODE": pulumi.String(d.settings.SSLMode)}
+		if archive.CAFile != "" {
+			variables["DB_SSLROOTCERT"] = pulumi.String(archive.CAFile)
+		}
+		environment = lambda.FunctionEnvironmentArgs{Variables: variables}
 	}
 	function, err := lambda.NewFunction(d.ctx, "function", &lambda.FunctionArgs{
 		Name:                 pulumi.String(d.names.function),
@@ -253,7 +267,7 @@ func (d *deployment) function(archive *Archive, code *functionCode, logs *logGro
 		S3Bucket:             code.bucket,
 		S3Key:                code.key,
 		CodeSigningConfigArn: code.signingConfig,
-		Environment:          lambda.FunctionEnvironmentArgs{Variables: environment},
+		Environment:          environment,
 		Role:                 role.Arn,
 		Timeout:              pulumi.Int(30),  // seconds
 		MemorySize:           pulumi.Int(256), // MB
@@ -268,7 +282,7 @@ func (d *deployment) function(archive *Archive, code *functionCode, logs *logGro
 		},
 		ReplaceSecurityGroupsOnDestroy: pulumi.Bool(true),
 		Tags:                           d.tags,
-	}, pulumi.DeleteBeforeReplace(true), pulumi.DependsOn(append(after, logs)))
+	}, options...)
 	if err != nil {
 		return nil, fmt.Errorf("registering the function: %w", err)
 	}
@@ -297,8 +311,12 @@ func (d *deployment) invocationRole(trust *Trust, function *lambda.Function) (*i
 		Name: pulumi.String("invoke"),
 		Role: role.Name,
 		Policy: function.Arn.ApplyT(func(functionARN string) (string, error) {
-			return newPolicy(statement{Sid: "InvokeConnector", Effect: "Allow",
-				Action: []string{"lambda:InvokeFunction", "lambda:GetFunction"}, Resource: []string{functionARN}}).json()
+			statements := []statement{{Sid: "InvokeConnector", Effect: "Allow",
+				Action: []string{"lambda:InvokeFunction", "lambda:GetFunction"}, Resource: []string{functionARN}}}
+			if d.settings.Published {
+				statements = append(statements, d.updateByESC(functionARN)...)
+			}
+			return newPolicy(statements...).json()
 		}).(pulumi.StringOutput),
 	})
 	if err != nil {

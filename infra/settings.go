@@ -48,6 +48,7 @@ type Settings struct {
 	CAFile  string // a PEM file in the project's folder, or empty
 
 	Architecture        string // Lambda's word: x86_64 or arm64
+	Published           bool   // whether the function runs the archive that Pulumi publishes, and not ./lambda
 	CodeSigning         bool   // whether the function runs code only that a profile of the stack's own has signed
 	LogRetentionDays    int    // 0 keeps them for ever
 	KeepWarm            bool   // whether a weekly dry run keeps the function from becoming inactive
@@ -92,8 +93,7 @@ type need int
 const (
 	optional need = iota
 	required
-	fromRDS     // required where rdsDbIdentifier is not set
-	unsupported // known, and refused by this version
+	fromRDS // required where rdsDbIdentifier is not set
 )
 
 const environmentNames = "project/environment, each of letters, digits, '-', '_' and '.'"
@@ -160,8 +160,7 @@ var settings = []setting{
 		allowed: "a cron expression in UTC of five fields, minute hour day month weekday; 0 3 * * 0 is each Sunday at 3", set: setSchedule},
 	{name: "managingCredsTeam", example: "database-administrators",
 		allowed: "the name of a team of the organization: letters, digits, '-' and '_'", set: setTeam},
-
-	{name: "lambdaArtifact", need: unsupported},
+	{name: "lambdaArtifact", preset: "source", example: "source", allowed: "source or published", set: setArtifact},
 }
 
 // ReadSettings checks the whole configuration, and reports all that is wrong with it in one error.
@@ -187,14 +186,11 @@ func ReadSettings(ctx *pulumi.Context, configuration Config) (*Settings, error) 
 // read sets what one row of the table is for.
 func read(ctx *pulumi.Context, s *Settings, row setting, configuration Config) *problem {
 	key := row.key(s.Project)
-	value, isSet := configuration[key]
+	value := configuration[key]
 	if row.allowed != anyText {
 		value = strings.TrimSpace(value)
 	}
 	switch {
-	case isSet && row.need == unsupported:
-		return &problem{key: key, reason: "is not supported by this version",
-			command: "pulumi config rm " + key}
 	case value == "" && row.need == required:
 		return &problem{key: key, reason: "is not set", allowed: row.allowed, command: row.command(key)}
 	case value == "":
@@ -229,6 +225,7 @@ func (s *Settings) fillIn(configuration Config) []problem {
 			command: "pulumi config set " + key + " my-organization"})
 	}
 	problems = append(problems, s.missingDatabase(configuration)...)
+	problems = append(problems, s.checkPublished(configuration)...)
 	if s.Managing == (environments.Name{}) && s.Rotator != (environments.Name{}) {
 		s.Managing = s.derivedManaging()
 	}
@@ -505,6 +502,13 @@ func setID(field *string, value, kind string) error {
 	}
 	*field = value
 	return nil
+}
+
+func setArtifact(s *Settings, value string) error {
+	var artifact string
+	err := setWord(&artifact, value, "source", "published")
+	s.Published = artifact == "published"
+	return err
 }
 
 // setSubnets takes a JSON list, as pulumi config set --path makes it, or IDs with commas or spaces

@@ -149,6 +149,7 @@ func TestFurtherSettingsThatCannotBeAreRefused(t *testing.T) {
 		"logRetentionDays":        {"31", "-1", "a month"},
 		"permissionsBoundaryArn":  {"boundary", "arn:aws:iam::1:policy/x"},
 		"manageDatabaseIngress":   {"maybe"},
+		"lambdaArtifact":          {"latest"},
 		"keepWarm":                {"maybe"},
 		"trustedSubject":          {"a b"},
 		"retainEnvironments":      {"2"},

@@ -13,7 +13,7 @@ var noSigner = regexp.MustCompile(`no such host|(?i)unknown ?endpoint|not (?:ava
 
 // CheckSigner stops where the archive is to be signed and AWS Signer is not offered, or not allowed.
 func CheckSigner(ctx *pulumi.Context, settings *Settings, last *LastState) error {
-	if !settings.CodeSigning || last.resources["signingProfile"].Name != "" {
+	if !settings.CodeSigning || settings.Published || last.resources["signingProfile"].Name != "" {
 		return nil
 	}
 	var profile struct{}

@@ -77,6 +77,38 @@ func (g *Gateway) Trust(content []byte, profileVersion string) {
 	s.signed[signature{sha256.Sum256(content), profileVersion}] = true
 }
 
+// Pulumi's account, its archive of a connector, and who signs that.
+const (
+	publisher        = "388588623842"
+	publishedKey     = "aws-lambda/latest.zip"
+	publishedProfile = "arn:aws:signer:us-west-2:388588623842:/signing-profiles/pulumi_esc_production_20250325212043887700000001/jva5X9nqMa"
+)
+
+// Publish makes the zip the last version of the archive that Pulumi publishes in the region.
+func (g *Gateway) Publish(ctx context.Context, region string, zip []byte) error {
+	config := g.functions.config(region)
+	config.HTTPClient = &http.Client{Transport: accountTransport(publisher)}
+	client, bucket := s3Client(config), awssdk.String("public-esc-rotator-lambdas-production-"+region)
+	_, err := client.CreateBucket(ctx, &s3.CreateBucketInput{
+		Bucket: bucket, CreateBucketConfiguration: &s3types.CreateBucketConfiguration{LocationConstraint: s3types.BucketLocationConstraint(region)},
+	})
+	var there *s3types.BucketAlreadyOwnedByYou
+	if err != nil && !errors.As(err, &there) {
+		return fmt.Errorf("making the bucket %s: %w", *bucket, err)
+	}
+	_, err = client.PutBucketVersioning(ctx, &s3.PutBucketVersioningInput{
+		Bucket: bucket, VersioningConfiguration: &s3types.VersioningConfiguration{Status: s3types.BucketVersioningStatusEnabled},
+	})
+	if err == nil {
+		_, err = client.PutObject(ctx, &s3.PutObjectInput{Bucket: bucket, Key: awssdk.String(publishedKey), Body: bytes.NewReader(zip)})
+	}
+	if err != nil {
+		return fmt.Errorf("publishing in the bucket %s: %w", *bucket, err)
+	}
+	g.Trust(zip, publishedProfile)
+	return nil
+}
+
 // profileName is what Signer takes: https://docs.aws.amazon.com/signer/latest/api/API_PutSigningProfile.html
 var profileName = regexp.MustCompile(`^[a-zA-Z0-9_]{2,64}$`)
 

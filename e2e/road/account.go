@@ -142,6 +142,17 @@ func (c *Cloud) UpdateCode(ctx context.Context, function string, zip []byte) err
 	return nil
 }
 
+// UpdatePublishedCode gives the function Pulumi's archive of today, as ESC does.
+func (c *Cloud) UpdatePublishedCode(ctx context.Context, function string) error {
+	_, err := lambda.NewFromConfig(c.config()).UpdateFunctionCode(ctx, &lambda.UpdateFunctionCodeInput{
+		FunctionName: &function, S3Bucket: aws.String("public-esc-rotator-lambdas-production-" + Region), S3Key: aws.String("aws-lambda/latest.zip"),
+	})
+	if err != nil {
+		return fmt.Errorf("updating the code of %s: %w", function, err)
+	}
+	return nil
+}
+
 // Zip is a function's archive with that file as its bootstrap.
 func Zip(bootstrap string) ([]byte, error) {
 	content, err := os.ReadFile(bootstrap)
