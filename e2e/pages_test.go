@@ -217,21 +217,7 @@ func TestTheReadmeTellsOfEachSettingAsTheProgramHasIt(t *testing.T) {
 	for _, row := range readme.table("settings", 0) {
 		told[strings.Trim(row[0], "`")] = row
 	}
-	source, err := os.ReadFile("../README.md")
-	require.NoError(t, err)
-	sentence := regexp.MustCompile(`Not supported by this version, and refused when set:([^.]*)\.`).FindStringSubmatch(string(source))
-	var refused []string
-	if sentence != nil {
-		for _, name := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(sentence[1], -1) {
-			refused = append(refused, name[1])
-		}
-	}
 	for name, setting := range settingsOfTheProgram(t) {
-		if setting.need == "unsupported" {
-			assert.Contains(t, refused, name)
-			refused = slices.DeleteFunc(refused, func(other string) bool { return other == name })
-			continue
-		}
 		row := told[name]
 		delete(told, name)
 		if !assert.NotNil(t, row, "the README tells nothing of %s", name) {
@@ -251,7 +237,26 @@ func TestTheReadmeTellsOfEachSettingAsTheProgramHasIt(t *testing.T) {
 		assert.NotEmpty(t, row[3], "when to use %s", name)
 	}
 	assert.Empty(t, told, "the README tells of settings that the program does not have")
-	assert.Empty(t, refused, "the README tells of refused settings that the program does not refuse")
+}
+
+func TestTheReadmeTellsOfEachOutput(t *testing.T) {
+	var told, exported []string
+	for _, row := range readPage(t, "README.md").table("what-gets-created-and-what-it-costs", 1) {
+		for _, name := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[0], -1) {
+			told = append(told, name[1])
+		}
+	}
+	for _, file := range append(sources(t, "infra"), sources(t, "main.go")...) {
+		ast.Inspect(file, func(node ast.Node) bool {
+			if call, ok := node.(*ast.CallExpr); ok {
+				if method, ok := call.Fun.(*ast.SelectorExpr); ok && method.Sel.Name == "Export" {
+					exported = append(exported, literal(t, call.Args[0]))
+				}
+			}
+			return true
+		})
+	}
+	assert.ElementsMatch(t, exported, told)
 }
 
 // texts are the literal texts in an expression, cut at what a format fills in.

@@ -79,6 +79,8 @@ func TestReadme(t *testing.T) {
 				"database":     database,
 				"document":     document,
 				"esc":          escCommand,
+				"esc-fail":     escFail,
+				"esc-recover":  escRecover,
 				"login":        login,
 				"git-host":     gitHost,
 				"names-within": namesWithin,
