@@ -17,19 +17,33 @@ mkdir -p "$bin"
 
 say() { printf '%s\n' "$*" >&2; }
 
-# install NAME... installs the packages. Their servers must not start as services.
+# install NAME... installs the packages. Their servers must not run as services:
+# policy-rc.d keeps them from starting now, and nobody asked for them at the next boot.
 install() {
 	local sudo=
 	[ "$(id -u)" = 0 ] || sudo=sudo
 	say "Installing from the distribution: $*"
 	$sudo mkdir -p /etc/postgresql-common/createcluster.d
 	echo 'create_main_cluster = false' | $sudo tee /etc/postgresql-common/createcluster.d/no-service.conf >/dev/null
-	$sudo apt-get update -qq
-	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null >"$cache/apt.log" 2>&1 || {
+	local policy=
+	if [ ! -e /usr/sbin/policy-rc.d ]; then
+		policy=/usr/sbin/policy-rc.d
+		printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
+		$sudo chmod +x "$policy"
+	fi
+	local status=0
+	{
+		$sudo apt-get update -qq &&
+			$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null
+	} >"$cache/apt.log" 2>&1 || status=$?
+	$sudo rm -f /etc/postgresql-common/createcluster.d/no-service.conf $policy
+	if [ "$status" != 0 ]; then
 		cat "$cache/apt.log" >&2
-		exit 1
-	}
-	$sudo rm /etc/postgresql-common/createcluster.d/no-service.conf
+		exit "$status"
+	fi
+	if [ -d /run/systemd/system ]; then
+		case " $* " in *' mariadb-server '*) $sudo systemctl disable mariadb >/dev/null 2>&1 || true ;; esac
+	fi
 }
 
 missing=()
@@ -43,6 +57,8 @@ if ! command -v moto_server >/dev/null && [ ! -x "$moto" ]; then
 fi
 if [ "$purpose" = test ]; then
 	command -v npm >/dev/null || missing+=(npm)
+	# MariaDB's password checks are a plugin, and come with the whole package.
+	[ -e /usr/lib/mysql/plugin/simple_password_check.so ] || missing+=(mariadb-server)
 fi
 [ ${#missing[@]} = 0 ] || install "${missing[@]}"
 
