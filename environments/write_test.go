@@ -74,6 +74,33 @@ func TestTheEnvironmentsAreRegisteredSoThatNothingWritesThemAgain(t *testing.T) 
 	assert.Contains(t, c.registered["managingCreds"].Inputs["yaml"].SecretValue().Element.AssetValue().Text, "fn::secret: s3cret")
 }
 
+func TestAScheduleAndATeamStandBesideTheEnvironments(t *testing.T) {
+	c := &cloud{}
+	require.NoError(t, run(t, c, func(ctx *pulumi.Context) error {
+		provider, err := Connect(ctx, "https://api.pulumi.com")
+		if err != nil {
+			return err
+		}
+		return Write(ctx, provider, Contents{
+			Managing: plain, Rotator: orders, Engine: "mysql", Host: "db.example", Port: 3306,
+			RoleARN: pulumi.String("arn:role"), LambdaARN: pulumi.String("arn:function"),
+			Schedule: "0 3 * * 0", Team: "administrators", Retain: true,
+		})
+	}))
+	inputs := func(name string) map[string]any { return c.registered[name].Inputs.Mappable() }
+	assert.Equal(t, map[string]any{"organization": "acme", "project": "shop", "environment": "orders", "scheduleCron": "0 3 * * 0"},
+		inputs("rotationSchedule"))
+	assert.Equal(t, map[string]any{"organization": "acme", "project": "shop", "environment": "ordersManagingCreds",
+		"team": "administrators", "permission": "admin"}, inputs("managingTeam"))
+	for name, after := range map[string]string{"rotationSchedule": "rotator", "managingTeam": "managingCreds"} {
+		registered := c.registered[name].RegisterRPC
+		assert.Contains(t, registered.GetDependencies(), "urn:pulumi:dev::shop::pulumiservice:index:Environment::"+after)
+		assert.Contains(t, c.registered[name].Provider, "pulumi:providers:pulumiservice::pulumiCloud")
+		assert.False(t, registered.GetRetainOnDelete(), "nothing rotates any more when the connector is gone")
+	}
+	assert.True(t, c.registered["rotator"].RegisterRPC.GetRetainOnDelete())
+}
+
 func TestAnEnvironmentThatExistsStopsTheProgramWithTheWaysOn(t *testing.T) {
 	check := func(existing map[string]error, claims ...Claim) error {
 		return run(t, &cloud{existing: existing}, func(ctx *pulumi.Context) error {

@@ -85,8 +85,10 @@ func TestSettingsThatCannotBeAreRefused(t *testing.T) {
 		"shop:managingCredsEnvironmentName":  {"orders", "shop/orders"},
 		"shop:backendUrl": {"ftp://api.pulumi.com", "https://", "https://user@api.pulumi.com", "https://api.pulumi.com?x",
 			"https://api.pulumi.com/#x", "://"},
-		"shop:organization": {"ac me", "acme/x", "-acme"},
-		"aws:region":        {"us", "us_west_2", "us-west", "US-WEST-2"},
+		"shop:organization":      {"ac me", "acme/x", "-acme"},
+		"aws:region":             {"us", "us_west_2", "us-west", "US-WEST-2"},
+		"shop:rotationSchedule":  {"0 3 * *", "0 0 3 * * 0", "60 3 * * 0", "0 24 * * *", "0 3 30 2 *", "@daily", "CRON_TZ=UTC 0 3 * * 0", "weekly"},
+		"shop:managingCredsTeam": {"our team", "acme/team", "-team"},
 	} {
 		for _, value := range values {
 			_, err := readSettings(t, minimal(map[string]string{name: value}))
@@ -125,6 +127,14 @@ func TestNumbersWordsAndListsAreTakenAsPulumiConfigGivesThem(t *testing.T) {
 		assert.Zero(t, s.LogRetentionDays)
 		assert.Equal(t, "arm64", s.Architecture)
 		assert.Equal(t, "mysql", s.DatabaseEngine)
+	}
+	for given, want := range map[string]string{
+		"0 3 * * 0": "0 3 * * 0", " 30  4\t1,15 */2 MON-FRI ": "30 4 1,15 */2 MON-FRI", "0 0 29 2 *": "0 0 29 2 *",
+	} {
+		s, err := readSettings(t, minimal(map[string]string{"shop:rotationSchedule": given, "shop:managingCredsTeam": "db_team-1"}))
+		require.NoError(t, err)
+		assert.Equal(t, want, s.RotationSchedule)
+		assert.Equal(t, "db_team-1", s.ManagingTeam)
 	}
 	s, err := readSettings(t, minimal(nil))
 	require.NoError(t, err)
