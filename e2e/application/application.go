@@ -22,8 +22,8 @@ func Connect(ctx context.Context, environment string) (*pgxpool.Pool, error) {
 	}
 	config.MaxConnLifetime = time.Hour // at most, then a new connection asks again
 	config.BeforeConnect = func(ctx context.Context, login *pgx.ConnConfig) error {
-		open := exec.CommandContext(ctx, "pulumi", "env", "open", environment, "dbRotator.current")
-		answer, err := open.Output()
+		answer, err := exec.CommandContext(ctx,
+			"pulumi", "env", "open", environment, "dbRotator.current").Output()
 		if err != nil {
 			return fmt.Errorf("opening %s: %w", environment, err)
 		}
