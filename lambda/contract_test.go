@@ -463,6 +463,23 @@ func TestScriptedServers(t *testing.T) {
 	}
 }
 
+func TestServerThatNamesAnotherRoleIsNotBelieved(t *testing.T) {
+	t.Setenv(connector.SSLModeVariable, "disable")
+	for _, name := range []string{"", "managing", "New-Secr", "users"} {
+		script := func(query string) ([]string, string, bool) {
+			assert.NotContains(t, query, "ALTER ROLE")
+			row, code, hangUp := scriptedAlter("42501", false)(query)
+			if strings.Contains(query, "rolcanlogin") {
+				row[0] = name
+			}
+			return row, code, hangUp
+		}
+		answer := invoke(t, anyEvent(newPassword).with("host", "127.0.0.1").with("port", scripted(t, script)), 2*time.Second)
+		assert.Contains(t, answer.Message, "check before the change: ")
+		assert.NotContains(t, answer.raw, "New-Secr")
+	}
+}
+
 func TestGarbageIsAnsweredByAFailure(t *testing.T) {
 	t.Setenv(connector.SSLModeVariable, "disable")
 	huge := binary.BigEndian.AppendUint32([]byte{'R'}, 1<<31-1)

@@ -254,6 +254,9 @@ func (c *conn) inspect(ctx context.Context, username string) (*findings, error) 
 		return nil, broken(err)
 	}
 	if len(row) == 10 {
+		if row[0] == "" || !strings.HasPrefix(username, row[0]) { // a long name is cut, to no other
+			return nil, broken(&serverError{"02000"})
+		}
 		is := func(i int) bool { return row[i] == "t" }
 		found.role = &role{row[0], is(1), is(2), is(3), is(4), is(5), is(6), is(7), is(8), is(9)}
 	}
