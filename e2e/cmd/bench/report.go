@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -42,7 +43,7 @@ func (r row) goal() (goal, verdict string) {
 	case r.MaxRatio != nil:
 		goal, met = fmt.Sprintf("≤ %.2f ×", *r.MaxRatio), r.Ours <= *r.MaxRatio*r.Baseline
 	case r.MaxOurs != nil:
-		goal, met = "≤ "+number(*r.MaxOurs)+" "+r.Unit, r.Ours <= *r.MaxOurs
+		goal, met = strings.TrimSpace("≤ "+number(*r.MaxOurs)+" "+r.Unit), r.Ours <= *r.MaxOurs
 	default:
 		return "", ""
 	}
