@@ -386,6 +386,14 @@ func TestServerThatIsBusyIsAskedAgain(t *testing.T) {
 	}
 	assert.NoError(t, <-ended)
 
+	// The same server with an init_connect that breaks every session but those of administrators.
+	require.NoError(t, server.Exec(t.Context(), "GRANT CONNECTION ADMIN ON *.* TO "+request.ManagingUser.Username+"@'%'", "SET GLOBAL init_connect = 'broken'"))
+	outcome, err := rotate(t, request)
+	require.NoError(t, err)
+	assert.Equal(t, connector.ProofDone, outcome.Proof)
+	assert.Contains(t, outcome.Note, "1184")
+	require.NoError(t, server.Exec(t.Context(), "SET GLOBAL init_connect = ''"))
+
 	// The same server as a replica.
 	require.NoError(t, server.Exec(t.Context(), "SET GLOBAL read_only = 1"))
 	_, err = rotate(t, request)

@@ -27,6 +27,7 @@ const (
 	hostBlocked         = 1129
 	hostDenied          = 1130
 	tableDenied         = 1142
+	initConnectFailed   = 1184
 	tooManyForUser      = 1203
 	lockTimeout         = 1205
 	deadlock            = 1213
@@ -465,7 +466,7 @@ func prove(ctx context.Context, server *connector.Server, request connector.Requ
 			failure := broken(server, server.Stage(), err, took)
 			failure.Why = as + failure.Why
 			return failure
-		case databaseDenied, tooManyForUser, limitReached:
+		case databaseDenied, initConnectFailed, tooManyForUser, limitReached:
 			taken = fmt.Sprintf("the server took the password, and then ended the session (error %d)", n)
 			return fail(taken, "")
 		case loginDenied:

@@ -324,6 +324,10 @@ func TestMissingPrivilegesAreNamedWithTheGrant(t *testing.T) {
 		require.NoError(t, server.Exec(t.Context(), err.Error()[strings.Index(err.Error(), grant):]))
 		_, err = rotate(t, request, plenty)
 		assert.NoError(t, err)
+		require.NoError(t, server.Exec(t.Context(), "ALTER ROLE "+manager+" NOCREATEROLE"))
+		_, err = rotate(t, request, plenty)
+		assert.ErrorContains(t, err, `ALTER ROLE "`+manager+`" CREATEROLE`)
+		assert.NotContains(t, err.Error(), "GRANT", "what is granted already")
 	})
 }
 

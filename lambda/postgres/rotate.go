@@ -385,7 +385,7 @@ func (f *findings) grant(request connector.Request) string {
 		return "It is a superuser, whom only a superuser may change: rotate another user"
 	case f.version < 160000 && f.role.replication && !f.superuser:
 		return "It is a REPLICATION role, which before PostgreSQL 16 only a superuser may change: ALTER ROLE " + target + " NOREPLICATION, or rotate another user"
-	case !f.createRole && f.version < 160000:
+	case !f.createRole && (f.version < 160000 || f.role.managed):
 		return "ALTER ROLE " + manager + " CREATEROLE"
 	case !f.createRole:
 		return "ALTER ROLE " + manager + " CREATEROLE; GRANT " + target + " TO " + manager + " WITH ADMIN OPTION"
