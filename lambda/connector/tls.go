@@ -217,8 +217,7 @@ func (s *Server) TLSFailure(err error, took time.Duration) *Failure {
 			Why:  s.Address() + ": the TLS handshake failed: server and connector agree on no version or cipher (TLS 1.2 is the least), or the server asks for a client certificate",
 			Mend: "Check the database's TLS settings"}
 	}
-	failure := s.Broken(StageTLS, err, took)
-	return failure
+	return s.Broken(StageTLS, err, took)
 }
 
 // Certificate describes the certificate of a connection, for a dry run.

@@ -19,34 +19,34 @@ import (
 
 // Numbers of errors (the manuals' chapters "Server Error Message Reference" of MySQL and "MariaDB Error Codes").
 const (
-	tooManyConnections  = 1040
-	databaseDenied      = 1044
-	loginDenied         = 1045
-	shuttingDown        = 1053
-	unknownDatabase     = 1049
-	hostBlocked         = 1129
-	hostDenied          = 1130
-	tableDenied         = 1142
-	initConnectFailed   = 1184
-	tooManyForUser      = 1203
-	lockTimeout         = 1205
-	deadlock            = 1213
-	limitReached        = 1226
-	privilegeMissing    = 1227
-	optionPrevents      = 1290 // read_only, or MariaDB's strict_password_validation
-	interrupted         = 1317
-	badHash             = 1372
-	accountFailed       = 1396
-	noAccount           = 1410 // MariaDB, as a warning
-	policy              = 1819
-	readOnlyMode        = 1836
-	passwordExpired     = 1862
-	statementTimeout    = 1969 // MariaDB's max_statement_time
-	accountLocked       = 3118
-	tlsRequired         = 3159
-	blockedAfterFails   = 3955
-	mariaAccountLocked  = 4151
-	mariaAccountExpired = 1820
+	tooManyConnections = 1040
+	databaseDenied     = 1044
+	loginDenied        = 1045
+	unknownDatabase    = 1049
+	shuttingDown       = 1053
+	hostBlocked        = 1129
+	hostDenied         = 1130
+	tableDenied        = 1142
+	initConnectFailed  = 1184
+	tooManyForUser     = 1203
+	lockTimeout        = 1205
+	deadlock           = 1213
+	limitReached       = 1226
+	privilegeMissing   = 1227
+	optionPrevents     = 1290 // read_only, or MariaDB's strict_password_validation
+	interrupted        = 1317
+	badHash            = 1372
+	accountFailed      = 1396
+	noAccount          = 1410 // MariaDB, as a warning
+	policy             = 1819
+	mustChangePassword = 1820
+	readOnlyMode       = 1836
+	passwordExpired    = 1862
+	statementTimeout   = 1969 // MariaDB's max_statement_time
+	accountLocked      = 3118
+	tlsRequired        = 3159
+	blockedAfterFails  = 3955
+	mariaAccountLocked = 4151
 )
 
 // Rotate gives the rotated user of the request its new password and proves it by a login as that user. A second call
@@ -209,7 +209,7 @@ func loginManaging(ctx context.Context, server *connector.Server, request connec
 			return fail(fmt.Sprintf("the user's own limit of connections is reached (error %d)", n), "Raise the account's limits, or find the client that holds so many")
 		case accountLocked, mariaAccountLocked:
 			return fail(fmt.Sprintf("the account is locked (error %d)", n), "ALTER USER "+parseAccount(request.ManagingUser.Username).String()+" ACCOUNT UNLOCK")
-		case passwordExpired, mariaAccountExpired:
+		case passwordExpired, mustChangePassword:
 			return fail(fmt.Sprintf("the managing user's password has expired (error %d)", n), "Give it a new one, and fill it in in the managing credentials environment")
 		case tooManyConnections, shuttingDown, hostBlocked, hostDenied:
 			return turnedAway(server, connector.StageLogin, n, took)
@@ -475,7 +475,7 @@ func prove(ctx context.Context, server *connector.Server, request connector.Requ
 					" for this function; the account REQUIREs TLS or a client certificate; a proxy between keeps its own passwords (use the database's own endpoint as host)")
 		case accountLocked, mariaAccountLocked:
 			return fail(fmt.Sprintf("the account is locked (error %d)", n), "ALTER USER "+target.String()+" ACCOUNT UNLOCK")
-		case passwordExpired, mariaAccountExpired:
+		case passwordExpired, mustChangePassword:
 			return fail(fmt.Sprintf("the account's password counts as expired (error %d)", n), "ALTER USER "+target.String()+" PASSWORD EXPIRE NEVER")
 		case blockedAfterFails:
 			return fail(fmt.Sprintf("the account is locked for a while after failed logins (error %d)", n), "Wait, or ALTER USER "+target.String()+" ACCOUNT UNLOCK")

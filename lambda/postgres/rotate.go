@@ -331,11 +331,9 @@ func (c *conn) alter(ctx context.Context, request connector.Request, found *find
 			return c.server.Broken(connector.StageChange, err, time.Since(start))
 		}
 		c.server.Become(connector.Unchanged)
-		switch {
-		case retriable[refused.code] && connector.Pause(ctx):
-			continue
+		if !retriable[refused.code] || !connector.Pause(ctx) {
+			return c.changeFailure(refused, request, found, time.Since(start))
 		}
-		return c.changeFailure(refused, request, found, time.Since(start))
 	}
 }
 
