@@ -289,10 +289,10 @@ func TestWhatTheProviderDoesNotKnowIsRefusedByName(t *testing.T) {
 	assert.ErrorContains(t, err, "illegal character")
 	p.stack.Workspace().SetProgram(func(ctx *pulumi.Context) error {
 		var resource pulumi.CustomResourceState
-		return ctx.RegisterResource("pulumiservice:index:TeamEnvironmentPermission", "team", pulumi.Map{}, &resource)
+		return ctx.RegisterResource("pulumiservice:index:TeamStackPermission", "team", pulumi.Map{}, &resource)
 	})
 	_, err = p.stack.Up(t.Context())
-	assert.ErrorContains(t, err, "has no resource pulumiservice:index:TeamEnvironmentPermission")
+	assert.ErrorContains(t, err, "has no resource pulumiservice:index:TeamStackPermission")
 }
 
 func TestGetEnvironmentTellsThatOneExists(t *testing.T) {
