@@ -62,7 +62,7 @@ func deploy(ctx *pulumi.Context, configuration infra.Config) error {
 	if err := infra.CheckSigner(ctx, settings, last); err != nil { // by which the archive is signed
 		return err
 	}
-	archive, err := infra.BuildArchive(ctx, settings) // ./lambda, compiled and zipped
+	archive, err := infra.BuildArchive(ctx, settings, last) // ./lambda, compiled and zipped
 	if err != nil {
 		return err
 	}

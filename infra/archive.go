@@ -34,6 +34,9 @@ type Archive struct {
 	CAFile       string // the name of the CA file in it, or empty
 }
 
+// goVersionTag is the function's tag that names the Go that compiled it.
+const goVersionTag = "connector:go"
+
 // caFileName is the user's CA file in the archive, whatever it is called in the project.
 const caFileName = "database-ca.pem"
 
@@ -42,9 +45,9 @@ var goArchitectures = map[string]string{"x86_64": "amd64", "arm64": "arm64"}
 
 // BuildArchive compiles ./lambda for Lambda's runtime with the go on PATH, and zips it. The same
 // source and toolchain give the same bytes, whatever the machine and its settings. What has been
-// built before is taken from the user's cache folder. Where Pulumi's published archive is deployed, only
-// the architecture is told.
-func BuildArchive(ctx *pulumi.Context, settings *Settings) (*Archive, error) {
+// built before is taken from the user's cache folder. A toolchain other than the last update's is named,
+// since it changes the archive. Where Pulumi's published archive is deployed, only the architecture is told.
+func BuildArchive(ctx *pulumi.Context, settings *Settings, last *LastState) (*Archive, error) {
 	if settings.Published {
 		return &Archive{Architecture: settings.Architecture}, warnOfPublished(ctx)
 	}
@@ -53,6 +56,12 @@ func BuildArchive(ctx *pulumi.Context, settings *Settings) (*Archive, error) {
 		return nil, err
 	}
 	archive := &Archive{Architecture: settings.Architecture, GoVersion: b.goVersion}
+	if was := last.resources["function"].Tags[goVersionTag]; was != "" && was != b.goVersion {
+		err := ctx.Log.Info(fmt.Sprintf("./lambda was compiled with %s, and now is with %s: the function's code changes by that alone", was, b.goVersion), nil)
+		if err != nil {
+			return nil, err
+		}
+	}
 	if settings.CAFile != "" {
 		archive.CAFile = caFileName
 		if b.ca, err = certificates(filepath.Join(settings.root, settings.CAFile)); err != nil {

@@ -50,7 +50,7 @@ func buildArchive(t *testing.T, settings *Settings) (*Archive, []byte, error) {
 	t.Helper()
 	var archive *Archive
 	err := run(t, newCloud(), nil, func(ctx *pulumi.Context, _ Config) (err error) {
-		archive, err = BuildArchive(ctx, settings)
+		archive, err = BuildArchive(ctx, settings, &LastState{})
 		return err
 	})
 	if err != nil {

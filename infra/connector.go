@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"regexp"
 	"strings"
 
@@ -281,12 +282,21 @@ func (d *deployment) function(archive *Archive, code *functionCode, logs *logGro
 			Ipv6AllowedForDualStack: pulumi.Bool(d.database.DualStack),
 		},
 		ReplaceSecurityGroupsOnDestroy: pulumi.Bool(true),
-		Tags:                           d.tags,
+		Tags:                           d.functionTags(archive),
 	}, options...)
 	if err != nil {
 		return nil, fmt.Errorf("registering the function: %w", err)
 	}
 	return function, nil
+}
+
+// functionTags also tell which Go compiled the function: another one changes the archive of the same source.
+func (d *deployment) functionTags(archive *Archive) pulumi.StringMap {
+	tags := maps.Clone(d.tags)
+	if archive.GoVersion != "" {
+		tags[goVersionTag] = pulumi.String(archive.GoVersion)
+	}
+	return tags
 }
 
 // invocationRole is the role that ESC assumes. It may invoke this function, and look at it.

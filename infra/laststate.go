@@ -25,6 +25,8 @@ type resourceOutputs struct {
 	Name         string `pulumi:"name"`
 	Arn          string `pulumi:"arn"`
 	ApiUrl       string `pulumi:"apiUrl"`
+
+	Tags map[string]string `pulumi:"tags"`
 }
 
 // stateToken asks the engine for the outputs of all resources of a stack.
