@@ -182,6 +182,11 @@ func (f *functions) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 		f.signing.serveConfigs(w, r, body)
 		return
 	}
+	if strings.Contains(r.URL.Path, "/tags/arn:") && strings.Contains(r.URL.Path, ":code-signing-config:") {
+		// moto knows no such configuration, and nobody reads its tags.
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
 	switch action := lambdaAction(r); action {
 	case "CreateFunction":
 		f.create(w, r, body)

@@ -18,6 +18,7 @@ func (c *clients) signingProfile() provider.Resource {
 	return provider.Resource{
 		Inputs:   []string{"namePrefix", "platformId", "tags"},
 		Required: []string{"namePrefix", "platformId"},
+		Replace:  []string{"namePrefix", "platformId"},
 		Create: func(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
 			var in struct {
 				NamePrefix, PlatformID string
@@ -45,6 +46,17 @@ func (c *clients) signingProfile() provider.Resource {
 				return nil, nil
 			}
 			return live, err
+		},
+		Update: func(ctx context.Context, id string, state, inputs resource.PropertyMap) (resource.PropertyMap, error) {
+			var in struct{ Tags map[string]string }
+			if err := decode(inputs, &in); err != nil {
+				return nil, err
+			}
+			arn := state["arn"].StringValue()
+			if _, err := c.signer.TagResource(ctx, &signer.TagResourceInput{ResourceArn: &arn, Tags: in.Tags}); err != nil {
+				return nil, fmt.Errorf("tagging Signer Signing Profile (%s): %w", id, err)
+			}
+			return state, nil
 		},
 		Delete: func(ctx context.Context, id string, _ resource.PropertyMap) error {
 			_, err := c.signer.CancelSigningProfile(ctx, &signer.CancelSigningProfileInput{ProfileName: &id})
@@ -144,7 +156,6 @@ func (c *clients) codeSigningConfig() provider.Resource {
 	return provider.Resource{
 		Inputs:   []string{"description", "allowedPublishers", "policies", "tags"},
 		Required: []string{"allowedPublishers"},
-		Replace:  []string{"tags"},
 		Create: func(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
 			var in codeSigningConfigInputs
 			if err := decode(inputs, &in); err != nil {
@@ -178,6 +189,9 @@ func (c *clients) codeSigningConfig() provider.Resource {
 				CodeSigningConfigArn: &id, Description: &in.Description, AllowedPublishers: in.publishers(), CodeSigningPolicies: in.policies(),
 			}); err != nil {
 				return nil, fmt.Errorf("updating Lambda Code Signing Config (%s): %w", id, err)
+			}
+			if _, err := c.lambda.TagResource(ctx, &lambda.TagResourceInput{Resource: &id, Tags: in.Tags}); err != nil {
+				return nil, fmt.Errorf("tagging Lambda Code Signing Config (%s): %w", id, err)
 			}
 			return state, nil
 		},
