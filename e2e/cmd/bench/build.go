@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"compress/flate"
 	"context"
+	"debug/elf"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,8 +16,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 )
 
@@ -128,7 +127,7 @@ func (b *bench) measureSize(ctx context.Context, handler string) error {
 		if _, err := goBuild(ctx, source[0], functionEnv, arguments...); err != nil {
 			return err
 		}
-		groups, err := symbolSizes(ctx, b.path(executable))
+		groups, err := symbolSizes(b.path(executable))
 		if err != nil {
 			return err
 		}
@@ -170,31 +169,44 @@ var groups = []struct {
 	{"Lambda's runtime client and JSON", regexp.MustCompile(`^(github\.com/aws/|encoding/json)`)},
 	{"TLS, certificates and cryptography", regexp.MustCompile(`^(crypto|vendor/golang\.org/x/crypto|encoding/(asn1|pem)|internal/(crypto|godebug|sysrand|entropy))`)},
 	{"net/http and net", regexp.MustCompile(`^(net|mime|vendor/golang\.org/x/(net|text)|compress|internal/(poll|nettrace|singleflight)|bufio|hash)\b`)},
-	{"Go's runtime, and its tables of all functions and types", regexp.MustCompile(`^(runtime|type:|go:|internal/(runtime|abi|cpu|bytealg|reflectlite)|gc)`)},
+	{tables, regexp.MustCompile(`^(runtime|type:|go:|internal/(runtime|abi|cpu|bytealg|reflectlite)|gc)`)},
 	{"the rest of the standard library", regexp.MustCompile(`.`)},
 }
 
-var nmLine = regexp.MustCompile(`^\s*[0-9a-f]+\s+(\d+)\s+([A-Za-z])\s+(.+)$`)
+// tables is the group of what no symbol of the executable names: the runtime's tables.
+const tables = "Go's runtime, and its tables of all functions and types"
 
-// symbolSizes are the bytes of each group in the executable, as go tool nm tells them.
-func symbolSizes(ctx context.Context, executable string) (map[string]int64, error) {
-	out, err := exec.CommandContext(ctx, "go", "tool", "nm", "-size", executable).Output()
+// symbolSizes are the bytes of each group in the executable. What is zeroed at start is not in the file.
+func symbolSizes(executable string) (map[string]int64, error) {
+	failed := func(err error) (map[string]int64, error) {
+		return nil, fmt.Errorf("taking %s apart: %w", filepath.Base(executable), err)
+	}
+	file, err := elf.Open(executable)
 	if err != nil {
-		return nil, fmt.Errorf("listing the symbols of %s: %w", filepath.Base(executable), err)
+		return failed(err)
+	}
+	defer file.Close()
+	symbols, err := file.Symbols()
+	if err != nil {
+		return failed(err)
 	}
 	sizes := map[string]int64{}
-	for line := range strings.Lines(string(out)) {
-		symbol := nmLine.FindStringSubmatch(strings.TrimRight(line, "\n"))
-		if symbol == nil || strings.ContainsAny(symbol[2], "bB") { // b: zeroed at start, not in the file
+	inFile := func(section *elf.Section) bool {
+		return section.Flags&elf.SHF_ALLOC != 0 && section.Type != elf.SHT_NOBITS
+	}
+	for _, section := range file.Sections {
+		if inFile(section) {
+			sizes[tables] += int64(section.Size)
+		}
+	}
+	for _, symbol := range symbols {
+		if int(symbol.Section) >= len(file.Sections) || !inFile(file.Sections[symbol.Section]) {
 			continue
 		}
-		size, err := strconv.ParseInt(symbol[1], 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("reading the size of %s: %w", symbol[3], err)
-		}
 		for _, group := range groups {
-			if group.symbols.MatchString(symbol[3]) {
-				sizes[group.name] += size
+			if group.symbols.MatchString(symbol.Name) {
+				sizes[group.name] += int64(symbol.Size)
+				sizes[tables] -= int64(symbol.Size)
 				break
 			}
 		}
