@@ -11,6 +11,7 @@ import (
 	"encoding/asn1"
 	"fmt"
 	"io"
+	"sync"
 )
 
 //go:generate go run generate.go
@@ -20,11 +21,21 @@ import (
 //go:embed bundle.flate
 var bundle []byte
 
+// unpacked is the bundle's content, unpacked at the first use: a rotation verifies two handshakes, and each asks for
+// several names.
+var unpacked = sync.OnceValues(func() ([]byte, error) {
+	content, err := io.ReadAll(flate.NewReader(bytes.NewReader(bundle)))
+	if err != nil {
+		return nil, fmt.Errorf("unpacking the RDS certificates: %w", err)
+	}
+	return content, nil
+})
+
 // Each calls visit with the DER form of each certificate.
 func Each(visit func(der []byte) error) error {
-	rest, err := io.ReadAll(flate.NewReader(bytes.NewReader(bundle)))
+	rest, err := unpacked()
 	if err != nil {
-		return fmt.Errorf("unpacking the RDS certificates: %w", err)
+		return err
 	}
 	for len(rest) > 0 {
 		var certificate asn1.RawValue
