@@ -189,7 +189,7 @@ type role struct {
 	noSession   bool // CONNECTION LIMIT 0
 	superuser   bool
 	replication bool
-	canConnect  bool // to the database of this session
+	canConnect  bool // to the database of the session
 	iam         bool // member of rds_iam
 	managed     bool // the managing user has ADMIN OPTION on it
 	self        bool
