@@ -112,7 +112,7 @@ func (t *Trust) provider(ctx *pulumi.Context) (pulumi.StringInput, error) {
 		args.ThumbprintLists = pulumi.ToStringArray(t.existing.thumbprints)
 		args.Tags = pulumi.ToStringMap(t.existing.tags)
 		options = append(options, pulumi.Import(pulumi.ID(t.existing.arn)))
-	} else if err := ctx.Log.Info(fmt.Sprintf("The OIDC identity provider https://%s is new to this AWS account. "+
+	} else if err := ctx.Log.Info(fmt.Sprintf("This AWS account has no OIDC identity provider https://%s yet: creating it. "+
 		"pulumi destroy will leave it there, since other stacks may have come to need it", t.Issuer), nil); err != nil {
 		return nil, err
 	}

@@ -185,7 +185,7 @@ func (t *tour) mariadb(ctx context.Context, template string) error {
 
 // prepare makes what a user has before all this.
 func (t *tour) prepare(ctx context.Context, cluster, rdsEngine, engine string, users road.Users) error {
-	return t.step("What is there before: a private VPC, the RDS cluster "+cluster+", and its users", func() error {
+	return t.step("What is there before: a private VPC, the RDS cluster "+cluster+", and its users (with throw-away passwords)", func() error {
 		server, err := t.machine.Server(engine)
 		if err != nil {
 			return err
