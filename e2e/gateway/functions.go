@@ -408,7 +408,7 @@ func (f *functions) check(ctx context.Context, function *function) error {
 }
 
 func (f *functions) checkNetwork(ctx context.Context, config awssdk.Config, function *function, role string) error {
-	documents, err := RolePolicies(ctx, iam.NewFromConfig(config), role)
+	documents, err := rolePolicies(ctx, iam.NewFromConfig(config), role)
 	if err != nil {
 		return err
 	}
@@ -444,8 +444,8 @@ func (f *functions) checkNetwork(ctx context.Context, config awssdk.Config, func
 	return nil
 }
 
-// RolePolicies are the documents of a role's inline policies, and of its permissions boundary's none.
-func RolePolicies(ctx context.Context, client *iam.Client, role string) ([]string, error) {
+// rolePolicies are the documents of a role's inline policies, the only ones that this project's roles have.
+func rolePolicies(ctx context.Context, client *iam.Client, role string) ([]string, error) {
 	names, err := client.ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: &role})
 	if err != nil {
 		return nil, fmt.Errorf("listing the policies of role %s: %w", role, err)
@@ -495,7 +495,7 @@ func (f *functions) logs(ctx context.Context, function *function) (*cloudwatchlo
 	}
 	config := f.config(function.region)
 	role := function.Role[strings.LastIndex(function.Role, "/")+1:]
-	documents, err := RolePolicies(ctx, iam.NewFromConfig(config), role)
+	documents, err := rolePolicies(ctx, iam.NewFromConfig(config), role)
 	if err != nil {
 		return nil, "", err
 	}
