@@ -58,10 +58,6 @@ func login(ctx context.Context, server *connector.Server, address netip.AddrPort
 			return nil
 		}
 	}
-	// Names and passwords are UTF-8, whatever init_connect says.
-	if err := config.Apply(mysql.Charset("utf8mb4", "")); err != nil {
-		return nil, err
-	}
 	connects, err := mysql.NewConnector(config)
 	if err != nil {
 		return nil, err

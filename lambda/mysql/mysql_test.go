@@ -416,6 +416,41 @@ func TestServerWithoutTLSIsRefusedUnlessDisabled(t *testing.T) {
 	}
 }
 
+func TestServerWithoutInnoDBIsRotated(t *testing.T) {
+	t.Parallel()
+	server, err := dbtest.StartMariaDB(t.Context(), dbtest.Options{Settings: map[string]string{"innodb": "OFF", "default_storage_engine": "Aria"}})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
+	require.NoError(t, server.Exec(t.Context(), "CREATE DATABASE app"))
+	count, err := client(t, server, server.AdminUser, server.AdminPassword, "SELECT COUNT(*) FROM information_schema.SYSTEM_VARIABLES WHERE VARIABLE_NAME LIKE 'innodb%'")
+	require.NoError(t, err)
+	require.Equal(t, "0", count)
+	request := newRequest(t, server, "%")
+	outcome, err := rotate(t, request)
+	require.NoError(t, err)
+	assert.Equal(t, connector.ProofDone, outcome.Proof)
+	general, err := os.ReadFile(server.LogFile)
+	require.NoError(t, err)
+	assert.Regexp(t, `SET [^\n]*lock_wait_timeout = \d+ /\*M! , max_statement_time = [\d.]+ \*/\n`, string(general))
+}
+
+func TestCharacterSetOfInitConnectDoesNotMatter(t *testing.T) {
+	t.Parallel()
+	server, err := dbtest.StartMariaDB(t.Context(), dbtest.Options{Settings: map[string]string{"init_connect": "'SET NAMES latin1'"}})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
+	require.NoError(t, server.Exec(t.Context(), "CREATE DATABASE app"))
+	request := newRequest(t, server, "%")
+	request.RotateUser.Username, request.RotateUser.NewPassword = "używa_é", connector.NewSecret("señal-ł")
+	_, err = client(t, server, server.AdminUser, server.AdminPassword, "SET NAMES utf8mb4; CREATE USER 'używa_é'@'%' IDENTIFIED BY 'old'")
+	require.NoError(t, err)
+	outcome, err := rotate(t, request)
+	require.NoError(t, err)
+	assert.Equal(t, connector.ProofDone, outcome.Proof, outcome.Note)
+	_, err = client(t, server, "używa_é", "señal-ł", "SELECT 1")
+	assert.NoError(t, err)
+}
+
 func TestPasswordCheckThatRefusesHashesIsNamed(t *testing.T) {
 	server := odd
 	request := newRequest(t, server, "%")

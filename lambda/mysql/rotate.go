@@ -69,6 +69,8 @@ type findings struct {
 	version string
 	// client is the host of this function as the server sees it, a name or an address.
 	client string
+	// bounded is until when a change may begin under the bound that the session has.
+	bounded time.Time
 }
 
 // change is everything that the managing user does. note is for the log.
@@ -235,22 +237,27 @@ func (c *conn) inspect(ctx context.Context) (*findings, error) {
 		failure.State = connector.Unchanged
 		return failure
 	}
-	// The modes of the server change how literals are read; none of them is wanted here.
-	if err := c.exec(ctx, "SET SESSION sql_mode = ''"); err != nil {
-		return nil, failed(err)
-	}
-	row, err := c.row(ctx, 3, "SELECT VERSION(), USER(), "+oneOrTwo)
+	bounded, err := c.settle(ctx)
 	if err != nil {
 		return nil, failed(err)
 	}
-	_, client := connector.SplitAccount(row[1])
-	found := &findings{mariaDB: isMariaDB(row[2], row[0]), version: row[0], client: client}
-	row, err = c.row(ctx, 1, "SELECT @@global.innodb_read_only")
-	if err == nil && (row[0] == "1" || row[0] == "ON") {
+	const query = "SELECT VERSION(), USER(), " + oneOrTwo
+	row, err := c.row(ctx, 4, query+", @@global.innodb_read_only")
+	if number(err) != 0 { // a server without InnoDB has no such variable
+		if row, err = c.row(ctx, 3, query); err == nil {
+			row = append(row, "")
+		}
+	}
+	if err != nil {
+		return nil, failed(err)
+	}
+	if row[3] == "1" || row[3] == "ON" {
 		return nil, readOnly(c.server, connector.StageCheck)
 	}
-	if err != nil && number(err) == 0 {
-		return nil, failed(err)
+	_, client := connector.SplitAccount(row[1])
+	found := &findings{mariaDB: isMariaDB(row[2], row[0]), version: row[0], client: client, bounded: bounded}
+	if found.mariaDB && row[2] != "2" { // something between leaves comments out, and MariaDB's bound with them
+		found.bounded = time.Time{}
 	}
 	return found, nil
 }
@@ -293,7 +300,7 @@ func (c *conn) alter(ctx context.Context, request connector.Request, target acco
 	text, argument := statement(found.mariaDB, request.RotateUser.NewPassword)
 	var refused error
 	for {
-		err := c.bound(ctx, found.mariaDB, start)
+		err := c.bound(ctx, found, start)
 		if err != nil {
 			if refused != nil {
 				return c.changeFailure(ctx, refused, request, target, found, time.Since(start))
@@ -317,29 +324,45 @@ func (c *conn) alter(ctx context.Context, request connector.Request, target acco
 	}
 }
 
+// settle readies the session in one round trip. Names and passwords are UTF-8, whatever the server or its init_connect
+// says, and its modes, which change how literals are read, are none. The bound is for both products: MariaDB alone looks
+// into a comment that begins with M!.
+func (c *conn) settle(ctx context.Context) (bounded time.Time, err error) {
+	limit, err := connector.ServerBound(ctx, leastOnMariaDB)
+	if err != nil {
+		return time.Time{}, err
+	}
+	start := time.Now()
+	locks, innoDB, statement := limits(limit)
+	err = c.set(ctx, "character_set_client = utf8mb4, character_set_connection = utf8mb4, character_set_results = utf8mb4, sql_mode = '', "+
+		locks+" /*M! , "+statement+" */", innoDB)
+	// MySQL's least bound is a second. A short one is set again when the server is known.
+	if limit >= time.Second {
+		bounded = start.Add(limit / 10)
+	}
+	return bounded, err
+}
+
 // bound has the server give the change up in time: by the wait for a lock on both, and on MariaDB by the time of the
 // whole statement.
-func (c *conn) bound(ctx context.Context, mariaDB bool, start time.Time) error {
+func (c *conn) bound(ctx context.Context, found *findings, start time.Time) error {
+	if time.Now().Before(found.bounded) {
+		found.bounded = time.Time{} // a second try has less time
+		return nil
+	}
 	least := time.Second
-	if mariaDB {
-		least = 50 * time.Millisecond
+	if found.mariaDB {
+		least = leastOnMariaDB
 	}
 	limit, err := connector.ServerBound(ctx, least)
 	if err != nil {
 		return err
 	}
-	seconds := max(1, int(limit.Seconds()))
-	set := fmt.Sprintf("SET SESSION lock_wait_timeout = %d", seconds)
-	if mariaDB {
-		set += fmt.Sprintf(", max_statement_time = %.3f", limit.Seconds())
+	locks, innoDB, statement := limits(limit)
+	if found.mariaDB {
+		locks += ", " + statement
 	}
-	if err = c.exec(ctx, set); err == nil {
-		// MySQL keeps the accounts in InnoDB. A server without InnoDB has no such variable.
-		if err = c.exec(ctx, fmt.Sprintf("SET SESSION innodb_lock_wait_timeout = %d", seconds)); number(err) != 0 {
-			err = nil
-		}
-	}
-	if err == nil {
+	if err = c.set(ctx, locks, innoDB); err == nil {
 		return nil
 	}
 	failure := broken(c.server, connector.StageChange, err, time.Since(start))
@@ -349,6 +372,25 @@ func (c *conn) bound(ctx context.Context, mariaDB bool, start time.Time) error {
 	}
 	failure.State = connector.Unchanged
 	return failure
+}
+
+// leastOnMariaDB is the shortest bound there: max_statement_time knows fractions of a second.
+const leastOnMariaDB = 50 * time.Millisecond
+
+// limits are assignments of a bound to variables of the session. MySQL keeps the accounts in InnoDB.
+func limits(limit time.Duration) (locks, innoDB, statement string) {
+	seconds := max(1, int(limit.Seconds()))
+	return fmt.Sprintf("lock_wait_timeout = %d", seconds), fmt.Sprintf("innodb_lock_wait_timeout = %d", seconds),
+		fmt.Sprintf("max_statement_time = %.3f", limit.Seconds())
+}
+
+// set assigns to variables of the session. A server without InnoDB has none of its variables, and then refuses all.
+func (c *conn) set(ctx context.Context, assignments, innoDB string) error {
+	err := c.exec(ctx, "SET "+assignments+", "+innoDB)
+	if number(err) != 0 {
+		err = c.exec(ctx, "SET "+assignments)
+	}
+	return err
 }
 
 func (c *conn) changeFailure(ctx context.Context, refused error, request connector.Request, target account, found *findings, took time.Duration) *connector.Failure {
@@ -497,7 +539,7 @@ func prove(ctx context.Context, server *connector.Server, request connector.Requ
 		return connector.Outcome{}, connector.Unproved(err)
 	}
 	defer session.Close()
-	row, err := session.row(ctx, 1, "SELECT CURRENT_USER()")
+	row, err := session.row(ctx, 1, "SELECT CAST(CURRENT_USER() AS BINARY)") // as it is, whatever the session's character set
 	if err != nil {
 		done.Note = "the server took the password, and then did not tell the account (" + described(err) + ")"
 		return done, nil

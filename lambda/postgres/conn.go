@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,8 +30,9 @@ type conn struct {
 	tls      *tls.ConnectionState
 
 	// accepted: the server has taken the password. What it says from then on comes after authentication.
-	accepted bool
-	version  string
+	accepted   bool
+	version    string
+	iterations int // scram_iterations as far as the server has told
 }
 
 // errMethod is the error for a login by something else than SCRAM or md5.
@@ -48,6 +50,9 @@ type serverError struct {
 
 func (e *serverError) Error() string { return "SQLSTATE " + e.code }
 
+// noData is the SQLSTATE for an answer without what was asked for.
+const noData = "02000"
+
 // maxMessage bounds a message of the server: none that is asked for comes near.
 const maxMessage = 1 << 20
 
@@ -58,7 +63,7 @@ func dial(ctx context.Context, server *connector.Server, address netip.AddrPort)
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{net: plain, server: server, start: start}
+	c := &conn{net: plain, server: server, start: start, iterations: defaultIterations}
 	c.stop = context.AfterFunc(ctx, func() { _ = plain.SetDeadline(time.Unix(1, 0)) })
 	if server.TLS != nil {
 		if err := c.encrypt(ctx); err != nil {
@@ -143,7 +148,7 @@ func (c *conn) busy(err *serverError) *connector.Failure {
 
 // login authenticates by SCRAM-SHA-256 or md5 and waits until the server is ready. The error is a *serverError, an
 // errMethod, an errIterations, errSCRAM, or that of the network.
-func (c *conn) login(stage connector.Stage, username, password, database string) error {
+func (c *conn) login(stage connector.Stage, username string, secret *password, database string) error {
 	c.stage = stage
 	c.server.Enter(stage)
 	c.frontend.Send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{
@@ -167,10 +172,10 @@ func (c *conn) login(stage connector.Stage, username, password, database string)
 			c.accepted = true
 		case *pgproto3.AuthenticationMD5Password:
 			asked = true
-			c.frontend.Send(&pgproto3.PasswordMessage{Password: "md5" + hexMD5(hexMD5(password+username)+string(message.Salt[:]))})
+			c.frontend.Send(&pgproto3.PasswordMessage{Password: "md5" + hexMD5(hexMD5(secret.Reveal()+username)+string(message.Salt[:]))})
 		case *pgproto3.AuthenticationSASL:
 			var mechanism string
-			if exchange, mechanism, err = newExchange(password, message.AuthMechanisms, c.tls); err != nil {
+			if exchange, mechanism, err = newExchange(secret, message.AuthMechanisms, c.tls); err != nil {
 				return err
 			}
 			asked = true
@@ -197,8 +202,11 @@ func (c *conn) login(stage connector.Stage, username, password, database string)
 		case *pgproto3.AuthenticationGSS:
 			return errMethod("Kerberos (gss in pg_hba.conf)")
 		case *pgproto3.ParameterStatus:
-			if message.Name == "server_version" {
+			switch message.Name {
+			case "server_version":
 				c.version = message.Value
+			case "scram_iterations": // from PostgreSQL 16 on
+				c.iterations, _ = strconv.Atoi(message.Value)
 			}
 		case *pgproto3.ErrorResponse:
 			return &serverError{message.Code}
@@ -219,28 +227,46 @@ func (c *conn) login(stage connector.Stage, username, password, database string)
 
 // exec runs statements as one simple-query message.
 func (c *conn) exec(statements string) error {
-	c.frontend.Send(&pgproto3.Query{String: statements})
-	_, err := c.results()
+	_, err := c.rows(statements)
 	return err
 }
 
-// row runs a query with text parameters, and is its first row as text, nil when there is none. NULL is "".
-func (c *conn) row(query string, parameters ...string) ([]string, error) {
-	values := make([][]byte, len(parameters))
-	for i, parameter := range parameters {
-		values[i] = []byte(parameter)
-	}
-	c.frontend.Send(&pgproto3.Parse{Query: query})
-	c.frontend.Send(&pgproto3.Bind{Parameters: values})
-	c.frontend.Send(&pgproto3.Execute{})
-	c.frontend.Send(&pgproto3.Sync{})
-	return c.results()
+// query is one with parameters as text.
+type query struct {
+	text       string
+	parameters []string
 }
 
-func (c *conn) results() (row []string, err error) {
+// rows runs statements as one simple-query message, and then the queries, all in one round trip. It answers the first row
+// of each query as text, nil where there is none; NULL is "". The first error of the server ends the rest.
+func (c *conn) rows(statements string, queries ...query) ([][]string, error) {
+	c.frontend.Send(&pgproto3.Query{String: statements})
+	for _, q := range queries {
+		values := make([][]byte, len(q.parameters))
+		for i, parameter := range q.parameters {
+			values[i] = []byte(parameter)
+		}
+		c.frontend.Send(&pgproto3.Parse{Query: q.text})
+		c.frontend.Send(&pgproto3.Bind{Parameters: values})
+		c.frontend.Send(&pgproto3.Execute{})
+	}
+	if len(queries) > 0 {
+		c.frontend.Send(&pgproto3.Sync{})
+	}
 	if err := c.frontend.Flush(); err != nil {
 		return nil, err
 	}
+	if _, err := c.results(0); err != nil || len(queries) == 0 {
+		return nil, err
+	}
+	return c.results(len(queries))
+}
+
+// results reads until the server is ready again: the first row of each of so many queries.
+func (c *conn) results(queries int) ([][]string, error) {
+	var err error
+	rows := make([][]string, 0, queries)
+	var row []string
 	for {
 		message, receiveErr := c.frontend.Receive()
 		if receiveErr != nil {
@@ -258,10 +284,15 @@ func (c *conn) results() (row []string, err error) {
 					row = append(row, string(value))
 				}
 			}
+		case *pgproto3.CommandComplete:
+			rows, row = append(rows, row), nil
 		case *pgproto3.ErrorResponse:
 			err = &serverError{message.Code}
 		case *pgproto3.ReadyForQuery:
-			return row, err
+			if err == nil && len(rows) < queries {
+				err = &serverError{noData}
+			}
+			return rows, err
 		}
 	}
 }

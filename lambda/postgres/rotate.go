@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"esc-connector-lambda-go/lambda/connector"
@@ -18,29 +19,33 @@ import (
 // with the same request succeeds again. ctx bounds every step; the server carries a shorter bound, so that a change
 // which was given up is not applied later. The error is a *connector.Failure.
 func Rotate(ctx context.Context, server *connector.Server, request connector.Request) (connector.Outcome, error) {
-	role, err := change(ctx, server, request)
+	secret := &password{Secret: request.RotateUser.NewPassword}
+	role, err := change(ctx, server, request, secret)
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	return prove(ctx, server, request, role)
+	return prove(ctx, server, request, role, secret)
 }
 
 // change is everything that the managing user does. It returns the role's name as the server has it.
-func change(ctx context.Context, server *connector.Server, request connector.Request) (string, error) {
+func change(ctx context.Context, server *connector.Server, request connector.Request, secret *password) (string, error) {
 	manager, err := loginManaging(ctx, server, request)
 	if err != nil {
 		return "", err
 	}
 	defer manager.close()
 	server.Enter(connector.StageCheck)
+	var keys sync.WaitGroup
+	keys.Go(func() { secret.expect(manager.iterations) }) // which takes about as long as the server takes to read its catalogs
 	found, err := manager.inspect(ctx, request.RotateUser.Username)
+	keys.Wait()
 	if err != nil {
 		return "", err
 	}
 	if err := found.refuse(server, request); err != nil {
 		return "", err
 	}
-	stored, err := found.stored(request.RotateUser.NewPassword)
+	stored, err := found.stored(secret)
 	if err != nil {
 		return "", err
 	}
@@ -49,7 +54,7 @@ func change(ctx context.Context, server *connector.Server, request connector.Req
 
 // open connects and logs in, and tries again while the server is too busy. accepted tells that the server took the
 // password, even if it then refused the session.
-func open(ctx context.Context, server *connector.Server, stage connector.Stage, username string, password connector.Secret, database string,
+func open(ctx context.Context, server *connector.Server, stage connector.Stage, username string, secret *password, database string,
 	explain func(error, *conn) *connector.Failure) (c *conn, accepted bool, err error) {
 	for {
 		err = server.Try(ctx, func(ctx context.Context, address netip.AddrPort) error {
@@ -57,7 +62,7 @@ func open(ctx context.Context, server *connector.Server, stage connector.Stage, 
 			if c, err = dial(ctx, server, address); err != nil {
 				return err
 			}
-			err = c.login(stage, username, password.Reveal(), database)
+			err = c.login(stage, username, secret, database)
 			accepted = c.accepted
 			if err == nil && !c.stop() {
 				err = ctx.Err()
@@ -81,7 +86,7 @@ func open(ctx context.Context, server *connector.Server, stage connector.Stage, 
 
 func loginManaging(ctx context.Context, server *connector.Server, request connector.Request) (*conn, error) {
 	user := request.ManagingUser
-	c, _, err := open(ctx, server, connector.StageLogin, user.Username, user.Password, request.Database, func(err error, c *conn) *connector.Failure {
+	c, _, err := open(ctx, server, connector.StageLogin, user.Username, &password{Secret: user.Password}, request.Database, func(err error, c *conn) *connector.Failure {
 		return c.loginFailure(err, request)
 	})
 	return c, err
@@ -229,33 +234,31 @@ func (c *conn) inspect(ctx context.Context, username string) (*findings, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := c.exec(settle + strconv.FormatInt(bound.Milliseconds(), 10)); err != nil {
-		return nil, broken(err)
+	queries := []query{{text: serverQuery}}
+	if username != "" {
+		queries = append(queries, query{roleQuery, []string{username}})
 	}
-	row, err := c.row(serverQuery)
+	rows, err := c.rows(settle+strconv.FormatInt(bound.Milliseconds(), 10), queries...)
 	if err != nil {
 		return nil, broken(err)
 	}
+	row := rows[0]
 	if len(row) != 7 {
-		return nil, broken(&serverError{"02000"})
+		return nil, broken(&serverError{noData})
 	}
 	found := &findings{encryption: row[1], inRecovery: row[3] == "t", createRole: row[4] == "t", superuser: row[5] == "t", wantRDSGroup: row[6] == "t"}
 	if found.version, err = strconv.Atoi(row[0]); err != nil {
-		return nil, broken(&serverError{"02000"})
+		return nil, broken(&serverError{noData})
 	}
 	if found.iterations, err = strconv.Atoi(row[2]); err != nil {
-		return nil, broken(&serverError{"02000"})
+		return nil, broken(&serverError{noData})
 	}
 	if username == "" {
 		return found, nil
 	}
-	row, err = c.row(roleQuery, username)
-	if err != nil {
-		return nil, broken(err)
-	}
-	if len(row) == 10 {
+	if row = rows[1]; len(row) == 10 {
 		if row[0] == "" || !strings.HasPrefix(username, row[0]) { // a long name is cut, to no other
-			return nil, broken(&serverError{"02000"})
+			return nil, broken(&serverError{noData})
 		}
 		is := func(i int) bool { return row[i] == "t" }
 		found.role = &role{row[0], is(1), is(2), is(3), is(4), is(5), is(6), is(7), is(8), is(9)}
@@ -297,12 +300,12 @@ func (f *findings) refuse(server *connector.Server, request connector.Request) e
 }
 
 // stored is what the server is to store for the password, by its own password_encryption.
-func (f *findings) stored(password connector.Secret) (string, error) {
+func (f *findings) stored(secret *password) (string, error) {
 	switch f.encryption {
 	case "md5", "on", "true", "yes", "1":
-		return md5Hash(f.role.name, password.Reveal()), nil
+		return md5Hash(f.role.name, secret.Reveal()), nil
 	}
-	verifier, err := scramVerifier(password.Reveal(), f.iterations)
+	verifier, err := secret.verifier(f.iterations)
 	if err != nil {
 		return "", &connector.Failure{Stage: connector.StageCheck, State: connector.Unchanged,
 			Why:  fmt.Sprintf("the server's scram_iterations is %d, and the connector does %d at the most", f.iterations, maxIterations),
@@ -395,11 +398,11 @@ func (f *findings) grant(request connector.Request) string {
 }
 
 // prove logs in as the rotated user.
-func prove(ctx context.Context, server *connector.Server, request connector.Request, name string) (connector.Outcome, error) {
+func prove(ctx context.Context, server *connector.Server, request connector.Request, name string, secret *password) (connector.Outcome, error) {
 	server.Enter(connector.StageProve)
 	as := fmt.Sprintf("logging in as %q at %s with the new password: ", name, server.Address())
 	var skipped string
-	session, accepted, err := open(ctx, server, connector.StageProve, name, request.RotateUser.NewPassword, request.Database,
+	session, accepted, err := open(ctx, server, connector.StageProve, name, secret, request.Database,
 		func(err error, c *conn) *connector.Failure {
 			failure := &connector.Failure{Stage: connector.StageProve}
 			var refused *serverError

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/md5"
 	"crypto/pbkdf2"
@@ -16,11 +17,16 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"esc-connector-lambda-go/lambda/connector"
 )
 
 // maxIterations bounds the work that a server can ask for: PostgreSQL's default is 4096, and a function with little
 // memory has a small share of a processor.
 const maxIterations = 1_000_000
+
+// defaultIterations are PostgreSQL's, and the only ones before version 16.
+const defaultIterations = 4096
 
 // errIterations is the error for a server that asks for more than maxIterations.
 type errIterations int
@@ -30,17 +36,31 @@ func (e errIterations) Error() string { return strconv.Itoa(int(e)) + " SCRAM it
 // keys are what SCRAM-SHA-256 derives from a password (RFC 5802, section 3).
 type keys struct{ client, stored, server []byte }
 
-func deriveKeys(password string, salt []byte, iterations int) (keys, error) {
+// password is one of an event. It keeps the keys that it derived last, since a login right after the change asks for
+// those of the verifier: to derive them takes most of the time that a login costs.
+type password struct {
+	connector.Secret
+	salt       []byte
+	iterations int // 0 as long as there are no keys
+	derived    keys
+}
+
+// keys derives the keys for a salt and a number of iterations.
+func (p *password) keys(salt []byte, iterations int) (keys, error) {
 	if iterations < 1 || iterations > maxIterations {
 		return keys{}, errIterations(iterations)
 	}
-	salted, err := pbkdf2.Key(sha256.New, saslprep(password), salt, iterations, sha256.Size)
+	if p.iterations == iterations && bytes.Equal(p.salt, salt) {
+		return p.derived, nil
+	}
+	salted, err := pbkdf2.Key(sha256.New, saslprep(p.Reveal()), salt, iterations, sha256.Size)
 	if err != nil {
 		return keys{}, err
 	}
 	client := mac(salted, "Client Key")
 	stored := sha256.Sum256(client)
-	return keys{client, stored[:], mac(salted, "Server Key")}, nil
+	p.salt, p.iterations, p.derived = salt, iterations, keys{client, stored[:], mac(salted, "Server Key")}
+	return p.derived, nil
 }
 
 func mac(key []byte, text string) []byte {
@@ -49,17 +69,25 @@ func mac(key []byte, text string) []byte {
 	return hash.Sum(nil)
 }
 
-// scramVerifier is what PostgreSQL stores for a password, with a new salt:
-// SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey (the manual's page on pg_authid).
-func scramVerifier(password string, iterations int) (string, error) {
+// expect derives keys for a new salt and so many iterations, which verifier then takes.
+func (p *password) expect(iterations int) {
 	salt := make([]byte, 16)
 	rand.Read(salt) // never fails, says crypto/rand
-	derived, err := deriveKeys(password, salt, iterations)
+	_, _ = p.keys(salt, iterations)
+}
+
+// verifier is what PostgreSQL stores for the password, with a salt of its own:
+// SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey (the manual's page on pg_authid).
+func (p *password) verifier(iterations int) (string, error) {
+	if p.iterations != iterations {
+		p.expect(iterations)
+	}
+	derived, err := p.keys(p.salt, iterations)
 	if err != nil {
 		return "", err
 	}
 	encode := base64.StdEncoding.EncodeToString
-	return fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", iterations, encode(salt), encode(derived.stored), encode(derived.server)), nil
+	return fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", iterations, encode(p.salt), encode(derived.stored), encode(derived.server)), nil
 }
 
 // md5Hash is what PostgreSQL stores for a password under password_encryption = md5.
@@ -74,7 +102,7 @@ func hexMD5(text string) string {
 
 // exchange is one SCRAM login (RFC 5802, section 3; the client name is empty since PostgreSQL has it already).
 type exchange struct {
-	password  string
+	password  *password
 	binding   []byte // GS2 header and, with channel binding, the hash of the server's certificate
 	first     string // client-first-message-bare
 	signature []byte // what the server must answer in the end
@@ -82,7 +110,7 @@ type exchange struct {
 
 // newExchange starts a login on a connection with the given TLS state, nil for plain text. The mechanism is the one to
 // choose among those that the server offers.
-func newExchange(password string, mechanisms []string, state *tls.ConnectionState) (login *exchange, mechanism string, err error) {
+func newExchange(secret *password, mechanisms []string, state *tls.ConnectionState) (login *exchange, mechanism string, err error) {
 	const scram, plus = "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS"
 	offered := map[string]bool{}
 	for _, name := range mechanisms {
@@ -90,7 +118,7 @@ func newExchange(password string, mechanisms []string, state *tls.ConnectionStat
 	}
 	nonce := make([]byte, 18)
 	rand.Read(nonce) // never fails, says crypto/rand
-	login = &exchange{password: password, first: "n=,r=" + base64.StdEncoding.EncodeToString(nonce)}
+	login = &exchange{password: secret, first: "n=,r=" + base64.StdEncoding.EncodeToString(nonce)}
 	certificate := endPointHash(state)
 	switch {
 	case offered[plus] && certificate != nil:
@@ -154,7 +182,7 @@ func (e *exchange) clientFinal(serverFirst string) ([]byte, error) {
 	if err != nil {
 		return nil, errSCRAM
 	}
-	derived, err := deriveKeys(e.password, salt, iterations)
+	derived, err := e.password.keys(salt, iterations)
 	if err != nil {
 		return nil, err
 	}
