@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"time"
 
 	"github.com/pulumi/pulumi-pulumiservice/sdk/go/pulumiservice"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -147,17 +148,13 @@ func CheckFree(ctx *pulumi.Context, cloud *pulumiservice.Provider, claims ...Cla
 	}
 	var failures []error
 	for _, claim := range claims {
-		found, err := pulumiservice.LookupEnvironment(ctx, &pulumiservice.LookupEnvironmentArgs{
-			OrganizationName: claim.Name.Organization,
-			ProjectName:      &claim.Name.Project,
-			Name:             claim.Name.Environment,
-		}, pulumi.Provider(cloud))
+		found, err := lookUp(ctx, cloud, claim.Name)
 		if err != nil && unanswered.MatchString(err.Error()) {
 			return fmt.Errorf("asking Pulumi Cloud whether the environment %s exists: %w; nothing was created.\n"+
 				"  Check that you are logged in, and may create environments there: pulumi env ls --organization %s",
 				claim.Name, err, claim.Name.Organization)
 		}
-		// Any other failure counts as 'not there': to create one the provider looks again, and stops by itself.
+		// A failure that tells nothing counts as 'not there': to create one the provider looks again, and stops by itself.
 		if err != nil || found.EnvironmentId == "" {
 			continue
 		}
@@ -168,6 +165,25 @@ func CheckFree(ctx *pulumi.Context, cloud *pulumiservice.Provider, claims ...Cla
 	}
 	return errors.Join(failures...)
 }
+
+// lookUp asks again where the failure tells neither that the environment is not there nor why nobody answers.
+func lookUp(ctx *pulumi.Context, cloud *pulumiservice.Provider, name Name) (found *pulumiservice.LookupEnvironmentResult, err error) {
+	for range 3 {
+		found, err = pulumiservice.LookupEnvironment(ctx, &pulumiservice.LookupEnvironmentArgs{
+			OrganizationName: name.Organization,
+			ProjectName:      &name.Project,
+			Name:             name.Environment,
+		}, pulumi.Provider(cloud))
+		if err == nil || notThere.MatchString(err.Error()) || unanswered.MatchString(err.Error()) {
+			break
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return found, err
+}
+
+// notThere is in the provider's error for an environment that does not exist.
+var notThere = regexp.MustCompile(`(?i)not found|\b404\b`)
 
 // unanswered are failures that tell nothing about an environment.
 var unanswered = regexp.MustCompile(`(?i)\b(401|403|5\d\d)\b|unauthorized|forbidden|access token|timeout|deadline|connection refused|no such host`)
