@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"io"
+	"maps"
 	"net/http/cgi"
 	"net/http/httptest"
 	"os"
@@ -394,28 +395,81 @@ func gitHost(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("GIT_URL", host.URL+"/team/esc-connector-lambda-go.git")
 }
 
-// resources compares the types of the stack's resources with the table of the README.
+// resources STATE compares the stack's resources with the README: their types with its table, and what each of them
+// depends on with its drawing.
 func (p *page) resources(ts *testscript.TestScript, _ bool, args []string) {
 	var state struct {
-		Deployment struct{ Resources []struct{ Type string } }
+		Deployment struct {
+			Resources []struct {
+				URN, Type    string
+				Dependencies []string
+			}
+		}
 	}
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &state))
+	name := func(urn string) string { return urn[strings.LastIndex(urn, "::")+2:] }
 	var told, made []string
 	for _, row := range p.table("what-gets-created-and-what-it-costs", 0) {
 		told = append(told, strings.Trim(row[2], "`"))
 	}
+	needs := map[string][]string{} // by resource
 	for _, resource := range state.Deployment.Resources {
-		if !strings.HasPrefix(resource.Type, "pulumi:") {
-			made = append(made, resource.Type)
+		if strings.HasPrefix(resource.Type, "pulumi:") {
+			continue
+		}
+		made = append(made, resource.Type)
+		needs[name(resource.URN)] = nil
+		for _, urn := range resource.Dependencies {
+			needs[name(resource.URN)] = append(needs[name(resource.URN)], name(urn))
 		}
 	}
-	for _, list := range []*[]string{&told, &made} {
-		slices.Sort(*list)
-		*list = slices.Compact(*list)
+	same := func(what string, told, made []string) {
+		for _, list := range []*[]string{&told, &made} {
+			slices.Sort(*list)
+			*list = slices.Compact(*list)
+		}
+		if !slices.Equal(told, made) {
+			ts.Fatalf("the README tells of the %s\n  %s\nand the stack has\n  %s", what, strings.Join(told, "\n  "), strings.Join(made, "\n  "))
+		}
 	}
-	if !slices.Equal(told, made) {
-		ts.Fatalf("the README tells of the types\n  %s\nand the stack has\n  %s", strings.Join(told, "\n  "), strings.Join(made, "\n  "))
+	same("types", told, made)
+	drawn, edges := drawnResources(ts)
+	same("resources", drawn, slices.Collect(maps.Keys(needs)))
+	same("edges", edges, leastEdges(needs))
+}
+
+// drawnResources are the names of the boxes in the drawing of what gets created, and its edges as "from to".
+func drawnResources(ts *testscript.TestScript) (names, edges []string) {
+	text, err := os.ReadFile("../docs/resources.txt")
+	ts.Check(err)
+	for line := range strings.Lines(string(text)) {
+		kind, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch kind {
+		case "box", "secret":
+			names = append(names, rest[strings.LastIndex(rest, "|")+1:])
+		case "edge":
+			edges = append(edges, rest)
+		}
 	}
+	return names, edges
+}
+
+// leastEdges are those from a need to what needs it, without those that follow from others.
+func leastEdges(needs map[string][]string) []string {
+	var leads func(from, to string) bool
+	leads = func(from, to string) bool {
+		return from == to || slices.ContainsFunc(needs[to], func(need string) bool { return leads(from, need) })
+	}
+	var edges []string
+	for name, direct := range needs {
+		for _, need := range direct {
+			follows := slices.ContainsFunc(direct, func(other string) bool { return other != need && leads(need, other) })
+			if !follows {
+				edges = append(edges, need+" "+name)
+			}
+		}
+	}
+	return edges
 }
 
 // calls-within checks that the deployer's policy allows every call since the database was there.

@@ -13,6 +13,7 @@
 //	secret X Y WIDTH HEIGHT LABEL       a thing that holds a secret
 //	quiet X Y WIDTH HEIGHT LABEL        a thing in the background
 //	arrow X1 Y1 X2 Y2                   from here to there
+//	edge FROM TO                        an arrow between things above, named by the last lines of their labels
 //	text X Y LABEL                      centred around X
 //	left X Y LABEL                      begins at X
 //
@@ -80,6 +81,7 @@ text{fill:#e6edf3}.soft{fill:#9ea7b3}.arrow{stroke:#9ea7b3}.head{fill:#9ea7b3}
 func SVG(text string) (string, error) {
 	var title, body strings.Builder
 	width, height := 0, 0
+	things := map[string]thing{}
 	for number, line := range strings.Split(text, "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "#") {
@@ -97,7 +99,7 @@ func SVG(text string) (string, error) {
 				width, height = n[0], n[1]
 			}
 		default:
-			err = element(&body, kind, rest)
+			err = element(&body, things, kind, rest)
 		}
 		if err != nil {
 			return "", fmt.Errorf("line %d, %q: %w", number+1, line, err)
@@ -109,7 +111,28 @@ func SVG(text string) (string, error) {
 `, width, height, width, title.String(), style, width-1, height-1, body.String()), nil
 }
 
-func element(out *strings.Builder, kind, rest string) error {
+// thing is where a box stands.
+type thing struct{ x, y, width, height int }
+
+// between are the ends of a line from one thing to another: straight where they stand side by side.
+func between(from, to thing) (x1, y1, x2, y2 int) {
+	x1, x2 = facing(from.x, from.x+from.width, to.x, to.x+to.width)
+	y1, y2 = facing(from.y, from.y+from.height, to.y, to.y+to.height)
+	return x1, y1, x2, y2
+}
+
+// facing is the middle of what two ranges share, or else their ends that face each other.
+func facing(first, last, otherFirst, otherLast int) (int, int) {
+	switch begin, end := max(first, otherFirst), min(last, otherLast); {
+	case begin < end:
+		return (begin + end) / 2, (begin + end) / 2
+	case first < otherFirst:
+		return last, otherFirst
+	}
+	return first, otherLast
+}
+
+func element(out *strings.Builder, things map[string]thing, kind, rest string) error {
 	switch kind {
 	case "area", "box", "secret", "quiet":
 		n, label, err := numbers(rest, 4)
@@ -119,6 +142,7 @@ func element(out *strings.Builder, kind, rest string) error {
 		x, y, width, height := n[0], n[1], n[2], n[3]
 		fmt.Fprintf(out, "<rect class=%q x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"6\"/>\n", kind, x, y, width, height)
 		lines := strings.Split(label, "|")
+		things[lines[len(lines)-1]] = thing{x, y, width, height}
 		if kind == "area" {
 			write(out, "bold", "start", x+12, y+22, lines[0])
 			return nil
@@ -136,7 +160,16 @@ func element(out *strings.Builder, kind, rest string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "<line class=\"arrow\" x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\" marker-end=\"url(#head)\"/>\n", n[0], n[1], n[2], n[3])
+		arrow(out, n[0], n[1], n[2], n[3])
+	case "edge":
+		from, to, _ := strings.Cut(rest, " ")
+		for _, name := range []string{from, to} {
+			if _, there := things[name]; !there {
+				return fmt.Errorf("there is nothing called %q above", name)
+			}
+		}
+		x1, y1, x2, y2 := between(things[from], things[to])
+		arrow(out, x1, y1, x2, y2)
 	case "text", "left":
 		n, label, err := numbers(rest, 2)
 		if err != nil {
@@ -150,6 +183,10 @@ func element(out *strings.Builder, kind, rest string) error {
 		return fmt.Errorf("there is no element %q", kind)
 	}
 	return nil
+}
+
+func arrow(out *strings.Builder, x1, y1, x2, y2 int) {
+	fmt.Fprintf(out, "<line class=\"arrow\" x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\" marker-end=\"url(#head)\"/>\n", x1, y1, x2, y2)
 }
 
 func write(out *strings.Builder, class, anchor string, x, y int, line string) {
