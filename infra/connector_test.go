@@ -1,6 +1,7 @@
 package infra
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -453,4 +454,17 @@ func TestDocumentsThatDoNotFitAnyMoreAreToldWithTheLinesToChange(t *testing.T) {
 		assert.Contains(t, warnings[0], want)
 	}
 	assert.Empty(t, last.drift(nil, settings, account, database), "nothing is known of documents that are not there")
+}
+
+func TestAStateThatIsJustBeingWrittenIsReadAgain(t *testing.T) {
+	c := newCloud()
+	tries := 0
+	c.answers[stateToken] = func(args resource.PropertyMap) (map[string]any, error) {
+		if tries++; tries < 3 {
+			return nil, errors.New("failed to load checkpoint: EOF")
+		}
+		return state(written())(args)
+	}
+	err := deploy(t, c, minimal(map[string]string{"shop:rotatedSecretsEnvironmentName": "shop/other"}))
+	require.ErrorContains(t, err, "shop:rotatedSecretsEnvironmentName has changed")
 }

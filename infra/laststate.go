@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"esc-connector-lambda-go/environments"
 
@@ -41,8 +42,7 @@ func ReadLastState(ctx *pulumi.Context) (*LastState, error) {
 			Outputs resourceOutputs `pulumi:"outputs"`
 		} `pulumi:"outputs"`
 	}
-	// Not Invoke, which refuses an answer with secrets in it. None of them is read.
-	if _, err := ctx.InvokePackageRaw(stateToken, map[string]any{"stackName": stack}, &answer, ""); err != nil {
+	if err := readState(ctx, stack, &answer); err != nil {
 		// Only the checks that need it are lost by that. The provider does not write an environment
 		// that exists, and IgnoreChanges holds as long as the settings stay.
 		return &LastState{stack: stack}, ctx.Log.Debug(fmt.Sprintf("the state of the stack %s cannot be read: %v", stack, err), nil)
@@ -52,6 +52,19 @@ func ReadLastState(ctx *pulumi.Context) (*LastState, error) {
 		last.resources[logicalName(urn)] = resource.Outputs
 	}
 	return last, nil
+}
+
+// readState asks again when it fails: the engine writes the state at the same time, and a state that is kept in a
+// folder cannot be read in the midst of that.
+func readState(ctx *pulumi.Context, stack string, answer any) error {
+	for pause := 50 * time.Millisecond; ; pause *= 2 {
+		// Not Invoke, which refuses an answer with secrets in it.
+		_, err := ctx.InvokePackageRaw(stateToken, map[string]any{"stackName": stack}, answer, "")
+		if err == nil || pause > 200*time.Millisecond {
+			return err
+		}
+		time.Sleep(pause)
+	}
 }
 
 func logicalName(urn string) string { return urn[strings.LastIndex(urn, "::")+2:] }
@@ -159,7 +172,7 @@ func (l *LastState) documents(ctx *pulumi.Context) map[string]string {
 	if _, written := l.resources[environments.RotatorResource]; !written {
 		return documents
 	}
-	if _, err := ctx.InvokePackageRaw(stateToken, map[string]any{"stackName": l.stack}, &answer, ""); err != nil {
+	if err := readState(ctx, l.stack, &answer); err != nil {
 		return documents
 	}
 	for urn, resource := range answer.Outputs {

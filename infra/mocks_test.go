@@ -69,6 +69,7 @@ func newCloud() *cloud {
 	return &cloud{
 		registered: map[string]pulumi.MockResourceArgs{},
 		answers: map[string]func(resource.PropertyMap) (map[string]any, error){
+			stateToken:          state(nil), // a new stack
 			callerIdentityToken: fixed(map[string]any{"accountId": "111122223333"}),
 			partitionToken:      fixed(map[string]any{"partition": "aws", "dnsSuffix": "amazonaws.com"}),
 			clustersToken:       fixed(map[string]any{"clusterIdentifiers": []any{"orders"}}),
