@@ -152,6 +152,26 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
+// Who pastes a block into a terminal would answer a question with the next command.
+func TestOnlyTheLastCommandOfABlockAsks(t *testing.T) {
+	asks := regexp.MustCompile(`\bpulumi (new|up|destroy|refresh|import|stack rm|config set --secret \S+$)`)
+	asking := 0
+	for _, block := range readPage(t, "README.md").code {
+		if block.language != "sh" {
+			continue
+		}
+		commands := strings.Split(strings.TrimSpace(strings.ReplaceAll(block.text, "\\\n", " ")), "\n")
+		for i, command := range commands {
+			if !asks.MatchString(command) || strings.Contains(command, " --yes") {
+				continue
+			}
+			asking++
+			assert.Equal(t, len(commands)-1, i, "README.md#%s: %s asks, and is followed by another command", block.section, command)
+		}
+	}
+	require.Greater(t, asking, 10, "the commands that ask are not found any more")
+}
+
 func TestTheTableOfContentsIsComplete(t *testing.T) {
 	readme := readPage(t, "README.md")
 	source, err := os.ReadFile("../README.md")
