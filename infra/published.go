@@ -52,7 +52,8 @@ func (s *Settings) checkPublished(configuration Config) []problem {
 // warnOfPublished tells what the user gives up.
 func warnOfPublished(ctx *pulumi.Context) error {
 	return ctx.Log.Warn("lambdaArtifact is published: Pulumi's archive speaks no TLS to the database. "+
-		"Passwords pass the VPC in clear, and a database that asks for TLS refuses it, as RDS for PostgreSQL does from version 15 on", nil)
+		"Passwords pass the VPC in clear, and a database that asks for TLS refuses it, as RDS for PostgreSQL does from version 15 on. "+
+		"It knows no dry run either, so that keepWarm has no effect", nil)
 }
 
 // published is Pulumi's archive, and no code but what Pulumi has signed.
