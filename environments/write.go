@@ -4,7 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"time"
+	"strings"
+	"sync"
 
 	"github.com/pulumi/pulumi-pulumiservice/sdk/go/pulumiservice"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -146,44 +147,46 @@ func CheckFree(ctx *pulumi.Context, cloud *pulumiservice.Provider, claims ...Cla
 		provider = fmt.Sprintf(" --provider %[1]s=urn:pulumi:%[2]s::%[3]s::pulumi:providers:pulumiservice::%[1]s",
 			CloudResource, ctx.Stack(), ctx.Project())
 	}
+	found, unasked := make([]bool, len(claims)), make([]error, len(claims))
+	var group sync.WaitGroup
+	for i, claim := range claims {
+		group.Go(func() { found[i], unasked[i] = exists(ctx, cloud, claim.Name) })
+	}
+	group.Wait()
 	var failures []error
-	for _, claim := range claims {
-		found, err := lookUp(ctx, cloud, claim.Name)
-		if err != nil && unanswered.MatchString(err.Error()) {
-			return fmt.Errorf("asking Pulumi Cloud whether the environment %s exists: %w; nothing was created.\n"+
-				"  Check that you are logged in, and may create environments there: pulumi env ls --organization %s",
-				claim.Name, err, claim.Name.Organization)
+	for i, claim := range claims {
+		if unasked[i] != nil {
+			return unasked[i]
 		}
-		// A failure that tells nothing counts as 'not there': to create one the provider looks again, and stops by itself.
-		if err != nil || found.EnvironmentId == "" {
-			continue
-		}
-		failures = append(failures, fmt.Errorf(`checking the environment %[1]s: it exists already, and this stack did not write it, or has lost sight of it; nothing was created.
+		if found[i] {
+			failures = append(failures, fmt.Errorf(`checking the environment %[1]s: it exists already, and this stack did not write it, or has lost sight of it; nothing was created.
   To take it over as it is: pulumi import pulumiservice:index:Environment %[2]s %[1]s --protect=false --generate-code=false%[3]s
   If it is empty, left by an update that was killed: pulumi env rm %[1]s
   Otherwise choose another name`, claim.Name, claim.LogicalName, provider))
+		}
 	}
 	return errors.Join(failures...)
 }
 
-// lookUp asks again where the failure tells neither that the environment is not there nor why nobody answers.
-func lookUp(ctx *pulumi.Context, cloud *pulumiservice.Provider, name Name) (found *pulumiservice.LookupEnvironmentResult, err error) {
-	for range 3 {
-		found, err = pulumiservice.LookupEnvironment(ctx, &pulumiservice.LookupEnvironmentArgs{
-			OrganizationName: name.Organization,
-			ProjectName:      &name.Project,
-			Name:             name.Environment,
-		}, pulumi.Provider(cloud))
-		if err == nil || notThere.MatchString(err.Error()) || unanswered.MatchString(err.Error()) {
-			break
-		}
-		time.Sleep(200 * time.Millisecond)
+// exists asks Pulumi Cloud whether an environment of that name is there.
+func exists(ctx *pulumi.Context, cloud *pulumiservice.Provider, name Name) (bool, error) {
+	found, err := pulumiservice.LookupEnvironment(ctx, &pulumiservice.LookupEnvironmentArgs{
+		OrganizationName: name.Organization,
+		ProjectName:      &name.Project,
+		Name:             name.Environment,
+	}, pulumi.Provider(cloud))
+	if err == nil {
+		return found.EnvironmentId != "", nil
 	}
-	return found, err
+	// The provider names the environment, and so might a number in the name look like a status.
+	if unanswered.MatchString(strings.ReplaceAll(err.Error(), name.String(), "")) {
+		return false, fmt.Errorf("asking Pulumi Cloud whether the environment %s exists: %w; nothing was created.\n"+
+			"  Check that you are logged in, and may create environments there: pulumi env ls --organization %s",
+			name, err, name.Organization)
+	}
+	// Any other failure counts as 'not there': to create one the provider looks again, and stops by itself.
+	return false, nil
 }
-
-// notThere is in the provider's error for an environment that does not exist.
-var notThere = regexp.MustCompile(`(?i)not found|\b404\b`)
 
 // unanswered are failures that tell nothing about an environment.
 var unanswered = regexp.MustCompile(`(?i)\b(401|403|5\d\d)\b|unauthorized|forbidden|access token|timeout|deadline|connection refused|no such host`)

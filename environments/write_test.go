@@ -2,6 +2,7 @@ package environments
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 
@@ -123,6 +124,9 @@ func TestAnEnvironmentThatExistsStopsTheProgramWithTheWaysOn(t *testing.T) {
 
 	err = check(map[string]error{"orders": errors.New("failed to look up environment: 401 Unauthorized")}, ordersClaimed)
 	require.ErrorContains(t, err, "asking Pulumi Cloud whether the environment acme/shop/orders exists")
+	numbered := Name{Organization: "acme", Project: "shop", Environment: "orders-503"}
+	require.NoError(t, check(map[string]error{"orders-503": fmt.Errorf("environment %s not found", numbered)},
+		Claim{LogicalName: RotatorResource, Name: numbered}), "a number in a name is no status")
 	require.NoError(t, check(map[string]error{"orders": errors.New("unknown function")}, ordersClaimed),
 		"the provider looks again before it creates one")
 }
