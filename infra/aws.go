@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
-	"strings"
 	"sync"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -39,7 +38,6 @@ const (
 
 	callerIdentityToken = "aws:index/getCallerIdentity:getCallerIdentity"
 	partitionToken      = "aws:index/getPartition:getPartition"
-	regionToken         = "aws:index/getRegion:getRegion"
 	clustersToken       = "aws:rds/getClusters:getClusters"
 	clusterToken        = "aws:rds/getCluster:getCluster"
 	instancesToken      = "aws:rds/getInstances:getInstances"
@@ -235,7 +233,6 @@ type callerIdentity struct {
 
 type partition struct {
 	Partition string `pulumi:"partition"`
-	DnsSuffix string `pulumi:"dnsSuffix"`
 }
 
 type filter struct {
@@ -256,11 +253,13 @@ type clusterArgs struct {
 }
 
 type cluster struct {
+	ClusterMembers      []string `pulumi:"clusterMembers"`
 	DbSubnetGroupName   string   `pulumi:"dbSubnetGroupName"`
 	Endpoint            string   `pulumi:"endpoint"`
 	Engine              string   `pulumi:"engine"`
 	EngineVersion       string   `pulumi:"engineVersion"`
 	Port                int      `pulumi:"port"`
+	ReplicationSource   string   `pulumi:"replicationSourceIdentifier"`
 	VpcSecurityGroupIds []string `pulumi:"vpcSecurityGroupIds"`
 }
 
@@ -280,6 +279,7 @@ type instance struct {
 	EngineVersion       string   `pulumi:"engineVersion"`
 	Port                int      `pulumi:"port"`
 	PubliclyAccessible  bool     `pulumi:"publiclyAccessible"`
+	ReplicateSourceDb   string   `pulumi:"replicateSourceDb"`
 	VpcSecurityGroups   []string `pulumi:"vpcSecurityGroups"`
 }
 
@@ -318,7 +318,9 @@ var (
 	// AWS's error codes for what is not there end so, and the provider's own messages say so.
 	notFoundPattern = regexp.MustCompile(`(?i)notfound|not found|nosuch|no such|no matching|not exist|no longer exists|empty result|couldn't find|StatusCode: 404`)
 	deniedPattern   = regexp.MustCompile(`(?i)accessdenied|access denied|unauthorized|not authorized`)
-	actionPattern   = regexp.MustCompile(`(?:perform|authorized to perform):? ([a-z0-9-]+:[A-Za-z]+)`)
+	// Of credentials that have expired AWS speaks as of a security token.
+	credentialsPattern = regexp.MustCompile(`(?i)credential|security token|expiredtoken`)
+	actionPattern      = regexp.MustCompile(`(?:perform|authorized to perform):? ([a-z0-9-]+:[A-Za-z]+)`)
 )
 
 // isNotFound tells whether AWS answered that what was asked for is not there.
@@ -335,7 +337,7 @@ func explain(err error, action string) error {
 			action = found[1]
 		}
 		return fmt.Errorf("%w\n  Whoever runs this program needs the IAM permission %s: add it to their role or user", err, action)
-	case strings.Contains(message, "credential"):
+	case credentialsPattern.MatchString(message):
 		return fmt.Errorf("%w\n  Log in to AWS first, so that this works: aws sts get-caller-identity", err)
 	}
 	return err

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 
+	"esc-connector-lambda-go/environments"
+
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -19,6 +21,42 @@ type Connector struct {
 	LambdaARN    pulumi.StringOutput
 	RoleARN      pulumi.StringOutput // the invocation role, which ESC assumes
 	CheckCommand string              // for a shell: tells whether the function reaches the database; empty where it cannot
+}
+
+// Contents is what the two environments are to hold: what the program knows, and what the user has set.
+func (c *Connector) Contents(settings *Settings, database *Database) environments.Contents {
+	return environments.Contents{
+		Managing:         settings.Managing,
+		Rotator:          settings.Rotator,
+		Engine:           database.Engine,
+		Host:             database.Host,
+		Port:             database.Port,
+		RoleARN:          c.RoleARN,
+		LambdaARN:        c.LambdaARN,
+		Database:         settings.DatabaseName,
+		Username1:        settings.RotateUsername1,
+		Username2:        settings.RotateUsername2,
+		ManagingUsername: settings.ManagingUsername,
+		ManagingPassword: settings.ManagingPassword,
+		Retain:           settings.RetainEnvironments,
+		Schedule:         settings.RotationSchedule,
+		Team:             settings.ManagingTeam,
+	}
+}
+
+// Export gives the stack its outputs.
+func (c *Connector) Export(ctx *pulumi.Context, settings *Settings) {
+	ctx.Export("lambdaArn", c.LambdaARN)
+	ctx.Export("assumedRoleArn", c.RoleARN)
+	ctx.Export("rotatorEnvironment", pulumi.String(settings.Rotator.String()))
+	ctx.Export("managingCredsEnvironment", pulumi.String(settings.Managing.String()))
+	if url := settings.Backend.ConsoleURL(settings.Rotator); url != "" {
+		ctx.Export("rotatorEnvironmentUrl", pulumi.String(url))
+		ctx.Export("managingCredsEnvironmentUrl", pulumi.String(settings.Backend.ConsoleURL(settings.Managing)))
+	}
+	if c.CheckCommand != "" {
+		ctx.Export("checkCommand", pulumi.String(c.CheckCommand))
+	}
 }
 
 // names are fixed when they are first given, since ARNs made of them stand in the users' documents: a
@@ -63,9 +101,8 @@ type deployment struct {
 }
 
 // DeployConnector registers the function, all that it needs, and the role by which ESC invokes it.
-func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, account *Account, database *Database, archive *Archive, trust *Trust,
-) (*Connector, error) {
-	d := &deployment{ctx: ctx, settings: settings, account: account, database: database, names: newNames(settings, last), tags: pulumi.StringMap{
+func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, site *Site, archive *Archive) (*Connector, error) {
+	d := &deployment{ctx: ctx, settings: settings, account: site.Account, database: site.Database, names: newNames(settings, last), tags: pulumi.StringMap{
 		"pulumi:project": pulumi.String(settings.Project),
 		"pulumi:stack":   pulumi.String(settings.Stack),
 	}}
@@ -89,7 +126,7 @@ func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, a
 	if err != nil {
 		return nil, err
 	}
-	invocationRole, err := d.invocationRole(trust, function)
+	invocationRole, err := d.invocationRole(site.Trust, function)
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"esc-connector-lambda-go/environments"
 
@@ -22,27 +24,16 @@ func deploy(t *testing.T, c *cloud, settings map[string]string) error {
 		if err != nil {
 			return err
 		}
-		last, err := ReadLastState(ctx)
+		last, err := ReadLastState(ctx, settings)
 		if err != nil {
 			return err
 		}
-		if err := last.CheckUnmoved(settings); err != nil {
-			return err
-		}
-		account, err := FindAccount(ctx, settings, last)
-		if err != nil {
-			return err
-		}
-		database, err := FindDatabase(ctx, settings, account)
-		if err != nil {
-			return err
-		}
-		trust, err := FindTrust(ctx, settings, account)
+		site, err := FindSite(ctx, settings, last)
 		if err != nil {
 			return err
 		}
 		archive := &Archive{Path: "testdata/none.zip", SHA256: "c2hh", Architecture: "x86_64"}
-		_, err = DeployConnector(ctx, settings, last, account, database, archive, trust)
+		_, err = DeployConnector(ctx, settings, last, site, archive)
 		return err
 	})
 }
@@ -176,17 +167,110 @@ func TestAnInstanceOfAClusterStandsForItsCluster(t *testing.T) {
 	c.answers[instancesToken] = answer(map[string]any{"instanceIdentifiers": []any{"orders-1"}})
 	c.answers[instanceToken] = answer(map[string]any{"dbClusterIdentifier": "orders", "engine": "aurora-postgresql",
 		"address": "orders-1.abc.eu-west-1.rds.amazonaws.com", "port": 5432})
-	var database *Database
-	require.NoError(t, run(t, c, minimal(map[string]string{"shop:rdsDbIdentifier": "orders-1"}),
-		func(ctx *pulumi.Context, configuration Config) error {
-			settings, err := ReadSettings(ctx, configuration)
-			if err != nil {
-				return err
-			}
-			database, err = FindDatabase(ctx, settings, &Account{Partition: "aws"})
+	found := lookUp(t, c, "orders-1")
+	assert.Equal(t, "orders.cluster-abc.eu-west-1.rds.amazonaws.com", found.host, "the writer's endpoint")
+	assert.Equal(t, `cluster "orders"`, found.String())
+}
+
+// lookUp asks RDS for a database, and for the members of a cluster.
+func lookUp(t *testing.T, c *cloud, identifier string) *record {
+	t.Helper()
+	var found *record
+	require.NoError(t, run(t, c, minimal(map[string]string{"shop:rdsDbIdentifier": identifier}), func(ctx *pulumi.Context, configuration Config) error {
+		settings, err := ReadSettings(ctx, configuration)
+		if err != nil {
 			return err
-		}))
-	assert.Equal(t, "orders.cluster-abc.eu-west-1.rds.amazonaws.com", database.Host, "the writer's endpoint")
+		}
+		if found, err = find(ctx, settings); err != nil {
+			return err
+		}
+		return found.askMembers(ctx)
+	}))
+	return found
+}
+
+func TestADatabaseThatIsPubliclyAccessibleGetsAWarning(t *testing.T) {
+	c := newCloud()
+	cluster := map[string]any{"engine": "aurora-postgresql", "clusterMembers": []any{"orders-1", "orders-2", "orders-gone"}}
+	c.answers[clusterToken] = answer(cluster)
+	c.answers[instanceToken] = func(args resource.PropertyMap) (map[string]any, error) {
+		switch id := args["dbInstanceIdentifier"].StringValue(); id {
+		case "orders-1":
+			return map[string]any{"publiclyAccessible": false}, nil
+		case "orders-2":
+			return map[string]any{"publiclyAccessible": true}, nil
+		default:
+			return nil, fmt.Errorf("DBInstanceNotFound: DBInstance %s not found", id)
+		}
+	}
+	assert.Equal(t, []string{`the instance "orders-2" of the cluster "orders" is publicly accessible. ` +
+		`The connector reaches it inside its VPC, and does not need that`}, lookUp(t, c, "orders").warnings(&Settings{}))
+
+	c.answers[clustersToken] = answer(map[string]any{"clusterIdentifiers": []any{}})
+	c.answers[instancesToken] = answer(map[string]any{"instanceIdentifiers": []any{"orders-2"}})
+	warnings := lookUp(t, c, "orders-2").warnings(&Settings{})
+	require.Len(t, warnings, 1)
+	assert.Contains(t, warnings[0], `the instance "orders-2" is publicly accessible`)
+}
+
+func TestAReadReplicaGetsAWarning(t *testing.T) {
+	c := newCloud()
+	c.answers[clustersToken] = answer(map[string]any{"clusterIdentifiers": []any{}})
+	c.answers[instancesToken] = answer(map[string]any{"instanceIdentifiers": []any{"copy"}})
+	c.answers[instanceToken] = answer(map[string]any{"engine": "postgres", "replicateSourceDb": "orders"})
+	replica := lookUp(t, c, "copy")
+	assert.Equal(t, []string{`the instance "copy" is a read replica of orders, where passwords are changed: set rdsDbIdentifier to that one`},
+		replica.warnings(&Settings{}))
+	assert.Empty(t, replica.warnings(&Settings{DatabaseHost: "writer.example"}))
+}
+
+func TestIndependentLookupsAreUnderWayAtTheSameTime(t *testing.T) {
+	c := newCloud()
+	first := []string{callerIdentityToken, partitionToken, clustersToken, instancesToken, oidcToken, signingProfileLookupToken}
+	var waiting sync.WaitGroup
+	waiting.Add(len(first))
+	all := make(chan struct{})
+	go func() { waiting.Wait(); close(all) }()
+	for _, token := range first {
+		answer := c.answers[token]
+		c.answers[token] = func(args resource.PropertyMap) (map[string]any, error) {
+			waiting.Done()
+			select {
+			case <-all:
+				return answer(args)
+			case <-t.Context().Done():
+				return nil, t.Context().Err()
+			case <-time.After(time.Minute):
+				return nil, fmt.Errorf("AccessDenied: %s was asked for before the others were", token)
+			}
+		}
+	}
+	require.NoError(t, deploy(t, c, minimal(nil)))
+}
+
+func TestAllThatAWSRefusesIsReportedAtOnce(t *testing.T) {
+	refuse := func(action string) func(resource.PropertyMap) (map[string]any, error) {
+		return func(resource.PropertyMap) (map[string]any, error) {
+			return nil, fmt.Errorf("AccessDenied: User: x is not authorized to perform: %s on resource: *", action)
+		}
+	}
+	c := newCloud()
+	c.answers[clustersToken] = refuse("rds:DescribeDBClusters")
+	c.answers[oidcToken] = refuse("iam:ListOpenIDConnectProviders")
+	c.answers[signingProfileLookupToken] = refuse("signer:GetSigningProfile")
+	err := deploy(t, c, minimal(nil))
+	require.Error(t, err)
+	for _, action := range []string{"rds:DescribeDBClusters", "iam:ListOpenIDConnectProviders", "signer:GetSigningProfile"} {
+		assert.Contains(t, err.Error(), "needs the IAM permission "+action)
+	}
+	assert.Empty(t, c.registered)
+
+	c.answers[callerIdentityToken] = func(resource.PropertyMap) (map[string]any, error) {
+		return nil, errors.New("ExpiredToken: The security token included in the request is expired")
+	}
+	err = deploy(t, c, minimal(nil))
+	require.ErrorContains(t, err, "Log in to AWS first")
+	assert.NotContains(t, err.Error(), "rds:", "without an account nothing else counts")
 }
 
 func TestSubnetsOfTheFunction(t *testing.T) {

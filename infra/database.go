@@ -46,12 +46,14 @@ type record struct {
 	port           int
 	subnetGroup    string
 	securityGroups []string
-	public         bool
+	source         string   // what it is a read replica of, or empty
+	public         []string // its instances that are publicly accessible
+	members        []string // instances of a cluster, of which that must be asked yet
 }
 
-// FindDatabase looks the database up in RDS, and its subnets in its VPC. What the settings tell of it
+// findDatabase looks the database up in RDS, and its subnets in its VPC. What the settings tell of it
 // counts for more than what RDS does.
-func FindDatabase(ctx *pulumi.Context, settings *Settings, account *Account) (*Database, error) {
+func findDatabase(ctx *pulumi.Context, settings *Settings) (*Database, error) {
 	found := &record{kind: "database"}
 	if settings.DatabaseIdentifier != "" {
 		var err error
@@ -63,9 +65,6 @@ func FindDatabase(ctx *pulumi.Context, settings *Settings, account *Account) (*D
 	if err := found.check(settings); err != nil {
 		return nil, err
 	}
-	if err := found.warn(ctx, settings, account); err != nil {
-		return nil, err
-	}
 	database := &Database{
 		Engine:        rotators[found.engine],
 		Host:          found.host,
@@ -74,15 +73,30 @@ func FindDatabase(ctx *pulumi.Context, settings *Settings, account *Account) (*D
 		VPC:           settings.VPC,
 	}
 	subnets := settings.Subnets
-	if database.VPC == "" || len(subnets) == 0 {
-		var group subnetGroup
-		err := invoke(ctx, subnetGroupToken, subnetGroupArgs{Name: found.subnetGroup}, &group, "rds:DescribeDBSubnetGroups")
-		if err != nil {
-			return nil, fmt.Errorf("reading the DB subnet group %q of the %s: %w", found.subnetGroup, found, err)
-		}
-		database.VPC = cmp.Or(database.VPC, group.VpcId)
-		if len(subnets) == 0 {
-			subnets = group.SubnetIds
+	err := together(
+		func() error { return found.askMembers(ctx) },
+		func() error {
+			if database.VPC != "" && len(subnets) > 0 {
+				return nil
+			}
+			var group subnetGroup
+			err := invoke(ctx, subnetGroupToken, subnetGroupArgs{Name: found.subnetGroup}, &group, "rds:DescribeDBSubnetGroups")
+			if err != nil {
+				return fmt.Errorf("reading the DB subnet group %q of the %s: %w", found.subnetGroup, found, err)
+			}
+			database.VPC = cmp.Or(database.VPC, group.VpcId)
+			if len(subnets) == 0 {
+				subnets = group.SubnetIds
+			}
+			return nil
+		},
+	)
+	if err != nil {
+		return nil, err
+	}
+	for _, warning := range found.warnings(settings) {
+		if err := ctx.Log.Warn(warning, nil); err != nil {
+			return nil, err
 		}
 	}
 	if err := database.findNetwork(ctx, found, subnets); err != nil {
@@ -129,7 +143,6 @@ func find(ctx *pulumi.Context, settings *Settings) (*record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking up rdsDbIdentifier %q in RDS in %s: %w", identifier, settings.Region, err)
 	}
-	found.identifier = identifier
 	return found, nil
 }
 
@@ -138,8 +151,8 @@ func findCluster(ctx *pulumi.Context, identifier string) (*record, error) {
 	if err := invoke(ctx, clusterToken, clusterArgs{ClusterIdentifier: identifier}, &c, "rds:DescribeDBClusters"); err != nil {
 		return nil, err
 	}
-	return &record{kind: "cluster", engine: c.Engine, version: c.EngineVersion, host: c.Endpoint, port: c.Port,
-		subnetGroup: c.DbSubnetGroupName, securityGroups: c.VpcSecurityGroupIds}, nil
+	return &record{kind: "cluster", identifier: identifier, engine: c.Engine, version: c.EngineVersion, host: c.Endpoint, port: c.Port,
+		subnetGroup: c.DbSubnetGroupName, securityGroups: c.VpcSecurityGroupIds, source: c.ReplicationSource, members: c.ClusterMembers}, nil
 }
 
 // findInstance reads an instance, or the cluster that it belongs to: the instance's own endpoint may
@@ -150,15 +163,41 @@ func findInstance(ctx *pulumi.Context, identifier string) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
+	found := &record{kind: "instance", identifier: identifier, engine: i.Engine, version: i.EngineVersion, host: i.Address, port: i.Port,
+		subnetGroup: i.DbSubnetGroup, securityGroups: i.VpcSecurityGroups, source: i.ReplicateSourceDb}
 	if i.DbClusterIdentifier != "" {
-		found, err := findCluster(ctx, i.DbClusterIdentifier)
-		if found != nil {
-			found.public = i.PubliclyAccessible
+		if found, err = findCluster(ctx, i.DbClusterIdentifier); err != nil {
+			return nil, err
 		}
-		return found, err
+		found.members = slices.DeleteFunc(found.members, func(member string) bool { return member == identifier })
 	}
-	return &record{kind: "instance", engine: i.Engine, version: i.EngineVersion, host: i.Address, port: i.Port,
-		subnetGroup: i.DbSubnetGroup, securityGroups: i.VpcSecurityGroups, public: i.PubliclyAccessible}, nil
+	if i.PubliclyAccessible {
+		found.public = []string{identifier}
+	}
+	return found, nil
+}
+
+// askMembers asks which of a cluster's instances are publicly accessible: RDS tells that of instances alone.
+// One that does not answer is left out, since only a warning depends on it.
+func (r *record) askMembers(ctx *pulumi.Context) error {
+	members := make([]instance, len(r.members))
+	var lookups []func() error
+	for i, identifier := range r.members {
+		lookups = append(lookups, func() error {
+			err := invoke(ctx, instanceToken, instanceArgs{DbInstanceIdentifier: identifier}, &members[i], "rds:DescribeDBInstances")
+			if err != nil {
+				return ctx.Log.Debug(fmt.Sprintf("reading the instance %s of the %s: %v", identifier, r, err), nil)
+			}
+			return nil
+		})
+	}
+	err := together(lookups...)
+	for i, identifier := range r.members {
+		if members[i].PubliclyAccessible {
+			r.public = append(r.public, identifier)
+		}
+	}
+	return err
 }
 
 // String names the database for messages: the cluster "orders", the database at db.example.com.
@@ -202,30 +241,37 @@ func (r *record) check(settings *Settings) error {
 	return nil
 }
 
-// warn tells what may be wrong, but need not be.
-func (r *record) warn(ctx *pulumi.Context, settings *Settings, account *Account) error {
+// warnings tell what may be wrong, but need not be.
+func (r *record) warnings(settings *Settings) []string {
 	var warnings []string
-	if r.public {
-		warnings = append(warnings, fmt.Sprintf("the %s is publicly accessible. The connector reaches it inside its VPC, and does not need that", r))
+	for _, identifier := range r.public {
+		which := r.String()
+		if r.kind == "cluster" {
+			which = fmt.Sprintf("instance %q of the %s", identifier, r)
+		}
+		warnings = append(warnings, fmt.Sprintf("the %s is publicly accessible. The connector reaches it inside its VPC, and does not need that", which))
+	}
+	if r.source != "" && settings.DatabaseHost == "" {
+		warnings = append(warnings, fmt.Sprintf("the %s is a read replica of %s, where passwords are changed: set rdsDbIdentifier to that one", r, r.source))
 	}
 	if settings.SSLMode == "disable" {
 		warnings = append(warnings, "databaseSslMode is disable: old and new passwords can be read on the network between the connector and the database")
 	}
-	if r.identifier != "" && settings.SSLMode == "verify-full" && settings.CAFile == "" && account.Partition != "aws" {
-		bundle := map[string]string{
-			"aws-us-gov": "https://truststore.pki.us-gov-west-1.rds.amazonaws.com/global/global-bundle.pem",
-			"aws-cn":     fmt.Sprintf("https://rds-truststore.s3.cn-north-1.amazonaws.com.cn/%[1]s/%[1]s-bundle.pem", account.Region),
-		}[account.Partition]
-		warnings = append(warnings, fmt.Sprintf("RDS in the partition %s has certificate authorities of its own, which the connector trusts only if they are set:\n"+
-			"  curl -o rds-ca.pem %s\n  pulumi config set %s:databaseCaFile rds-ca.pem",
-			account.Partition, cmp.Or(bundle, "<the bundle that AWS publishes for this partition>"), settings.Project))
+	return warnings
+}
+
+// warnOfAuthorities tells where the connector's built-in certificate authorities are not those of RDS.
+func warnOfAuthorities(ctx *pulumi.Context, settings *Settings, account *Account) error {
+	if settings.DatabaseIdentifier == "" || settings.Published || settings.SSLMode != "verify-full" || settings.CAFile != "" || account.Partition == "aws" {
+		return nil
 	}
-	for _, warning := range warnings {
-		if err := ctx.Log.Warn(warning, nil); err != nil {
-			return err
-		}
-	}
-	return nil
+	bundle := map[string]string{
+		"aws-us-gov": "https://truststore.pki.us-gov-west-1.rds.amazonaws.com/global/global-bundle.pem",
+		"aws-cn":     fmt.Sprintf("https://rds-truststore.s3.cn-north-1.amazonaws.com.cn/%[1]s/%[1]s-bundle.pem", account.Region),
+	}[account.Partition]
+	return ctx.Log.Warn(fmt.Sprintf("RDS in the partition %s has certificate authorities of its own, which the connector trusts only if they are set:\n"+
+		"  curl -o rds-ca.pem %s\n  pulumi config set %s:databaseCaFile rds-ca.pem",
+		account.Partition, cmp.Or(bundle, "<the bundle that AWS publishes for this partition>"), settings.Project), nil)
 }
 
 // findNetwork chooses the function's subnets, and checks the VPC.

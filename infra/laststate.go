@@ -33,8 +33,9 @@ type resourceOutputs struct {
 // stateToken asks the engine for the outputs of all resources of a stack.
 const stateToken = "pulumi:pulumi:readStackResourceOutputs"
 
-// ReadLastState reads the state of the stack that is being updated.
-func ReadLastState(ctx *pulumi.Context) (*LastState, error) {
+// ReadLastState reads the state of the stack that is being updated, and stops where the settings would move
+// what it has written.
+func ReadLastState(ctx *pulumi.Context, settings *Settings) (*LastState, error) {
 	stack := strings.Join([]string{ctx.Organization(), ctx.Project(), ctx.Stack()}, "/")
 	var answer struct {
 		Name    string `pulumi:"name"`
@@ -51,7 +52,7 @@ func ReadLastState(ctx *pulumi.Context) (*LastState, error) {
 	for urn, resource := range answer.Outputs {
 		last.resources[logicalName(urn)] = resource.Outputs
 	}
-	return last, nil
+	return last, last.checkUnmoved(settings)
 }
 
 // readState asks again when it fails: the engine writes the state at the same time, and a state that is kept in a
@@ -90,9 +91,9 @@ func (l *LastState) environment(name string) (environments.Name, bool) {
 	return environments.Name{Organization: found.Organization, Project: found.Project, Environment: found.Name}, found.Name != ""
 }
 
-// CheckUnmoved stops a changed setting that would make Pulumi replace an environment, which deletes the
+// checkUnmoved stops a changed setting that would make Pulumi replace an environment, which deletes the
 // old one first, and with it the only copy of live passwords.
-func (l *LastState) CheckUnmoved(settings *Settings) error {
+func (l *LastState) checkUnmoved(settings *Settings) error {
 	var problems []problem
 	moved := func(name, was, is string) {
 		key := settings.Project + ":" + name
@@ -183,10 +184,10 @@ func (l *LastState) documents(ctx *pulumi.Context) map[string]string {
 	return documents
 }
 
-// WarnOfDrift tells which lines of the environments' documents no longer fit what the program has found
+// warnOfDrift tells which lines of the environments' documents no longer fit what the program has found
 // and deploys. It never writes those documents again: they are the user's to edit.
-func (l *LastState) WarnOfDrift(ctx *pulumi.Context, settings *Settings, account *Account, database *Database) error {
-	for _, warning := range l.drift(l.documents(ctx), settings, account, database) {
+func (l *LastState) warnOfDrift(ctx *pulumi.Context, settings *Settings, site *Site) error {
+	for _, warning := range l.drift(l.documents(ctx), settings, site.Account, site.Database) {
 		if err := ctx.Log.Warn(warning, nil); err != nil {
 			return err
 		}

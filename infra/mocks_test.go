@@ -84,6 +84,9 @@ func newCloud() *cloud {
 				return map[string]any{"id": id, "availabilityZone": "eu-west-1" + strings.TrimPrefix(id, "subnet-"),
 					"availableIpAddressCount": 100, "vpcId": "vpc-1"}, nil
 			},
+			signingProfileLookupToken: func(resource.PropertyMap) (map[string]any, error) {
+				return nil, fmt.Errorf("ResourceNotFoundException: there is no such profile")
+			},
 			"aws:iam/getOpenIdConnectProvider:getOpenIdConnectProvider": func(args resource.PropertyMap) (map[string]any, error) {
 				return nil, fmt.Errorf("finding IAM OIDC Provider by url (%s): not found", args["url"].StringValue())
 			},

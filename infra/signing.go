@@ -11,8 +11,8 @@ import (
 // noSigner is in the provider's error where a service has no endpoint in the region.
 var noSigner = regexp.MustCompile(`no such host|(?i)unknown ?endpoint|not (?:available|supported) in (?:this|the) region`)
 
-// CheckSigner stops where the archive is to be signed and AWS Signer is not offered, or not allowed.
-func CheckSigner(ctx *pulumi.Context, settings *Settings, last *LastState) error {
+// checkSigner stops where the archive is to be signed and AWS Signer is not offered, or not allowed.
+func checkSigner(ctx *pulumi.Context, settings *Settings, last *LastState) error {
 	if !settings.CodeSigning || settings.Published || last.resources["signingProfile"].Name != "" {
 		return nil
 	}

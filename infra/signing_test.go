@@ -71,7 +71,7 @@ func TestWhereSignerIsNotOfferedTheErrorNamesTheSetting(t *testing.T) {
 			for name, value := range state {
 				last.resources[name] = resourceOutputs{Name: value}
 			}
-			return CheckSigner(ctx, s, last)
+			return checkSigner(ctx, s, last)
 		})
 	}
 	absent := errors.New("dial tcp: lookup signer.eu-west-1.amazonaws.com: no such host")

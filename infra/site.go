@@ -1,22 +1,50 @@
 package infra
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
+// Site is what AWS tells of the place where the connector is to stand.
+type Site struct {
+	Account  *Account
+	Database *Database
+	Trust    *Trust
+}
+
 // Account is where in AWS the program deploys to.
 type Account struct {
 	ID        string
 	Partition string // aws, aws-us-gov, aws-cn, ...
-	DNSSuffix string // amazonaws.com, amazonaws.com.cn, ...
 	Region    string
 }
 
-// FindAccount asks AWS whose credentials these are, and stops where they are not of the account to which
+// FindSite asks AWS for the account, the database and its network, and the OIDC provider, side by side. It
+// stops where the connector cannot be deployed, and warns of lines in the environments' documents that do not
+// fit the site any more.
+func FindSite(ctx *pulumi.Context, settings *Settings, last *LastState) (*Site, error) {
+	site := &Site{}
+	var noAccount error
+	err := together(
+		func() error { site.Account, noAccount = findAccount(ctx, settings, last); return nil },
+		func() (err error) { site.Database, err = findDatabase(ctx, settings); return err },
+		func() (err error) { site.Trust, err = findTrust(ctx, settings); return err },
+		func() error { return checkSigner(ctx, settings, last) },
+	)
+	if noAccount != nil {
+		return nil, noAccount // the others have failed by that, or looked in another account
+	}
+	if err != nil {
+		return nil, err
+	}
+	return site, errors.Join(warnOfAuthorities(ctx, settings, site.Account), last.warnOfDrift(ctx, settings, site))
+}
+
+// findAccount asks AWS whose credentials these are, and stops where they are not of the account to which
 // this stack was deployed before.
-func FindAccount(ctx *pulumi.Context, settings *Settings, last *LastState) (*Account, error) {
+func findAccount(ctx *pulumi.Context, settings *Settings, last *LastState) (*Account, error) {
 	var identity callerIdentity
 	var here partition
 	err := together(
@@ -27,7 +55,7 @@ func FindAccount(ctx *pulumi.Context, settings *Settings, last *LastState) (*Acc
 		return nil, fmt.Errorf("asking AWS in %s for the account and its partition: %w",
 			settings.Region, err)
 	}
-	account := &Account{ID: identity.AccountId, Partition: here.Partition, DNSSuffix: here.DnsSuffix, Region: settings.Region}
+	account := &Account{ID: identity.AccountId, Partition: here.Partition, Region: settings.Region}
 	return account, last.checkAccount(account)
 }
 

@@ -38,9 +38,9 @@ const providerTag = "esc-rotation-connector"
 // legacyProject is the project whose environments' tokens name neither their project nor its kind.
 const legacyProject = "default"
 
-// FindTrust looks for the account's OIDC provider, and checks that it accepts the audience of the
+// findTrust looks for the account's OIDC provider, and checks that it accepts the audience of the
 // managing credentials environment, in which the login to AWS stands.
-func FindTrust(ctx *pulumi.Context, settings *Settings, account *Account) (*Trust, error) {
+func findTrust(ctx *pulumi.Context, settings *Settings) (*Trust, error) {
 	trust := &Trust{
 		Issuer:     settings.Backend.Issuer(),
 		Audience:   audience(settings.Managing),
@@ -54,7 +54,7 @@ func FindTrust(ctx *pulumi.Context, settings *Settings, account *Account) (*Trus
 		return trust, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("looking for the OIDC identity provider %s in the AWS account %s: %w", url, account.ID,
+		return nil, fmt.Errorf("looking for the OIDC identity provider %s in the AWS account: %w", url,
 			explain(err, "iam:ListOpenIDConnectProviders"))
 	}
 	trust.existing = &openIDProvider{arn: found.Arn, audiences: found.ClientIdLists, thumbprints: found.ThumbprintLists, tags: found.Tags}
