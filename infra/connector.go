@@ -44,8 +44,8 @@ func (c *Connector) Contents(settings *Settings, database *Database) environment
 	}
 }
 
-// Export gives the stack its outputs.
-func (c *Connector) Export(ctx *pulumi.Context, settings *Settings) {
+// ExportOutputs gives the stack its outputs.
+func (c *Connector) ExportOutputs(ctx *pulumi.Context, settings *Settings) {
 	ctx.Export("lambdaArn", c.LambdaARN)
 	ctx.Export("assumedRoleArn", c.RoleARN)
 	ctx.Export("rotatorEnvironment", pulumi.String(settings.Rotator.String()))
