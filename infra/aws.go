@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"sync"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -343,7 +344,7 @@ func explain(err error, action string) error {
 	return err
 }
 
-// together runs the functions side by side, and returns all their errors.
+// together runs the functions side by side, and returns all their errors, each once.
 func together(functions ...func() error) error {
 	failures := make([]error, len(functions))
 	var group sync.WaitGroup
@@ -351,5 +352,12 @@ func together(functions ...func() error) error {
 		group.Go(func() { failures[i] = f() })
 	}
 	group.Wait()
-	return errors.Join(failures...)
+	said := map[string]bool{}
+	return errors.Join(slices.DeleteFunc(failures, func(err error) bool {
+		if err == nil || said[err.Error()] {
+			return true
+		}
+		said[err.Error()] = true
+		return false
+	})...)
 }

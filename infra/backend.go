@@ -22,17 +22,17 @@ func ParseBackend(value string) (Backend, error) {
 	switch {
 	case err != nil:
 		return Backend{}, errors.New("that is not a URL")
-	case u.Scheme != "https" && u.Scheme != "http":
+	case u.Scheme != "https": // as IAM asks of an OIDC issuer
 		return Backend{}, errors.New("it does not begin with https://")
+	case strings.EqualFold(u.Hostname(), "app.pulumi.com"):
+		return Backend{}, errors.New("that is the console's address, and not the API's")
 	case u.Hostname() == "":
 		return Backend{}, errors.New("it names no host")
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return Backend{}, errors.New("it has a user, a query or a fragment")
 	}
 	u.Host = strings.ToLower(u.Host)
-	if port := u.Port(); u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
-		u.Host = strings.TrimSuffix(u.Host, ":"+port)
-	}
+	u.Host = strings.TrimSuffix(u.Host, ":443")
 	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), ""
 	return Backend{URL: u.String(), url: *u}, nil
 }

@@ -268,8 +268,10 @@ func TestAllThatAWSRefusesIsReportedAtOnce(t *testing.T) {
 	c.answers[callerIdentityToken] = func(resource.PropertyMap) (map[string]any, error) {
 		return nil, errors.New("ExpiredToken: The security token included in the request is expired")
 	}
+	c.answers[partitionToken] = c.answers[callerIdentityToken]
 	err = deploy(t, c, minimal(nil))
 	require.ErrorContains(t, err, "Log in to AWS first")
+	assert.Equal(t, 1, strings.Count(err.Error(), "ExpiredToken"))
 	assert.NotContains(t, err.Error(), "rds:", "without an account nothing else counts")
 }
 
@@ -493,6 +495,13 @@ func TestADatabaseOutsideRDSIsNotLookedUpThere(t *testing.T) {
 	err := deploy(t, c, elsewhere(map[string]string{"shop:vpcId": "vpc-2"}))
 	require.Error(t, err)
 	assert.Contains(t, err.Error(), "is in vpc-1, and not in vpc-2")
+
+	c.answers[vpcToken] = func(resource.PropertyMap) (map[string]any, error) {
+		return nil, errors.New("no matching EC2 VPC found")
+	}
+	err = deploy(t, c, elsewhere(map[string]string{"shop:vpcId": "vpc-3"}))
+	require.ErrorContains(t, err, "reading the VPC vpc-3: there is none of that ID in eu-west-1")
+	require.ErrorContains(t, err, "pulumi config set shop:vpcId")
 }
 
 func TestSettingsReachTheResources(t *testing.T) {

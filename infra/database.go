@@ -99,7 +99,7 @@ func findDatabase(ctx *pulumi.Context, settings *Settings) (*Database, error) {
 			return nil, err
 		}
 	}
-	if err := database.findNetwork(ctx, found, subnets); err != nil {
+	if err := database.findNetwork(ctx, settings, found, subnets); err != nil {
 		return nil, err
 	}
 	return database, ctx.Log.Info(fmt.Sprintf("The %s: %s at %s:%d, reached from %d of its subnets in %s", found,
@@ -275,11 +275,17 @@ func warnOfAuthorities(ctx *pulumi.Context, settings *Settings, account *Account
 }
 
 // findNetwork chooses the function's subnets, and checks the VPC.
-func (d *Database) findNetwork(ctx *pulumi.Context, of *record, ids []string) error {
+func (d *Database) findNetwork(ctx *pulumi.Context, settings *Settings, of *record, ids []string) error {
 	subnets := make([]subnet, len(ids))
 	var network vpc
 	lookups := []func() error{func() error {
-		if err := invoke(ctx, vpcToken, vpcArgs{Id: d.VPC}, &network, "ec2:DescribeVpcs"); err != nil {
+		err := invoke(ctx, vpcToken, vpcArgs{Id: d.VPC}, &network, "ec2:DescribeVpcs")
+		switch {
+		case isNotFound(err):
+			return fmt.Errorf("reading the VPC %s: there is none of that ID in %s; nothing was created.\n"+
+				"  The VPCs there: aws ec2 describe-vpcs --region %s --query 'Vpcs[].VpcId'\n  Another one: pulumi config set %s:vpcId <id>",
+				d.VPC, settings.Region, settings.Region, settings.Project)
+		case err != nil:
 			return fmt.Errorf("reading the VPC %s: %w", d.VPC, err)
 		}
 		return nil

@@ -22,7 +22,7 @@ func publishedBucket(region string) string {
 }
 
 // checkPublished tells which settings do not go with Pulumi's archive.
-func (s *Settings) checkPublished(configuration Config) []problem {
+func (s *Settings) checkPublished() []problem {
 	if !s.Published {
 		return nil
 	}
@@ -36,9 +36,9 @@ func (s *Settings) checkPublished(configuration Config) []problem {
 	}
 	refuse := func(name string, refused bool, why string) {
 		key := s.Project + ":" + name
-		if value := configuration[key]; value != "" && refused {
+		if s.given[key] != "" && refused {
 			problems = append(problems, problem{key: key,
-				reason:  fmt.Sprintf("is %q, and lambdaArtifact is \"published\": %s", value, why),
+				reason:  s.shown(key) + ", and lambdaArtifact is \"published\": " + why,
 				command: "pulumi config rm " + key + "\n  Or: pulumi config set " + artifact + " source"})
 		}
 	}

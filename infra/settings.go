@@ -28,7 +28,9 @@ import (
 
 // Settings is everything that a user may set, checked. The README describes each.
 type Settings struct {
-	root         string // the project's folder
+	root         string            // the project's folder
+	given        Config            // what the user has set, without the space around it where that says nothing
+	isSecret     func(string) bool // whether a key's value was set with --secret
 	Project      string
 	Stack        string
 	Organization string
@@ -166,14 +168,21 @@ var settings = []setting{
 // ReadSettings checks the whole configuration, and reports all that is wrong with it in one error.
 // A setting that looks misspelt gives a warning.
 func ReadSettings(ctx *pulumi.Context, configuration Config) (*Settings, error) {
-	s := &Settings{root: cmp.Or(ctx.RootDirectory(), "."), Project: ctx.Project(), Stack: ctx.Stack(), Organization: ctx.Organization()}
+	s := &Settings{root: cmp.Or(ctx.RootDirectory(), "."), given: Config{}, isSecret: ctx.IsConfigSecret,
+		Project: ctx.Project(), Stack: ctx.Stack(), Organization: ctx.Organization()}
 	var problems []problem
 	for _, row := range settings {
-		if problem := read(ctx, s, row, configuration); problem != nil {
+		key := row.key(s.Project)
+		s.given[key] = configuration[key]
+		// Another namespace's is read by its provider, too, as it stands.
+		if row.allowed != anyText && row.name != key {
+			s.given[key] = strings.TrimSpace(configuration[key])
+		}
+		if problem := read(ctx, s, row, key); problem != nil {
 			problems = append(problems, *problem)
 		}
 	}
-	problems = append(problems, s.fillIn(configuration)...)
+	problems = append(problems, s.fillIn()...)
 	if err := errors.Join(warnOfMisspelt(ctx, configuration), warnOfClearSecrets(ctx, configuration)); err != nil {
 		return nil, err
 	}
@@ -184,12 +193,8 @@ func ReadSettings(ctx *pulumi.Context, configuration Config) (*Settings, error) 
 }
 
 // read sets what one row of the table is for.
-func read(ctx *pulumi.Context, s *Settings, row setting, configuration Config) *problem {
-	key := row.key(s.Project)
-	value := configuration[key]
-	if row.allowed != anyText {
-		value = strings.TrimSpace(value)
-	}
+func read(ctx *pulumi.Context, s *Settings, row setting, key string) *problem {
+	value := s.given[key]
 	switch {
 	case value == "" && row.need == required:
 		return &problem{key: key, reason: "is not set", allowed: row.allowed, command: row.command(key)}
@@ -206,33 +211,46 @@ func read(ctx *pulumi.Context, s *Settings, row setting, configuration Config) *
 	if err == nil {
 		return nil
 	}
-	shown := fmt.Sprintf("is %q", value)
-	if row.secret || ctx.IsConfigSecret(key) {
-		shown = "is set to a [secret]"
+	reason := fmt.Sprintf("%s: %v", s.shown(key), err)
+	switch {
+	case row.secret:
+		reason = fmt.Sprintf("%s: %v", aSecret, err)
+	case s.isSecret(key): // which the reason may repeat
+		reason = aSecret + ", and what it is cannot be used"
 	}
-	return &problem{key: key, reason: fmt.Sprintf("%s: %v", shown, err), allowed: row.allowed, command: row.command(key)}
+	return &problem{key: key, reason: reason, allowed: row.allowed, command: row.command(key)}
+}
+
+const aSecret = "is set to a [secret]"
+
+// shown tells what a setting is, and never what a secret is.
+func (s *Settings) shown(key string) string {
+	if s.isSecret(key) {
+		return aSecret
+	}
+	return fmt.Sprintf("is %q", s.given[key])
 }
 
 // fillIn completes the settings that follow from others.
-func (s *Settings) fillIn(configuration Config) []problem {
+func (s *Settings) fillIn() []problem {
 	var problems []problem
 	key := s.Project + ":organization"
-	if configuration[key] == "" && s.Organization == placeholderOrganization {
+	if s.given[key] == "" && s.Organization == placeholderOrganization {
 		problems = append(problems, problem{key: key,
 			reason: "is not set, and this stack's state is not kept in Pulumi Cloud, so that its organization is " +
 				"only the placeholder \"" + placeholderOrganization + "\"",
 			allowed: "the organization of Pulumi Cloud in which the two ESC environments are to be",
 			command: "pulumi config set " + key + " my-organization"})
 	}
-	problems = append(problems, s.missingDatabase(configuration)...)
-	problems = append(problems, s.checkPublished(configuration)...)
+	problems = append(problems, s.missingDatabase()...)
+	problems = append(problems, s.checkPublished()...)
 	if s.Managing == (environments.Name{}) && s.Rotator != (environments.Name{}) {
 		s.Managing = s.derivedManaging()
 	}
 	if s.Managing == s.Rotator && s.Rotator != (environments.Name{}) {
 		key := s.Project + ":managingCredsEnvironmentName"
 		problems = append(problems, problem{key: key,
-			reason:  fmt.Sprintf("is %q, the rotator environment itself", configuration[key]),
+			reason:  s.shown(key) + ", the rotator environment itself",
 			allowed: "another environment, so that who reads the rotated passwords need not see the managing user's",
 			command: "pulumi config rm " + key})
 	}
@@ -242,8 +260,8 @@ func (s *Settings) fillIn(configuration Config) []problem {
 
 // missingDatabase tells what is not set of a database's whereabouts. RDS knows all of it; of another
 // database the settings must tell it, but for the port.
-func (s *Settings) missingDatabase(configuration Config) []problem {
-	isSet := func(row setting) bool { return strings.TrimSpace(configuration[row.key(s.Project)]) != "" }
+func (s *Settings) missingDatabase() []problem {
+	isSet := func(row setting) bool { return s.given[row.key(s.Project)] != "" }
 	if slices.ContainsFunc(settings, func(row setting) bool { return row.name == "rdsDbIdentifier" && isSet(row) }) {
 		return nil
 	}
@@ -367,11 +385,12 @@ func warnOfMisspelt(ctx *pulumi.Context, configuration Config) error {
 }
 
 var (
-	regionPattern       = regexp.MustCompile(`^[a-z]{2,3}(-[a-z]+)+-[0-9]+$`)
+	regionPattern       = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-[0-9]+$`)
 	identifierPattern   = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 	organizationPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*$`)
 	hostPattern         = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$`)
-	proxyPattern        = regexp.MustCompile(`\.proxy-[^.]+\..*rds\.amazonaws\.com`)
+	proxyPattern        = regexp.MustCompile(`\.proxy-[^.]+\.([^.]+\.)?rds\.`)
+	readerPattern       = regexp.MustCompile(`\.cluster-ro-[^.]+\.([^.]+\.)?rds\.`)
 	idPattern           = regexp.MustCompile(`^[0-9A-Za-z]+$`)
 	policyPattern       = regexp.MustCompile(`^arn:[a-z0-9-]+:iam::([0-9]{12}|aws):policy/[!-~]+$`)
 	environmentPattern  = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
@@ -450,6 +469,8 @@ func setHost(s *Settings, value string) error {
 	case proxyPattern.MatchString(host):
 		return errors.New("that is an RDS Proxy, which checks passwords against a secret of its own, and so would refuse a new one; " +
 			"give the writer endpoint of the database behind it")
+	case readerPattern.MatchString(host):
+		return errors.New("that is a cluster's reader endpoint, where no password can be changed; give its writer endpoint, without the -ro")
 	case net.ParseIP(host) == nil && !hostPattern.MatchString(host):
 		return errors.New("that is neither a host's name nor an IP address (a port is set by databasePort)")
 	}
@@ -479,20 +500,29 @@ func setInt(field *int, value string, least, most int) error {
 	return nil
 }
 
+// setBool also takes what YAML once took for booleans.
 func setBool(field *bool, value string) error {
-	parsed, err := strconv.ParseBool(strings.ToLower(value))
-	if err != nil {
-		return errors.New("that is neither true nor false")
+	switch folded := strings.ToLower(value); folded {
+	case "yes", "on":
+		*field = true
+	case "no", "off":
+		*field = false
+	default:
+		parsed, err := strconv.ParseBool(folded)
+		if err != nil {
+			return errors.New("that is neither true nor false")
+		}
+		*field = parsed
 	}
-	*field = parsed
 	return nil
 }
 
 func setWord(field *string, value string, words ...string) error {
-	if !slices.Contains(words, value) {
+	folded := strings.ToLower(value)
+	if !slices.Contains(words, folded) {
 		return errors.New("that is none of them")
 	}
-	*field = value
+	*field = folded
 	return nil
 }
 

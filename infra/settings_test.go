@@ -73,6 +73,9 @@ func TestTheOrganizationIsAskedForWhereTheStackHasNone(t *testing.T) {
 	require.Error(t, err)
 	assert.Contains(t, err.Error(), "pulumi config set shop:organization")
 
+	settings["shop:organization"] = "  "
+	require.ErrorContains(t, pulumi.RunErr(program, mocks, without, with, configuration.Capture), "pulumi config set shop:organization")
+
 	settings["shop:organization"] = "organization"
 	require.NoError(t, pulumi.RunErr(program, mocks, without, with, configuration.Capture), "an organization may have that name")
 }
@@ -83,10 +86,10 @@ func TestSettingsThatCannotBeAreRefused(t *testing.T) {
 			"orders.cluster-abc.eu-west-1.rds.amazonaws.com", strings.Repeat("a", 64)},
 		"shop:rotatedSecretsEnvironmentName": {"orders", "a/b/c", "/orders", "shop/", "shop/or ders", "shop/ördérs"},
 		"shop:managingCredsEnvironmentName":  {"orders", "shop/orders"},
-		"shop:backendUrl": {"ftp://api.pulumi.com", "https://", "https://user@api.pulumi.com", "https://api.pulumi.com?x",
+		"shop:backendUrl": {"ftp://api.pulumi.com", "http://api.acme.example", "https://app.pulumi.com", "https://", "https://user@api.pulumi.com", "https://api.pulumi.com?x",
 			"https://api.pulumi.com/#x", "://"},
 		"shop:organization":      {"ac me", "acme/x", "-acme"},
-		"aws:region":             {"us", "us_west_2", "us-west", "US-WEST-2"},
+		"aws:region":             {"us", "us_west_2", "us-west", "US-WEST-2", " us-west-2"},
 		"shop:rotationSchedule":  {"0 3 * *", "0 0 3 * * 0", "60 3 * * 0", "0 24 * * *", "0 3 30 2 *", "@daily", "CRON_TZ=UTC 0 3 * * 0", "weekly"},
 		"shop:managingCredsTeam": {"our team", "acme/team", "-team"},
 	} {
@@ -128,6 +131,18 @@ func TestNumbersWordsAndListsAreTakenAsPulumiConfigGivesThem(t *testing.T) {
 		assert.Equal(t, "arm64", s.Architecture)
 		assert.Equal(t, "mysql", s.DatabaseEngine)
 	}
+	s, err := readSettings(t, minimal(map[string]string{
+		"shop:lambdaArchitecture": " ARM64 ", "shop:databaseSslMode": "Require", "shop:codeSigning": "no", "shop:retainEnvironments": "ON",
+		"shop:rdsDbIdentifier": " Orders ", "shop:managingCredsEnvironmentName": "  ", "shop:databaseName": "  ",
+	}))
+	require.NoError(t, err)
+	assert.Equal(t, "arm64", s.Architecture)
+	assert.Equal(t, "require", s.SSLMode)
+	assert.False(t, s.CodeSigning)
+	assert.True(t, s.RetainEnvironments)
+	assert.Equal(t, "orders", s.DatabaseIdentifier)
+	assert.Equal(t, "shop/ordersManagingCreds", s.Managing.Path())
+	assert.Equal(t, "  ", s.DatabaseName, "a database may have such a name")
 	for given, want := range map[string]string{
 		"0 3 * * 0": "0 3 * * 0", " 30  4\t1,15 */2 MON-FRI ": "30 4 1,15 */2 MON-FRI", "0 0 29 2 *": "0 0 29 2 *",
 	} {
@@ -136,7 +151,7 @@ func TestNumbersWordsAndListsAreTakenAsPulumiConfigGivesThem(t *testing.T) {
 		assert.Equal(t, want, s.RotationSchedule)
 		assert.Equal(t, "db_team-1", s.ManagingTeam)
 	}
-	s, err := readSettings(t, minimal(nil))
+	s, err = readSettings(t, minimal(nil))
 	require.NoError(t, err)
 	assert.True(t, s.ManageIngress)
 	assert.Equal(t, 30, s.LogRetentionDays)
@@ -147,13 +162,15 @@ func TestNumbersWordsAndListsAreTakenAsPulumiConfigGivesThem(t *testing.T) {
 
 func TestFurtherSettingsThatCannotBeAreRefused(t *testing.T) {
 	for name, values := range map[string][]string{
-		"databaseHost":            {"https://db.example", "db.example:5432", "db example", "p.proxy-abc.eu-west-1.rds.amazonaws.com"},
+		"databaseHost": {"https://db.example", "db.example:5432", "db example",
+			"p.proxy-abc.eu-west-1.rds.amazonaws.com", "p.proxy-abc.rds.cn-north-1.amazonaws.com.cn", "ro.endpoint.proxy-abc.eu-west-1.rds.amazonaws.com",
+			"orders.cluster-ro-abc.eu-west-1.rds.amazonaws.com", "orders.cluster-ro-abc.rds.cn-north-1.amazonaws.com.cn"},
 		"databasePort":            {"0", "65536", "5432.5", "postgres"},
 		"databaseEngine":          {"oracle-ee", "docdb"},
 		"vpcId":                   {"vpc", "subnet-0a"},
 		"subnetIds":               {"subnet", `["subnet-0a"`, `[1]`, ",", "vpc-0a"},
 		"databaseSecurityGroupId": {"sg_0a"},
-		"databaseSslMode":         {"prefer", "VERIFY-FULL"},
+		"databaseSslMode":         {"prefer", "verify_full"},
 		"databaseCaFile":          {"/etc/ssl/cert.pem", "../ca.pem", "missing.pem"},
 		"lambdaArchitecture":      {"amd64"},
 		"logRetentionDays":        {"31", "-1", "a month"},
@@ -185,4 +202,29 @@ func TestADatabaseOutsideRDSNeedsItsWhereaboutsAllAtOnce(t *testing.T) {
 	assert.NotContains(t, err.Error(), "databasePort")
 	assert.NotContains(t, err.Error(), "shop:rdsDbIdentifier")
 	assert.NotContains(t, err.Error(), "shop:databaseHost is")
+}
+
+func TestRegionsOfEveryPartitionAreTaken(t *testing.T) {
+	for _, region := range []string{"us-gov-west-1", "cn-north-1", "us-iso-east-1", "us-isob-east-1", "eu-isoe-west-1", "us-isof-south-1", "eusc-de-east-1"} {
+		settings := minimal(nil)
+		settings["aws:region"] = region
+		_, err := readSettings(t, settings)
+		require.NoError(t, err)
+	}
+}
+
+func TestWhatIsSetAsASecretIsInNoMessage(t *testing.T) {
+	for name, value := range map[string]string{
+		"shop:rotatedSecretsEnvironmentName": "hush/h ush", "shop:managingCredsEnvironmentName": "shop/orders", "shop:subnetIds": "hush",
+		"shop:rotationSchedule": "hush 1 2 3 4", "shop:databaseSslMode": "disable", "shop:lambdaArchitecture": "arm64",
+	} {
+		settings := minimal(map[string]string{"aws:region": "us-east-1", "shop:lambdaArtifact": "published", name: value})
+		c := Config{}
+		err := pulumi.RunErr(func(ctx *pulumi.Context) error { _, err := ReadSettings(ctx, c); return err },
+			pulumi.WithMocksWithOrganization("acme", "shop", "dev", newCloud()),
+			func(info *pulumi.RunInfo) { info.Config, info.ConfigSecretKeys = settings, []string{name} }, c.Capture)
+		require.ErrorContains(t, err, name+" is set to a [secret]")
+		assert.NotContains(t, err.Error(), "hush")
+		assert.NotContains(t, err.Error(), `"`+value+`"`)
+	}
 }
