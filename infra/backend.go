@@ -2,6 +2,7 @@ package infra
 
 import (
 	"errors"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -22,7 +23,7 @@ func ParseBackend(value string) (Backend, error) {
 	switch {
 	case err != nil:
 		return Backend{}, errors.New("that is not a URL")
-	case u.Scheme != "https": // as IAM asks of an OIDC issuer
+	case u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())): // the access token goes there
 		return Backend{}, errors.New("it does not begin with https://")
 	case strings.EqualFold(u.Hostname(), "app.pulumi.com"):
 		return Backend{}, errors.New("that is the console's address, and not the API's")
@@ -32,9 +33,17 @@ func ParseBackend(value string) (Backend, error) {
 		return Backend{}, errors.New("it has a user, a query or a fragment")
 	}
 	u.Host = strings.ToLower(u.Host)
-	u.Host = strings.TrimSuffix(u.Host, ":443")
+	if port := u.Port(); u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
+		u.Host = strings.TrimSuffix(u.Host, ":"+port)
+	}
 	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), ""
 	return Backend{URL: u.String(), url: *u}, nil
+}
+
+// isLoopback tells whether a host is this machine, such as one on which Pulumi Cloud is tried out.
+func isLoopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.IsLoopback()
 }
 
 // Issuer is the OIDC identity provider of this instance as IAM knows it: without the scheme, which
