@@ -388,6 +388,42 @@ func TestOtherPartitionsAreWrittenIntoNoARN(t *testing.T) {
 		`"lambda:SourceFunctionArn":"arn:aws-us-gov:lambda:us-gov-west-1:111122223333:function:`)
 }
 
+func TestTheFunctionIsMadeAsAWSAsksForIt(t *testing.T) {
+	c := newCloud()
+	require.NoError(t, deploy(t, c, minimal(nil)))
+	const interfaces = `["ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets",
+		"ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"]`
+	name := c.input("function", "name")
+	assert.JSONEq(t, `{"Version": "2012-10-17", "Statement": [
+		{"Sid": "WriteLogs", "Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
+			"Resource": ["arn:aws:logs:eu-west-1:111122223333:log-group:/aws/lambda/`+name+`:*"]},
+		{"Sid": "NetworkInterfaces", "Effect": "Allow", "Action": `+interfaces+`, "Resource": ["*"]},
+		{"Sid": "NoNetworkInterfacesForTheCode", "Effect": "Deny", "Action": `+interfaces+`, "Resource": ["*"], "Condition":
+			{"ArnEquals": {"lambda:SourceFunctionArn": "arn:aws:lambda:eu-west-1:111122223333:function:`+name+`"}}}]}`,
+		c.input("executionPolicy", "policy"))
+
+	function := c.registered["function"]
+	for property, want := range map[resource.PropertyKey]any{
+		"runtime": "provided.al2023", "handler": "bootstrap", "architectures": []any{"x86_64"}, "timeout": 30.0, "memorySize": 256.0,
+		"loggingConfig":                  map[string]any{"logFormat": "JSON", "logGroup": c.input("logs", "name")},
+		"replaceSecurityGroupsOnDestroy": true,
+		"role":                           "arn:aws:iam::111122223333:role/" + c.input("executionRole", "name"),
+	} {
+		assert.Equal(t, want, function.Inputs[property].Mappable(), property)
+	}
+	assert.NotContains(t, function.Inputs, resource.PropertyKey("reservedConcurrentExecutions"))
+	var first []string
+	for _, urn := range function.RegisterRPC.GetDependencies() {
+		first = append(first, logicalName(urn))
+	}
+	assert.Subset(t, first, []string{"logs", "executionPolicy", "toDatabase", "fromConnector"},
+		"there before the function is made, and until after it is deleted")
+	for _, fixed := range []string{"function", "executionRole", "invocationRole", "logs", "keepWarm"} {
+		assert.True(t, c.registered[fixed].RegisterRPC.GetDeleteBeforeReplace(), "%s keeps its name when it is replaced", fixed)
+	}
+	assert.Equal(t, "1h", c.registered["securityGroup"].RegisterRPC.GetCustomTimeouts().GetDelete(), "network interfaces outlive the function")
+}
+
 func TestTheNetworkReachesTheDatabaseAndNothingElse(t *testing.T) {
 	c := newCloud()
 	require.NoError(t, deploy(t, c, minimal(nil)))
