@@ -46,7 +46,7 @@ func deploy(ctx *pulumi.Context, configuration infra.Config) error {
 	if err := environments.Write(ctx, cloud, connector.Contents(settings, site.Database)); err != nil { // once, and never again
 		return err
 	}
-	connector.ExportOutputs(ctx, settings) // what pulumi stack output shows
+	connector.ExportOutputs(ctx, settings, last) // what pulumi stack output shows, and what to do next
 	return nil
 }
 

@@ -44,8 +44,8 @@ func (c *Connector) Contents(settings *Settings, database *Database) environment
 	}
 }
 
-// ExportOutputs gives the stack its outputs.
-func (c *Connector) ExportOutputs(ctx *pulumi.Context, settings *Settings) {
+// ExportOutputs gives the stack its outputs. Where the environments are new, it says what to do next.
+func (c *Connector) ExportOutputs(ctx *pulumi.Context, settings *Settings, last *LastState) {
 	ctx.Export("lambdaArn", c.LambdaARN)
 	ctx.Export("assumedRoleArn", c.RoleARN)
 	ctx.Export("rotatorEnvironment", pulumi.String(settings.Rotator.String()))
@@ -57,6 +57,36 @@ func (c *Connector) ExportOutputs(ctx *pulumi.Context, settings *Settings) {
 	if c.CheckCommand != "" {
 		ctx.Export("checkCommand", pulumi.String(c.CheckCommand))
 	}
+	ctx.Export("rotateCommand", pulumi.String(escCommand(ctx, settings, "rotate", settings.Rotator)))
+	if len(last.Claims(settings)) > 0 && !ctx.DryRun() {
+		next := "Next:" + c.nextSteps(ctx, settings)
+		c.LambdaARN.ApplyT(func(string) error { return ctx.Log.Info(next, nil) }) // not where creating it failed
+	}
+}
+
+// nextSteps are what is left to do after the environments were written, with the commands to paste.
+func (c *Connector) nextSteps(ctx *pulumi.Context, settings *Settings) string {
+	steps := ""
+	if settings.ManagingUsername == "" || settings.ManagingPassword == nil {
+		steps += "\n  Replace the placeholders in managingUser:\n    " + escCommand(ctx, settings, "edit", settings.Managing)
+	}
+	if settings.DatabaseName == "" || settings.RotateUsername1 == "" || settings.RotateUsername2 == "" {
+		steps += "\n  Replace those in database and rotateUsers:\n    " + escCommand(ctx, settings, "edit", settings.Rotator)
+	}
+	if c.CheckCommand != "" {
+		steps += "\n  Check the way to the database:\n    eval \"$(pulumi stack output checkCommand)\""
+	}
+	return steps + "\n  Rotate:\n    " + escCommand(ctx, settings, "rotate", settings.Rotator)
+}
+
+// escCommand is a command of the Pulumi CLI on an environment. Where the stack's organization is another
+// one, its state may be elsewhere than in Pulumi Cloud, and the CLI must be told where that is.
+func escCommand(ctx *pulumi.Context, settings *Settings, verb string, environment environments.Name) string {
+	command := "pulumi env " + verb + " " + environment.String()
+	if ctx.Organization() != settings.Organization {
+		command = "PULUMI_BACKEND_URL=" + settings.Backend.URL + " " + command
+	}
+	return command
 }
 
 // names are fixed when they are first given, since ARNs made of them stand in the users' documents: a
