@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -209,6 +210,14 @@ func (c *Cloud) addCluster(ctx context.Context, identifier, engine string, serve
 	if err != nil {
 		return err
 	}
+	kind := Postgres
+	if strings.Contains(engine, "mysql") {
+		kind = MySQL
+	}
+	version, err := c.machine.version(ctx, kind)
+	if err != nil {
+		return err
+	}
 	databases := rds.NewFromConfig(c.config())
 	if _, err := databases.CreateDBSubnetGroup(ctx, &rds.CreateDBSubnetGroupInput{
 		DBSubnetGroupName: &identifier, DBSubnetGroupDescription: aws.String("the database's"), SubnetIds: subnets,
@@ -216,7 +225,7 @@ func (c *Cloud) addCluster(ctx context.Context, identifier, engine string, serve
 		return err
 	}
 	if _, err := databases.CreateDBCluster(ctx, &rds.CreateDBClusterInput{
-		DBClusterIdentifier: &identifier, Engine: &engine, MasterUsername: aws.String("root"),
+		DBClusterIdentifier: &identifier, Engine: &engine, EngineVersion: &version, MasterUsername: aws.String("root"),
 		MasterUserPassword: aws.String("not-the-servers-own"), Port: aws.Int32(int32(server.Port)),
 		DBSubnetGroupName: &identifier, VpcSecurityGroupIds: []string{*group.GroupId},
 	}); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 
 	"esc-connector-lambda-go/lambda/dbtest"
 )
@@ -71,9 +72,42 @@ func (u Users) Statements(engine string) []string {
 // Login logs in over verified TLS, as an application would, and answers the
 // server's refusal as an error.
 func (m *Machine) Login(ctx context.Context, engine, user, password string) error {
+	database, err := m.open(engine, user, password)
+	if err != nil {
+		return err
+	}
+	defer database.Close()
+	if err := database.PingContext(ctx); err != nil {
+		return fmt.Errorf("logging in to %s as %s: %w", engine, user, err)
+	}
+	return nil
+}
+
+// version is what an engine's server says of itself, such as 15.14.
+func (m *Machine) version(ctx context.Context, engine string) (string, error) {
+	server, err := m.Server(engine)
+	if err != nil {
+		return "", err
+	}
+	database, err := m.open(engine, server.AdminUser, server.AdminPassword)
+	if err != nil {
+		return "", err
+	}
+	defer database.Close()
+	question := map[string]string{Postgres: "SHOW server_version", MySQL: "SELECT version()"}[engine]
+	var version string
+	if err := database.QueryRowContext(ctx, question).Scan(&version); err != nil {
+		return "", fmt.Errorf("asking the server of %s for its version: %w", engine, err)
+	}
+	version, _, _ = strings.Cut(version, " ") // 15.14 (Debian 15.14-0+deb12u1)
+	return version, nil
+}
+
+// open prepares logins over verified TLS.
+func (m *Machine) open(engine, user, password string) (*sql.DB, error) {
 	pem, err := os.ReadFile(m.CABundle)
 	if err != nil {
-		return fmt.Errorf("reading the CA bundle: %w", err)
+		return nil, fmt.Errorf("reading the CA bundle: %w", err)
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
@@ -81,27 +115,18 @@ func (m *Machine) Login(ctx context.Context, engine, user, password string) erro
 	if engine == Postgres {
 		config, err := pgx.ParseConfig("")
 		if err != nil {
-			return fmt.Errorf("preparing the login: %w", err)
+			return nil, fmt.Errorf("preparing a login to PostgreSQL: %w", err)
 		}
 		config.Host, config.Port, config.Database = "localhost", uint16(m.Postgres.Port), "postgres"
 		config.User, config.Password, config.TLSConfig, config.Fallbacks = user, password, terms, nil
-		connection, err := pgx.ConnectConfig(ctx, config)
-		if err != nil {
-			return fmt.Errorf("logging in to PostgreSQL as %s: %w", user, err)
-		}
-		return connection.Close(ctx)
+		return stdlib.OpenDB(*config), nil
 	}
 	config := mysql.NewConfig()
 	config.Net, config.Addr = "tcp", fmt.Sprintf("localhost:%d", m.MariaDB.Port)
 	config.User, config.Passwd, config.TLS = user, password, terms
 	connector, err := mysql.NewConnector(config)
 	if err != nil {
-		return fmt.Errorf("preparing the login: %w", err)
+		return nil, fmt.Errorf("preparing a login to MariaDB: %w", err)
 	}
-	database := sql.OpenDB(connector)
-	defer database.Close()
-	if err := database.PingContext(ctx); err != nil {
-		return fmt.Errorf("logging in to MariaDB as %s: %w", user, err)
-	}
-	return nil
+	return sql.OpenDB(connector), nil
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,12 +19,13 @@ import (
 
 // presenter is the one place that prints. A title opens a part, a step has a
 // number, a command and its output are indented, and what takes longer than
-// patience says that it is still at work. Colours are for terminals, unless
-// NO_COLOR is set.
+// patience says that it is still at work. A terminal gets lines that fit, and
+// colours unless NO_COLOR is set.
 type presenter struct {
 	mu       sync.Mutex
 	out      io.Writer
 	terminal bool
+	width    int // of the terminal
 	colour   bool
 	steps    []finished
 }
@@ -36,6 +38,7 @@ type finished struct {
 const patience = 5 * time.Second
 
 const (
+	plain = ""
 	bold  = "1"
 	dim   = "2"
 	green = "32"
@@ -44,12 +47,13 @@ const (
 )
 
 func newPresenter(out *os.File) *presenter {
-	terminal := term.IsTerminal(int(out.Fd()))
-	return &presenter{out: out, terminal: terminal, colour: terminal && os.Getenv("NO_COLOR") == ""}
+	width, _, err := term.GetSize(int(out.Fd()))
+	terminal := err == nil
+	return &presenter{out: out, terminal: terminal, width: width, colour: terminal && os.Getenv("NO_COLOR") == ""}
 }
 
 func (p *presenter) paint(style, text string) string {
-	if !p.colour {
+	if !p.colour || style == plain {
 		return text
 	}
 	return "\x1b[" + style + "m" + text + "\x1b[0m"
@@ -67,21 +71,53 @@ func (p *presenter) print(lines ...string) {
 	}
 }
 
+// write prints words in a style, on as many lines of the terminal as it takes:
+// the first one begins with indent, the others with hanging, and joint ends
+// those that go on.
+func (p *presenter) write(style, indent, hanging, joint string, words ...string) {
+	var lines []string
+	line, begun := indent, false
+	for _, word := range words {
+		if p.terminal && begun && len([]rune(line+" "+word+joint)) > p.width {
+			lines = append(lines, line+joint)
+			line, begun = hanging, false
+		}
+		if begun {
+			line += " "
+		}
+		line, begun = line+word, true
+		// A word that is wider than a line. A command must stay what it is.
+		for runes := []rune(line); p.terminal && joint == "" && len(runes) > p.width && p.width > len(hanging); runes = []rune(line) {
+			lines = append(lines, string(runes[:p.width]))
+			line = hanging + string(runes[p.width:])
+		}
+	}
+	for _, line := range append(lines, line) {
+		p.print(p.paint(style, line))
+	}
+}
+
 func (p *presenter) title(text string) {
-	p.print("", p.paint(bold, text), p.paint(dim, strings.Repeat("─", min(len([]rune(text)), 78))))
+	p.print("")
+	p.write(bold, "", "", "", strings.Split(text, " ")...)
+	p.print(p.paint(dim, strings.Repeat("─", min(len([]rune(text)), 78))))
 }
 
 func (p *presenter) say(lines ...string) {
 	for _, line := range lines {
-		p.print("   " + line)
+		p.write(plain, "   ", "   ", "", strings.Split(line, " ")...)
 	}
 }
 
-func (p *presenter) command(line string) { p.print("   " + p.paint(cyan, line)) }
+// command shows what a user types: a shell reads its words in the same way.
+func (p *presenter) command(prompt string, words ...string) {
+	p.write(cyan, "   ", "       ", ` \`, append([]string{prompt}, words...)...)
+}
 
 // step runs one step and tells how long it took.
 func (p *presenter) step(title string, do func() error) error {
-	p.print("", p.paint(bold, fmt.Sprintf("%2d. %s", len(p.steps)+1, title)))
+	p.print("")
+	p.write(bold, fmt.Sprintf("%2d. ", len(p.steps)+1), "    ", "", strings.Split(title, " ")...)
 	started := time.Now()
 	done := make(chan struct{})
 	var waiting sync.WaitGroup
@@ -125,74 +161,99 @@ func (p *presenter) progress(started time.Time, done <-chan struct{}) {
 	}
 }
 
-// lines shows a command's output, line by line.
-func (p *presenter) lines(from io.Reader) {
-	for scanner := bufio.NewScanner(from); scanner.Scan(); {
-		if text := strings.TrimRight(scanner.Text(), " \r"); text != "" {
-			p.print("     " + p.paint(dim, text))
+// command is one that a user types.
+type command struct {
+	folder  string
+	environ []string // on top of the demo's own
+	input   io.Reader
+	shown   string // its name, as the user types it
+	path    string
+	args    []string
+	hidden  *regexp.Regexp // lines of its output that are not shown
+}
+
+// run shows a command, runs it and shows what it prints, which it returns as well.
+func (p *presenter) run(ctx context.Context, c command) (string, error) {
+	words := []string{c.shown}
+	for i, word := range quoted(c.args) {
+		// An option and its value stay on one line.
+		if i > 0 && strings.HasPrefix(c.args[i-1], "-") && !strings.HasPrefix(word, "-") {
+			words[len(words)-1] += " " + word
+			continue
 		}
+		words = append(words, word)
 	}
+	p.command("$", words...)
+	return p.follow(ctx, c)
 }
 
-// run shows a command as a user would type it, runs it and shows what it prints.
-func (p *presenter) run(ctx context.Context, folder string, environ []string, shown, path string, args ...string) error {
-	return p.runWith(ctx, nil, folder, environ, shown, path, args...)
-}
-
-// runWith is run with a standard input.
-func (p *presenter) runWith(
-	ctx context.Context, input io.Reader, folder string, environ []string, shown, path string, args ...string,
-) error {
-	p.command("$ " + shown + " " + quoted(args))
-	command := prepared(ctx, folder, environ, path, args...)
-	command.Stdin = input
+// follow runs a command that has been shown.
+func (p *presenter) follow(ctx context.Context, c command) (string, error) {
+	prepared := c.prepared(ctx)
 	reader, writer := io.Pipe()
-	command.Stdout, command.Stderr = writer, writer
+	prepared.Stdout, prepared.Stderr = writer, writer
+	var said strings.Builder
 	var reading sync.WaitGroup
-	reading.Go(func() { p.lines(reader) })
-	err := command.Run()
+	reading.Go(func() {
+		for scanner := bufio.NewScanner(reader); scanner.Scan(); {
+			said.WriteString(scanner.Text() + "\n")
+			text := strings.TrimRight(scanner.Text(), " \r")
+			if text == "" || c.hidden != nil && c.hidden.MatchString(text) {
+				continue
+			}
+			words := strings.TrimLeft(text, " ")
+			indent := "     " + text[:len(text)-len(words)]
+			p.write(dim, indent, indent+"  ", "", strings.Split(words, " ")...)
+		}
+	})
+	err := prepared.Run()
 	_ = writer.Close()
 	reading.Wait()
 	if err != nil {
-		return fmt.Errorf("%s: %w", shown, err)
+		return said.String(), fmt.Errorf("%s: %w", c.shown, err)
 	}
-	return nil
+	return said.String(), nil
 }
 
-// output is what a command prints to its standard output.
-func output(ctx context.Context, folder string, environ []string, path string, args ...string) (string, error) {
-	command := prepared(ctx, folder, environ, path, args...)
+// output is what a command prints to its standard output. Nothing is shown.
+func (c command) output(ctx context.Context) (string, error) {
+	prepared := c.prepared(ctx)
 	var errors bytes.Buffer
-	command.Stderr = &errors
-	out, err := command.Output()
+	prepared.Stderr = &errors
+	out, err := prepared.Output()
 	if err != nil {
-		return "", fmt.Errorf("%s: %w: %s", path, err, errors.String())
+		return "", fmt.Errorf("%s: %w: %s", c.shown, err, errors.String())
 	}
-	return string(out), nil
+	return strings.TrimSuffix(string(out), "\n"), nil
 }
 
-func prepared(ctx context.Context, folder string, environ []string, path string, args ...string) *exec.Cmd {
-	command := exec.CommandContext(ctx, path, args...)
-	command.Dir = folder
-	command.Env = append(os.Environ(), environ...)
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	return command
+func (c command) prepared(ctx context.Context) *exec.Cmd {
+	prepared := exec.CommandContext(ctx, c.path, c.args...)
+	prepared.Dir, prepared.Stdin = c.folder, c.input
+	prepared.Env = append(os.Environ(), c.environ...)
+	prepared.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return prepared
 }
 
 // quoted is args as a shell reads them.
-func quoted(args []string) string {
+func quoted(args []string) []string {
 	var words []string
 	for _, arg := range args {
-		if strings.ContainsAny(arg, " \"'#%$\\*?&;()<>|") {
-			arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+		if strings.ContainsAny(arg, " \"'#%$\\*?&;()<>|`") {
+			if strings.Contains(arg, "'") && !strings.ContainsAny(arg, "\"$\\`") {
+				arg = `"` + arg + `"`
+			} else {
+				arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+			}
 		}
 		words = append(words, arg)
 	}
-	return strings.Join(words, " ")
+	return words
 }
 
 func (p *presenter) failed(err error) {
-	p.print("", p.paint(red, "The demo failed: "+err.Error()))
+	p.print("")
+	p.write(red, "", "  ", "", strings.Split("The demo failed: "+err.Error(), " ")...)
 }
 
 func (p *presenter) summary(total time.Duration) {
@@ -202,7 +263,7 @@ func (p *presenter) summary(total time.Duration) {
 		if len(title) > 64 {
 			title = append(title[:63], '…')
 		}
-		p.print(fmt.Sprintf("  %2d  %-64s %7.1f s", i+1, string(title), step.took.Seconds()))
+		p.print(fmt.Sprintf(" %2d  %-64s %6.1f s", i+1, string(title), step.took.Seconds()))
 	}
-	p.print(p.paint(green, fmt.Sprintf("      %-64s %7.1f s", "everything worked", total.Seconds())))
+	p.print(p.paint(green, fmt.Sprintf("     %-64s %6.1f s", "everything worked", total.Seconds())))
 }
