@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -324,9 +325,15 @@ var (
 	actionPattern      = regexp.MustCompile(`(?:perform|authorized to perform):? ([a-z0-9-]+:[A-Za-z]+)`)
 )
 
-// isNotFound tells whether AWS answered that what was asked for is not there.
+// isNotFound tells whether AWS answered that what was asked for is not there. A host or credentials that were
+// not found are no answer.
 func isNotFound(err error) bool {
-	return err != nil && !deniedPattern.MatchString(err.Error()) && notFoundPattern.MatchString(err.Error())
+	if err == nil {
+		return false
+	}
+	message := err.Error()
+	answered := !strings.Contains(message, "no such host") && !credentialsPattern.MatchString(message) && !deniedPattern.MatchString(message)
+	return answered && notFoundPattern.MatchString(message)
 }
 
 // explain adds to an error of AWS what to do about it: action is the IAM action that was needed.

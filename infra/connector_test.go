@@ -127,6 +127,29 @@ func TestAnExistingOIDCProvider(t *testing.T) {
 	})
 }
 
+func TestOnlyAnAnswerOfAWSTellsThatSomethingIsNotThere(t *testing.T) {
+	for _, there := range []string{
+		"NoSuchEntity: OpenIDConnect Provider not found for arn", "InvalidSubnetID.NotFound: The subnet ID 'subnet-a' does not exist",
+		"no matching EC2 Subnet found", "DBClusterNotFoundFault: DBCluster x not found.",
+	} {
+		assert.True(t, isNotFound(errors.New(there)), there)
+	}
+	for _, unknown := range []string{
+		"dial tcp: lookup iam.amazonaws.com: no such host",
+		"no valid credential sources for aws found: no EC2 IMDS role found, http response error StatusCode: 404",
+		"AccessDenied: not authorized to perform: iam:GetOpenIDConnectProvider, which was not found in a policy",
+		"Throttling: Rate exceeded",
+	} {
+		assert.False(t, isNotFound(errors.New(unknown)), unknown)
+	}
+	c := newCloud()
+	c.answers[oidcToken] = func(resource.PropertyMap) (map[string]any, error) {
+		return nil, errors.New("dial tcp: lookup iam.amazonaws.com: no such host")
+	}
+	require.ErrorContains(t, deploy(t, c, minimal(nil)), "looking for the OIDC identity provider")
+	assert.Empty(t, c.registered)
+}
+
 func TestEnginesAndTheirRotators(t *testing.T) {
 	for engine, want := range map[string]string{
 		"postgres": "postgres", "aurora-postgresql": "postgres",
