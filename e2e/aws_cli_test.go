@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 			}
 		}
 	}
-	testscript.Main(m, commands)
+	testscript.Main(tests{m}, commands)
 }
 
 // invokeByCommand is `aws lambda invoke --region REGION --function-name NAME --payload fileb://FILE OUT`. Another

@@ -18,7 +18,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -43,57 +42,36 @@ const (
 	firstPassword    = "first password"
 )
 
-// The stories of testdata/readme type what the README tells a reader to type.
+// The stories of testdata/readme type what the README tells a reader to type. Names are the README's, too: of the stories
+// that make its users, there is one for each engine, since they share its server.
 func TestReadme(t *testing.T) {
 	readme := readPage(t, "README.md")
-	ctx := t.Context()
-	machine, err := road.StartMachine(ctx, nil)
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		if err := machine.Stop(); err != nil {
-			t.Errorf("stopping the machine: %v", err)
-		}
-	})
-	template, err := machine.CopyTemplate(ctx)
-	require.NoError(t, err)
 	service := filepath.Join(t.TempDir(), "service")
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", service, "./application/service").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", service, "./application/service").CombinedOutput()
 	require.NoError(t, err, "%s", out)
-
-	t.Run("stories", func(t *testing.T) {
-		// Above those of the databases that TestStories makes, should both run on one server some day.
-		var number atomic.Int32
-		testscript.Run(t, testscript.Params{
-			Dir: "testdata/readme",
-			Setup: func(env *testscript.Env) error {
-				if err := setUp(env, machine, template, int(number.Add(1))); err != nil {
-					return err
-				}
-				env.Setenv("SERVICE", service)
-				return addPerson(env)
-			},
-			Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-				"aws-left":     awsLeft,
-				"calls-within": callsWithin,
-				"converse":     converse,
-				"cluster":      cluster,
-				"database":     database,
-				"document":     document,
-				"esc":          escCommand,
-				"esc-fail":     escFail,
-				"esc-recover":  escRecover,
-				"login":        login,
-				"git-host":     gitHost,
-				"names-within": namesWithin,
-				"network":      network,
-				"pulumi":       pulumiCommand,
-				"resources":    readme.resources,
-				"save":         readme.save,
-				"serve":        serve,
-				"sh":           readme.sh,
-				"sql":          readme.sql,
-			},
-		})
+	tell(t, "testdata/readme", map[string]command{
+		"aws-left":     awsLeft,
+		"calls-within": callsWithin,
+		"converse":     converse,
+		"cluster":      cluster,
+		"database":     database,
+		"document":     document,
+		"esc":          escCommand,
+		"esc-fail":     escFail,
+		"esc-recover":  escRecover,
+		"login":        login,
+		"git-host":     gitHost,
+		"names-within": namesWithin,
+		"network":      network,
+		"pulumi":       pulumiCommand,
+		"resources":    readme.resources,
+		"save":         readme.save,
+		"serve":        serve,
+		"sh":           readme.sh,
+		"sql":          readme.sql,
+	}, func(env *testscript.Env) error {
+		env.Setenv("SERVICE", service)
+		return addPerson(env)
 	})
 }
 

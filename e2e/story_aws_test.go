@@ -70,3 +70,14 @@ func awsUpdate(ts *testscript.TestScript, _ bool, args []string) {
 func awsInvoke(ts *testscript.TestScript, neg bool, args []string) {
 	invoke(ts, neg, []string{ts.ReadFile(args[0]), args[1]})
 }
+
+// aws-throttle on|off lets Lambda refuse every invocation, as it does when as many functions run as may at once.
+func awsThrottle(ts *testscript.TestScript, _ bool, args []string) {
+	of(ts).cloud.AWS.Throttle(args[0] == "on")
+}
+
+// aws-lose-answer kills the function's process at the end of the next invocation, before it has answered.
+func awsLoseAnswer(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.AWS.LoseAnswer() }
+
+// aws-public-cas lets functions trust the public certificate authorities alone, which have issued no story's certificate.
+func awsPublicCAs(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.AWS.TrustPublicCAs() }

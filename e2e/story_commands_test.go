@@ -105,6 +105,15 @@ func sql(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(server.Exec(ctx, args[1:]...))
 }
 
+// ca ENGINE FILE writes the certificate authority of the engine's server to a file.
+func ca(ts *testscript.TestScript, _ bool, args []string) {
+	server, err := of(ts).machine.Server(args[0])
+	ts.Check(err)
+	authority, err := os.ReadFile(server.CAFile)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), authority, 0o600))
+}
+
 // as admin|reader|team makes that user the one who runs what follows.
 func as(ts *testscript.TestScript, _ bool, args []string) {
 	token, known := map[string]string{"admin": road.Token, "reader": road.ReaderToken, "team": road.TeamToken}[args[0]]

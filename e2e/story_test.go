@@ -5,13 +5,14 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"flag"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,65 +24,120 @@ import (
 	"esc-connector-lambda-go/e2e/road"
 )
 
-// One story runs with: go test -run TestStories/rotate-postgres
-func TestStories(t *testing.T) {
-	flag.Parse()
-	ctx := t.Context()
-	machine, err := road.StartMachine(ctx, nil)
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		if err := machine.Stop(); err != nil {
-			t.Errorf("stopping the machine: %v", err)
-		}
-	})
-	template, err := machine.CopyTemplate(ctx)
-	require.NoError(t, err)
+// place is where all stories happen: servers and stand-ins, a copy of the template, and the settings of the go command.
+type place struct {
+	machine   *road.Machine
+	template  string
+	toolchain map[string]string
+}
 
-	// The stories run side by side, and end before the machine does.
+var (
+	// here starts the place for the first story.
+	here = sync.OnceValues(func() (place, error) {
+		ctx := context.Background()
+		var err error
+		if running, err = road.StartMachine(ctx, nil); err != nil {
+			return place{}, err
+		}
+		template, err := running.CopyTemplate(ctx)
+		if err != nil {
+			return place{}, err
+		}
+		at := place{machine: running, template: template}
+		settings, err := exec.Command("go", "env", "-json",
+			"GOPATH", "GOMODCACHE", "GOCACHE", "GOPROXY", "GOFLAGS", "GOTOOLCHAIN", "GONOSUMDB", "GOSUMDB").Output()
+		if err == nil {
+			err = json.Unmarshal(settings, &at.toolchain)
+		}
+		if err != nil {
+			return place{}, fmt.Errorf("asking go for its settings: %w", err)
+		}
+		return at, nil
+	})
+	// running is what here has started.
+	running *road.Machine
+	// told counts the stories: each has names of its own on the servers that they share.
+	told atomic.Int32
+)
+
+// tests are all of this package's; after them the machine stops.
+type tests struct{ *testing.M }
+
+func (t tests) Run() int {
+	status := t.M.Run()
+	if running != nil {
+		if err := running.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "stopping the machine:", err)
+			status = 1
+		}
+	}
+	return status
+}
+
+// tell runs the stories of a folder, side by side with those of others. One story runs with:
+// go test -run 'TestStories/stories/road-postgres$'
+func tell(t *testing.T, folder string, commands map[string]command, also func(*testscript.Env) error) {
+	t.Parallel()
+	at, err := here()
+	require.NoError(t, err)
+	// Each story is parallel, and the group ends with the last of them.
 	t.Run("stories", func(t *testing.T) {
-		var number atomic.Int32
 		testscript.Run(t, testscript.Params{
-			Dir: "testdata/stories",
+			Dir: folder,
 			// A folder of the test's own: testscript leaves the one that it makes.
 			WorkdirRoot: t.TempDir(),
 			Setup: func(env *testscript.Env) error {
-				return setUp(env, machine, template, int(number.Add(1)))
+				if err := setUp(env, at, int(told.Add(1))); err != nil || also == nil {
+					return err
+				}
+				return also(env)
 			},
-			Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-				"database":    database,
-				"document":    document,
-				"esc":         escCommand,
-				"esc-edit":    escEdit,
-				"esc-fail":    escFail,
-				"esc-recover": escRecover,
-				"as":          as,
-				"aws-delete":  awsDelete,
-				"aws-deploy":  awsDeploy,
-				"aws-idle":    awsIdle,
-				"aws-invoke":  awsInvoke,
-				"aws-left":    awsLeft,
-				"aws-oidc":    awsOIDC,
-				"aws-publish": awsPublish,
-				"aws-update":  awsUpdate,
-				"aws-weekly":  awsWeekly,
-				"filled":      filled,
-				"invoke":      invoke,
-				"kept":        kept,
-				"login":       login,
-				"login-as":    loginAs,
-				"new":         newProject,
-				"nowhere":     nowhere,
-				"paste":       paste,
-				"protect":     protect,
-				"pulumi":      pulumiCommand,
-				"remember":    remember,
-				"replace":     replace,
-				"restore":     restore,
-				"schedules":   schedules,
-				"sql":         sql,
-			},
+			Cmds: commands,
 		})
 	})
+}
+
+// command is a word of the stories.
+type command = func(ts *testscript.TestScript, neg bool, args []string)
+
+func TestStories(t *testing.T) {
+	tell(t, "testdata/stories", map[string]command{
+		"as":              as,
+		"aws-delete":      awsDelete,
+		"aws-deploy":      awsDeploy,
+		"aws-idle":        awsIdle,
+		"aws-invoke":      awsInvoke,
+		"aws-left":        awsLeft,
+		"aws-lose-answer": awsLoseAnswer,
+		"aws-oidc":        awsOIDC,
+		"aws-public-cas":  awsPublicCAs,
+		"aws-publish":     awsPublish,
+		"aws-throttle":    awsThrottle,
+		"aws-update":      awsUpdate,
+		"aws-weekly":      awsWeekly,
+		"ca":              ca,
+		"database":        database,
+		"document":        document,
+		"esc":             escCommand,
+		"esc-edit":        escEdit,
+		"esc-fail":        escFail,
+		"esc-recover":     escRecover,
+		"filled":          filled,
+		"invoke":          invoke,
+		"kept":            kept,
+		"login":           login,
+		"login-as":        loginAs,
+		"new":             newProject,
+		"nowhere":         nowhere,
+		"paste":           paste,
+		"protect":         protect,
+		"pulumi":          pulumiCommand,
+		"remember":        remember,
+		"replace":         replace,
+		"restore":         restore,
+		"schedules":       schedules,
+		"sql":             sql,
+	}, nil)
 }
 
 // stacks is the folder of stacks that earlier versions made. They are never made anew.
@@ -102,12 +158,12 @@ type story struct {
 	remembered map[string]written // by project/environment
 }
 
-func setUp(env *testscript.Env, machine *road.Machine, template string, number int) error {
+func setUp(env *testscript.Env, at place, number int) error {
 	home, err := os.MkdirTemp("", "esc-story-")
 	if err != nil {
 		return err
 	}
-	cloud, err := machine.NewCloud(home)
+	cloud, err := at.machine.NewCloud(home)
 	if err != nil {
 		return err
 	}
@@ -119,13 +175,9 @@ func setUp(env *testscript.Env, machine *road.Machine, template string, number i
 			env.T().Log("removing the story's folder: ", err)
 		}
 	})
-	env.Values["story"] = &story{machine: machine, cloud: cloud, number: number}
-	for _, name := range []string{"GOPATH", "GOMODCACHE", "GOCACHE", "GOPROXY", "GOFLAGS", "GOTOOLCHAIN", "GONOSUMDB", "GOSUMDB"} {
-		value, err := exec.Command("go", "env", name).Output()
-		if err != nil {
-			return fmt.Errorf("asking go for %s: %w", name, err)
-		}
-		env.Setenv(name, strings.TrimSpace(string(value)))
+	env.Values["story"] = &story{machine: at.machine, cloud: cloud, number: number}
+	for name, value := range at.toolchain {
+		env.Setenv(name, value)
 	}
 	for _, variable := range cloud.Environ() {
 		name, value, _ := strings.Cut(variable, "=")
@@ -133,7 +185,10 @@ func setUp(env *testscript.Env, machine *road.Machine, template string, number i
 	}
 	// testscript gives a story a HOME that does not exist.
 	env.Setenv("HOME", home)
-	env.Setenv("TEMPLATE", template)
+	for name, value := range at.machine.Shared() {
+		env.Setenv(name, value)
+	}
+	env.Setenv("TEMPLATE", at.template)
 	env.Setenv("ESC", cloud.ESCURL)
 	env.Setenv("ACCOUNT", cloud.Account)
 	return nil
@@ -182,7 +237,7 @@ func newProject(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(ts.Chdir(args[0]))
 }
 
-// database ENGINE CLUSTER makes an RDS cluster of the engine, and on its server the
+// database ENGINE NAME [instance] makes an RDS cluster of the engine, or a single instance, and on its server the
 // database app, the users user1 and user2 and the managing user manager, whose password is $MANAGING.
 func database(ts *testscript.TestScript, _ bool, args []string) {
 	s := of(ts)
@@ -197,11 +252,11 @@ func database(ts *testscript.TestScript, _ bool, args []string) {
 		RotateUser2: s.named("user2"), RotatePassword2: "first-" + s.named("user2"),
 	}
 	ts.Check(server.Exec(ctx, users.Statements(engine)...))
-	rdsEngine := "aurora-postgresql"
-	if engine == road.MySQL {
-		rdsEngine = "aurora-mysql"
+	add, rdsEngine := s.cloud.AddCluster, map[string]string{road.Postgres: "aurora-postgresql", road.MySQL: "aurora-mysql"}
+	if len(args) > 2 {
+		add, rdsEngine = s.cloud.AddInstance, map[string]string{road.Postgres: "postgres", road.MySQL: "mariadb"}
 	}
-	ts.Check(s.cloud.AddCluster(ctx, args[1], rdsEngine, server))
+	ts.Check(add(ctx, args[1], rdsEngine[engine], server))
 	ts.Setenv("DATABASE", users.Database)
 	ts.Setenv("MANAGER", users.ManagingUser)
 	ts.Setenv("MANAGING", users.ManagingPassword)

@@ -21,6 +21,8 @@ type Connector struct {
 	LambdaARN    pulumi.StringOutput
 	RoleARN      pulumi.StringOutput // the invocation role, which ESC assumes
 	CheckCommand string              // for a shell: tells whether the function reaches the database; empty where it cannot
+
+	edits Edits // which the environments' documents need
 }
 
 // Contents is what the two environments are to hold: what the program knows, and what the user has set.
@@ -56,6 +58,9 @@ func (c *Connector) ExportOutputs(ctx *pulumi.Context, settings *Settings, last 
 	}
 	if c.CheckCommand != "" {
 		ctx.Export("checkCommand", pulumi.String(c.CheckCommand))
+	}
+	if len(c.edits) > 0 {
+		ctx.Export("environmentEdits", pulumi.ToStringArrayMap(c.edits))
 	}
 	ctx.Export("rotateCommand", pulumi.String(escCommand(ctx, settings, "rotate", settings.Rotator)))
 	if len(last.Claims(settings)) > 0 && !ctx.DryRun() {
@@ -160,7 +165,7 @@ func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, s
 	if err != nil {
 		return nil, err
 	}
-	connector := &Connector{LambdaARN: function.Arn, RoleARN: invocationRole.Arn}
+	connector := &Connector{LambdaARN: function.Arn, RoleARN: invocationRole.Arn, edits: site.Edits}
 	if settings.Published { // which knows no dry run
 		return connector, nil
 	}

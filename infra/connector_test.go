@@ -596,16 +596,31 @@ func TestDocumentsThatDoNotFitAnyMoreAreToldWithTheLinesToChange(t *testing.T) {
 	} {
 		text, err := document.Document()
 		require.NoError(t, err)
-		warnings := last.drift(map[string]string{"rotator": text}, settings, account, database)
+		documents := map[string]string{"rotator": text}
+		edits, warnings := last.drift(documents, settings, account, database)
 		if want == "" {
+			assert.Empty(t, edits)
 			assert.Empty(t, warnings)
 			continue
 		}
 		require.Len(t, warnings, 1)
 		assert.Contains(t, warnings[0], "pulumi env edit acme/shop/orders")
 		assert.Contains(t, warnings[0], want)
+		for _, line := range edits["acme/shop/orders"] {
+			assert.Contains(t, want, "\n    "+line+"   # now ")
+		}
+
+		later := &LastState{resources: last.resources, told: edits}
+		again, warnings := later.drift(documents, settings, account, database)
+		assert.Equal(t, edits, again, "it is still to be edited")
+		assert.Empty(t, warnings, "and that has been said")
+		later.told = Edits{"acme/shop/orders": {"host: elsewhere.example"}}
+		_, warnings = later.drift(documents, settings, account, database)
+		assert.Len(t, warnings, 1, "something else has been said")
 	}
-	assert.Empty(t, last.drift(nil, settings, account, database), "nothing is known of documents that are not there")
+	edits, warnings := last.drift(nil, settings, account, database)
+	assert.Empty(t, edits, "nothing is known of documents that are not there")
+	assert.Empty(t, warnings)
 }
 
 func TestAStateThatIsJustBeingWrittenIsReadAgain(t *testing.T) {

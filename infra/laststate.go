@@ -2,6 +2,7 @@ package infra
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,7 +18,11 @@ type LastState struct {
 	known     bool
 	stack     string                     // organization/project/stack
 	resources map[string]resourceOutputs // by logical name
+	told      Edits                      // what the last update's warning of drift told
 }
+
+// Edits are lines that environments' documents should have and do not, by environment.
+type Edits map[string][]string
 
 // resourceOutputs are the outputs that the program asks for, of resources of any type.
 type resourceOutputs struct {
@@ -28,6 +33,8 @@ type resourceOutputs struct {
 	ApiUrl       string `pulumi:"apiUrl"`
 
 	Tags map[string]string `pulumi:"tags"`
+
+	EnvironmentEdits Edits `pulumi:"environmentEdits"` // of the stack itself
 }
 
 // stateToken asks the engine for the outputs of all resources of a stack.
@@ -50,6 +57,10 @@ func ReadLastState(ctx *pulumi.Context, settings *Settings) (*LastState, error) 
 	}
 	last := &LastState{stack: stack, known: answer.Name == stack, resources: map[string]resourceOutputs{}}
 	for urn, resource := range answer.Outputs {
+		if strings.Contains(urn, "::pulumi:pulumi:Stack::") {
+			last.told = resource.Outputs.EnvironmentEdits
+			continue
+		}
 		last.resources[logicalName(urn)] = resource.Outputs
 	}
 	return last, last.checkUnmoved(settings)
@@ -185,25 +196,29 @@ func (l *LastState) documents(ctx *pulumi.Context) map[string]string {
 }
 
 // warnOfDrift tells which lines of the environments' documents no longer fit what the program has found
-// and deploys. It never writes those documents again: they are the user's to edit.
-func (l *LastState) warnOfDrift(ctx *pulumi.Context, settings *Settings, site *Site) error {
-	for _, warning := range l.drift(l.documents(ctx), settings, site.Account, site.Database) {
+// and deploys: once, for what the last update told is not told again. It never writes those documents:
+// they are the user's to edit. It returns all such lines, to be the stack's output environmentEdits.
+func (l *LastState) warnOfDrift(ctx *pulumi.Context, settings *Settings, site *Site) (Edits, error) {
+	edits, warnings := l.drift(l.documents(ctx), settings, site.Account, site.Database)
+	for _, warning := range warnings {
 		if err := ctx.Log.Warn(warning, nil); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return edits, nil
 }
 
-// drift is a warning for each of the documents that does not fit any more.
-func (l *LastState) drift(documents map[string]string, settings *Settings, account *Account, database *Database) []string {
+// drift is the edits that the documents need, and a warning for each document whose edits have not been told.
+func (l *LastState) drift(documents map[string]string, settings *Settings, account *Account, database *Database) (Edits, []string) {
 	names := newNames(settings, l)
 	rotator := environments.ReadRotator(documents[environments.RotatorResource])
 	managing := environments.ReadManagingCreds(documents[environments.ManagingResource])
-	lines := map[environments.Name][]string{}
+	edits, lines := Edits{}, map[string][]string{}
 	drifted := func(environment environments.Name, key, was, is string) {
 		if was != "" && was != is {
-			lines[environment] = append(lines[environment], fmt.Sprintf("%s%s   # now %s", key, is, was))
+			name := environment.String()
+			edits[name] = append(edits[name], key+is)
+			lines[name] = append(lines[name], fmt.Sprintf("%s%s   # now %s", key, is, was))
 		}
 	}
 	drifted(settings.Rotator, "fn::rotate::", rotator.Engine, database.Engine)
@@ -216,14 +231,15 @@ func (l *LastState) drift(documents map[string]string, settings *Settings, accou
 		fmt.Sprintf("arn:%s:iam::%s:role/%s", account.Partition, account.ID, names.invocationRole))
 
 	var warnings []string
-	for _, environment := range []environments.Name{settings.Managing, settings.Rotator} {
-		if len(lines[environment]) > 0 {
+	for _, name := range []string{settings.Managing.String(), settings.Rotator.String()} {
+		if len(edits[name]) > 0 && !slices.Equal(edits[name], l.told[name]) {
 			warnings = append(warnings, fmt.Sprintf(`the environment %[1]s does not fit this stack any more, and is not written again, since it may hold live passwords.
   Edit it, so that these lines read as follows: pulumi env edit %[1]s
     %[2]s
-  This is what the stack's state knows of it. If it reads so already: pulumi refresh`,
-				environment, strings.Join(lines[environment], "\n    ")))
+  This is what the stack's state knows of it. When it reads so: pulumi refresh
+  This warning comes once. To see the lines again: pulumi stack output environmentEdits`,
+				name, strings.Join(lines[name], "\n    ")))
 		}
 	}
-	return warnings
+	return edits, warnings
 }

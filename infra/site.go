@@ -12,6 +12,7 @@ type Site struct {
 	Account  *Account
 	Database *Database
 	Trust    *Trust
+	Edits    Edits // which the environments' documents need by what was found
 }
 
 // Account is where in AWS the program deploys to.
@@ -39,7 +40,8 @@ func FindSite(ctx *pulumi.Context, settings *Settings, last *LastState) (*Site, 
 	if err != nil {
 		return nil, err
 	}
-	return site, errors.Join(warnOfAuthorities(ctx, settings, site.Account), last.warnOfDrift(ctx, settings, site))
+	site.Edits, err = last.warnOfDrift(ctx, settings, site)
+	return site, errors.Join(warnOfAuthorities(ctx, settings, site.Account), err)
 }
 
 // findAccount asks AWS whose credentials these are, and stops where they are not of the account to which

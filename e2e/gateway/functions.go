@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -81,6 +82,8 @@ type functions struct {
 	// held are security groups that interfaces of deleted functions still hold.
 	held     map[string]string
 	versions int
+	// What is played, see the Gateway's Throttle, LoseAnswer and TrustPublicCAs.
+	throttled, loseAnswer, publicCAs atomic.Bool
 }
 
 func newFunctions(g *Gateway) *functions {
@@ -89,6 +92,7 @@ func newFunctions(g *Gateway) *functions {
 	return f
 }
 
+// close ends all processes.
 func (f *functions) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -574,6 +578,10 @@ func (f *functions) invoke(w http.ResponseWriter, r *http.Request, name string, 
 	}
 	if kind := r.Header.Get("X-Amz-Invocation-Type"); kind != "" && kind != "RequestResponse" {
 		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", "the stand-in serves RequestResponse only, not "+kind)
+		return
+	}
+	if f.throttled.Load() {
+		lambdaError(w, http.StatusTooManyRequests, "TooManyRequestsException", "Rate Exceeded.")
 		return
 	}
 	if !f.ready(function) {

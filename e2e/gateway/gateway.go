@@ -94,6 +94,18 @@ func (g *Gateway) Calls() []Call {
 // The function is a name or an ARN.
 func (g *Gateway) Idle(function string) error { return g.functions.idle(function) }
 
+// Throttle begins or ends what Lambda does when as many functions run as may at once: it refuses every invocation.
+func (g *Gateway) Throttle(on bool) { g.functions.throttled.Store(on) }
+
+// LoseAnswer kills the process of the function that is invoked next, when it has done its work and not yet said so.
+func (g *Gateway) LoseAnswer() { g.functions.loseAnswer.Store(true) }
+
+// TrustPublicCAs lets the machines that run functions trust this machine's own CAs, and no longer Options.SystemCAs.
+func (g *Gateway) TrustPublicCAs() {
+	g.functions.publicCAs.Store(true)
+	g.functions.close()
+}
+
 var credentialScope = regexp.MustCompile(`Credential=[^/]+/\d+/[^/]+/([^/]+)/aws4_request`)
 
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {

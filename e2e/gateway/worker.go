@@ -78,16 +78,14 @@ func (f *functions) run(ctx context.Context, function *function, payload []byte)
 			answer.payload, answer.functionError, reusable = got.payload, got.functionError, true
 		case <-w.exited:
 			answer.functionError = "Unhandled"
-			answer.payload = errorPayload("Runtime.ExitError",
-				"RequestId: "+requestID+" Error: Runtime exited with error: "+w.command.ProcessState.String())
+			answer.payload = w.exitPayload(requestID)
 		case <-timer.C:
 			answer.functionError = "Unhandled"
 			answer.payload = timeoutPayload(requestID, function.Timeout)
 		}
 	case <-w.exited:
 		answer.functionError = "Unhandled"
-		answer.payload = errorPayload("Runtime.ExitError",
-			"RequestId: "+requestID+" Error: Runtime exited with error: "+w.command.ProcessState.String())
+		answer.payload = w.exitPayload(requestID)
 	case <-timer.C:
 		answer.functionError = "Unhandled"
 		answer.payload = timeoutPayload(requestID, function.Timeout)
@@ -98,6 +96,12 @@ func (f *functions) run(ctx context.Context, function *function, payload []byte)
 		reusable = false
 		answer.functionError = "Unhandled"
 		answer.payload = errorPayload("Runtime.OutOfMemory", "RequestId: "+requestID+" Error: Runtime exited with error: signal: killed")
+	}
+	if reusable && f.loseAnswer.Swap(false) {
+		w.kill()
+		reusable = false
+		answer.functionError = "Unhandled"
+		answer.payload = w.exitPayload(requestID)
 	}
 	answer.log = w.takeOutput()
 	f.writeLog(ctx, function, requestID, answer.log, time.Since(started), peak)
@@ -204,7 +208,7 @@ func (f *functions) environment(function *function, api string) []string {
 		"LANG=en_US.UTF-8",
 		"TZ=:UTC",
 	}
-	if f.gateway.options.SystemCAs != "" {
+	if f.gateway.options.SystemCAs != "" && !f.publicCAs.Load() {
 		environment = append(environment, "SSL_CERT_FILE="+f.gateway.options.SystemCAs)
 	}
 	for name, value := range function.Environment.Variables {
@@ -332,6 +336,12 @@ func (f *functions) writeLog(ctx context.Context, function *function, requestID,
 
 func timeoutPayload(requestID string, seconds int) []byte {
 	return errorPayload("Sandbox.Timedout", fmt.Sprintf("RequestId: %s Error: Task timed out after %d.00 seconds", requestID, seconds))
+}
+
+// exitPayload is the answer for a process that has ended.
+func (w *worker) exitPayload(requestID string) []byte {
+	return errorPayload("Runtime.ExitError",
+		"RequestId: "+requestID+" Error: Runtime exited with error: "+w.command.ProcessState.String())
 }
 
 func errorPayload(kind, message string) []byte {

@@ -18,7 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// Left lists, a line each, what the account holds that [Cloud.AddCluster] did
+// Left lists, a line each, what the account holds that [Cloud.AddCluster] and [Cloud.AddInstance] did
 // not bring: "iam role NAME", "ec2 security-group-rule ID of GROUP" and so on.
 func (c *Cloud) Left(ctx context.Context) ([]string, error) {
 	var left []string

@@ -178,17 +178,59 @@ func (c *Cloud) config() aws.Config {
 // AddCluster makes what the user has before all this: a VPC with two private
 // subnets and an RDS cluster in them, whose endpoint leads to the server.
 func (c *Cloud) AddCluster(ctx context.Context, identifier, engine string, server *dbtest.Server) error {
-	if err := c.addCluster(ctx, identifier, engine, server); err != nil {
+	kind := Postgres
+	if strings.Contains(engine, "mysql") {
+		kind = MySQL
+	}
+	version, err := c.machine.version(ctx, kind)
+	if err != nil {
+		return fmt.Errorf("making the RDS cluster %s: %w", identifier, err)
+	}
+	group, err := c.addNetwork(ctx, identifier)
+	databases := rds.NewFromConfig(c.config())
+	if err == nil {
+		_, err = databases.CreateDBCluster(ctx, &rds.CreateDBClusterInput{
+			DBClusterIdentifier: &identifier, Engine: &engine, EngineVersion: &version, MasterUsername: aws.String("root"),
+			MasterUserPassword: aws.String("not-the-servers-own"), Port: aws.Int32(int32(server.Port)),
+			DBSubnetGroupName: &identifier, VpcSecurityGroupIds: []string{group},
+		})
+	}
+	if err == nil {
+		_, err = databases.CreateDBInstance(ctx, &rds.CreateDBInstanceInput{
+			DBInstanceIdentifier: aws.String(identifier + "-1"), DBClusterIdentifier: &identifier, Engine: &engine,
+			DBInstanceClass: aws.String("db.t4g.medium"),
+		})
+	}
+	if err != nil {
 		return fmt.Errorf("making the RDS cluster %s: %w", identifier, err)
 	}
 	return nil
 }
 
-func (c *Cloud) addCluster(ctx context.Context, identifier, engine string, server *dbtest.Server) error {
+// AddInstance is AddCluster with a single RDS instance, that belongs to no cluster.
+func (c *Cloud) AddInstance(ctx context.Context, identifier, engine string, server *dbtest.Server) error {
+	group, err := c.addNetwork(ctx, identifier)
+	if err == nil {
+		_, err = rds.NewFromConfig(c.config()).CreateDBInstance(ctx, &rds.CreateDBInstanceInput{
+			DBInstanceIdentifier: &identifier, Engine: &engine, DBInstanceClass: aws.String("db.t4g.medium"),
+			AllocatedStorage: aws.Int32(20), MasterUsername: aws.String("root"),
+			MasterUserPassword: aws.String("not-the-servers-own"), Port: aws.Int32(int32(server.Port)),
+			DBSubnetGroupName: &identifier, VpcSecurityGroupIds: []string{group},
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("making the RDS instance %s: %w", identifier, err)
+	}
+	return nil
+}
+
+// addNetwork makes a VPC with two private subnets, a DB subnet group of them and a
+// security group, both with the database's name. It answers the security group.
+func (c *Cloud) addNetwork(ctx context.Context, identifier string) (group string, err error) {
 	network := ec2.NewFromConfig(c.config())
 	vpc, err := network.CreateVpc(ctx, &ec2.CreateVpcInput{CidrBlock: aws.String("10.0.0.0/16")})
 	if err != nil {
-		return err
+		return "", err
 	}
 	var subnets []string
 	for i, zone := range []string{"a", "b"} {
@@ -196,11 +238,11 @@ func (c *Cloud) addCluster(ctx context.Context, identifier, engine string, serve
 			VpcId: vpc.Vpc.VpcId, CidrBlock: aws.String(fmt.Sprintf("10.0.%d.0/24", i)), AvailabilityZone: aws.String(Region + zone),
 		})
 		if err != nil {
-			return err
+			return "", err
 		}
 		subnets = append(subnets, *subnet.Subnet.SubnetId)
 	}
-	group, err := network.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{
+	made, err := network.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{
 		GroupName: aws.String(identifier), Description: aws.String("the database's"), VpcId: vpc.Vpc.VpcId,
 		TagSpecifications: []ec2types.TagSpecification{{
 			ResourceType: ec2types.ResourceTypeSecurityGroup,
@@ -208,32 +250,10 @@ func (c *Cloud) addCluster(ctx context.Context, identifier, engine string, serve
 		}},
 	})
 	if err != nil {
-		return err
+		return "", err
 	}
-	kind := Postgres
-	if strings.Contains(engine, "mysql") {
-		kind = MySQL
-	}
-	version, err := c.machine.version(ctx, kind)
-	if err != nil {
-		return err
-	}
-	databases := rds.NewFromConfig(c.config())
-	if _, err := databases.CreateDBSubnetGroup(ctx, &rds.CreateDBSubnetGroupInput{
+	_, err = rds.NewFromConfig(c.config()).CreateDBSubnetGroup(ctx, &rds.CreateDBSubnetGroupInput{
 		DBSubnetGroupName: &identifier, DBSubnetGroupDescription: aws.String("the database's"), SubnetIds: subnets,
-	}); err != nil {
-		return err
-	}
-	if _, err := databases.CreateDBCluster(ctx, &rds.CreateDBClusterInput{
-		DBClusterIdentifier: &identifier, Engine: &engine, EngineVersion: &version, MasterUsername: aws.String("root"),
-		MasterUserPassword: aws.String("not-the-servers-own"), Port: aws.Int32(int32(server.Port)),
-		DBSubnetGroupName: &identifier, VpcSecurityGroupIds: []string{*group.GroupId},
-	}); err != nil {
-		return err
-	}
-	_, err = databases.CreateDBInstance(ctx, &rds.CreateDBInstanceInput{
-		DBInstanceIdentifier: aws.String(identifier + "-1"), DBClusterIdentifier: &identifier, Engine: &engine,
-		DBInstanceClass: aws.String("db.t4g.medium"),
 	})
-	return err
+	return *made.GroupId, err
 }

@@ -40,6 +40,9 @@ func (m *Machine) CopyTemplate(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("copying the template: %w", err)
 		}
 	}
+	if err := os.Mkdir(m.programs(), 0o755); err != nil {
+		return "", fmt.Errorf("making a folder for programs: %w", err)
+	}
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", m.program(), ".")
 	build.Dir = folder
 	if out, err := build.CombinedOutput(); err != nil {
@@ -47,6 +50,17 @@ func (m *Machine) CopyTemplate(ctx context.Context) (string, error) {
 	}
 	return folder, nil
 }
+
+// Shared are environment variables for roads that need not compile for
+// themselves what another one has: the program, and the function in its archive.
+func (m *Machine) Shared() map[string]string {
+	return map[string]string{
+		"PULUMI_LANGUAGE_GO_PROGRAMS": m.programs(),
+		"XDG_CACHE_HOME":              filepath.Join(m.folder, "cache"),
+	}
+}
+
+func (m *Machine) programs() string { return filepath.Join(m.folder, "programs") }
 
 // program is the template's program as the language host builds it.
 func (m *Machine) program() string { return filepath.Join(m.folder, "program") }

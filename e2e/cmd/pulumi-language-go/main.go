@@ -8,13 +8,17 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -161,14 +165,8 @@ func (h *host) Run(ctx context.Context, req *pulumirpc.RunRequest) (*pulumirpc.R
 		return nil, err
 	}
 	defer cleanUp()
-	// -trimpath makes the program the same in every folder, so that its packages are compiled once.
-	compile := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", program, req.GetInfo().GetEntryPoint())
-	compile.Dir = req.GetInfo().GetProgramDirectory()
-	compile.Stdout, compile.Stderr = os.Stdout, os.Stderr
-	if err := compile.Run(); err != nil {
-		return &pulumirpc.RunResponse{
-			Error: fmt.Sprintf("unable to run `go build` in %s: %v", compile.Dir, err),
-		}, nil
+	if program, err = build(ctx, req.GetInfo(), program); err != nil {
+		return &pulumirpc.RunResponse{Error: err.Error()}, nil
 	}
 
 	environment, err := h.environment(req)
@@ -207,6 +205,73 @@ func programPath() (path string, cleanUp func(), err error) {
 		return "", nil, fmt.Errorf("making a folder for the program: %w", err)
 	}
 	return filepath.Join(folder, "program"), func() { _ = os.RemoveAll(folder) }, nil
+}
+
+// build compiles the program, and answers where it is then: at path, or where it was kept.
+func build(ctx context.Context, source *pulumirpc.ProgramInfo, path string) (string, error) {
+	folder := source.GetProgramDirectory()
+	kept, err := keptPath(folder)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(kept); err == nil {
+		return kept, nil
+	}
+	// -trimpath makes the program the same in every folder, so that its packages are compiled once.
+	compile := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, source.GetEntryPoint())
+	compile.Dir = folder
+	compile.Stdout, compile.Stderr = os.Stdout, os.Stderr
+	if err := compile.Run(); err != nil {
+		return "", fmt.Errorf("unable to run `go build` in %s: %w", folder, err)
+	}
+	if kept == "" {
+		return path, nil
+	}
+	// go build never writes into a file that is there: it puts another one into its place.
+	if err := os.Link(path, kept); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", fmt.Errorf("keeping the program: %w", err)
+	}
+	return kept, nil
+}
+
+// programsVariable names a folder in which programs are kept by what they were built from, for as long as nobody changes
+// the toolchain. It saves the second that go build takes to find that there is nothing to do.
+const programsVariable = "PULUMI_LANGUAGE_GO_PROGRAMS"
+
+// keptPath is where the program of this source is kept, once it is built; "" where none is.
+func keptPath(folder string) (string, error) {
+	programs := os.Getenv(programsVariable)
+	if programs == "" {
+		return "", nil
+	}
+	digest := sha256.New()
+	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			// A module of its own is none of the program's.
+			if _, err := os.Stat(filepath.Join(path, "go.mod")); err == nil && path != folder {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		// Beside the program's own source lies what has nothing to do with it.
+		if filepath.Dir(path) == folder && !slices.Contains([]string{".go", ".mod", ".sum"}, filepath.Ext(path)) || !entry.Type().IsRegular() {
+			return nil
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(folder, path)
+		fmt.Fprintf(digest, "%q %x\n", name, sha256.Sum256(content))
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("reading the program's source: %w", err)
+	}
+	return filepath.Join(programs, hex.EncodeToString(digest.Sum(nil))), nil
 }
 
 // environment is what pulumi.Run reads, on top of the host's own.
