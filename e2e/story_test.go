@@ -254,7 +254,7 @@ func database(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(server.Exec(ctx, users.Statements(engine)...))
 	add, rdsEngine := s.cloud.AddCluster, map[string]string{road.Postgres: "aurora-postgresql", road.MySQL: "aurora-mysql"}
 	if len(args) > 2 {
-		add, rdsEngine = s.cloud.AddInstance, map[string]string{road.Postgres: "postgres", road.MySQL: "mariadb"}
+		add, rdsEngine = s.cloud.AddInstance, map[string]string{road.Postgres: "postgres", road.MySQL: "mysql"}
 	}
 	ts.Check(add(ctx, args[1], rdsEngine[engine], server))
 	ts.Setenv("DATABASE", users.Database)

@@ -228,7 +228,7 @@ func TestWorkThatNeverEndsIsAnsweredBeforeTheDeadline(t *testing.T) {
 	answer := invokeWith(t, map[string]Engine{"postgres": stuck}, anyEvent(newPassword), time.Second)
 	assert.Equal(t, 400, answer.Code)
 	assert.Contains(t, answer.Message, "prove: ")
-	assert.Contains(t, answer.Message, "not done after 0.9 s")
+	assert.Regexp(t, `not done after (0\.9|1\.0) s`, answer.Message) // invokeWith fails if that was too late
 	assert.Contains(t, answer.Message, string(connector.Changed))
 }
 
