@@ -16,7 +16,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// Connector is what the environments' documents name of it.
+// Connector is what was deployed: what the environments' documents name of it, and how to look at it.
 type Connector struct {
 	LambdaARN    pulumi.StringOutput
 	RoleARN      pulumi.StringOutput // the invocation role, which ESC assumes

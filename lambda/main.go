@@ -27,7 +27,9 @@ func main() {
 	lambda.Start(&Handler{Log: slog.New(slog.NewJSONHandler(os.Stdout, nil)), Engines: engines})
 }
 
-// Engine is a kind of database.
+// Engine is a kind of database. Rotate changes the password of the request's user and proves it; a second call with the
+// same request succeeds again. DryRun looks and changes nothing. Both are bounded by their context, and their errors are
+// *connector.Failure, without a secret.
 type Engine struct {
 	Rotate, DryRun func(context.Context, *connector.Server, connector.Request) (connector.Outcome, error)
 }

@@ -1,4 +1,6 @@
-// Package mysql changes the passwords of MySQL, Aurora MySQL and MariaDB accounts.
+// Package mysql changes the passwords of MySQL, Aurora MySQL and MariaDB accounts. MySQL gets a statement that keeps the
+// account's authentication plugin, and logs a hash of it; MariaDB, which would log the password, gets a hash that is
+// computed here.
 package mysql
 
 import (
