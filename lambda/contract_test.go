@@ -225,10 +225,10 @@ func TestWorkThatNeverEndsIsAnsweredBeforeTheDeadline(t *testing.T) {
 		<-make(chan struct{}) // a driver that knows no deadline
 		return connector.Outcome{}, nil
 	}}
-	answer := invokeWith(t, map[string]Engine{"postgres": stuck}, anyEvent(newPassword), time.Second)
+	answer := invokeWith(t, map[string]Engine{"postgres": stuck}, anyEvent(newPassword), 2*time.Second)
 	assert.Equal(t, 400, answer.Code)
 	assert.Contains(t, answer.Message, "prove: ")
-	assert.Regexp(t, `not done after (0\.9|1\.0) s`, answer.Message) // invokeWith fails if that was too late
+	assert.Contains(t, answer.Message, "not done after 1.9 s")
 	assert.Contains(t, answer.Message, string(connector.Changed))
 }
 
