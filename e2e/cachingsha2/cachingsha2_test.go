@@ -123,53 +123,59 @@ func TestRotationOverTLS(t *testing.T) {
 	assert.Equal(t, connector.ProofDone, outcome.Proof, outcome.Note)
 }
 
-// recorder passes a connection on to the server and keeps what the client sends.
-type recorder struct {
-	lock sync.Mutex
-	sent bytes.Buffer
-}
-
-func (r *recorder) Write(text []byte) (int, error) {
-	r.lock.Lock()
-	defer r.lock.Unlock()
-	return r.sent.Write(text)
-}
-
-func (r *recorder) listen(t *testing.T, port int) int {
+// record passes connections on to the server. What it returns waits until the client has ended them all, and answers
+// all that it sent.
+func record(t *testing.T, server int) (port int, sent func() []byte) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { listener.Close() })
+	var lock sync.Mutex
+	var all bytes.Buffer
+	accepting := make(chan struct{})
+	var clients sync.WaitGroup
 	go func() {
+		defer close(accepting)
 		for {
 			client, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			upstream, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+			upstream, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", server))
 			if err != nil {
 				client.Close()
 				return
 			}
-			go func() { _, _ = io.Copy(io.MultiWriter(upstream, r), client); upstream.Close() }()
+			clients.Go(func() {
+				var one bytes.Buffer
+				_, _ = io.Copy(upstream, io.TeeReader(client, &one))
+				upstream.Close()
+				lock.Lock()
+				defer lock.Unlock()
+				all.Write(one.Bytes())
+			})
 			go func() { _, _ = io.Copy(client, upstream); client.Close() }()
 		}
 	}()
-	return listener.Addr().(*net.TCPAddr).Port
+	return listener.Addr().(*net.TCPAddr).Port, func() []byte {
+		listener.Close()
+		<-accepting
+		clients.Wait()
+		return all.Bytes()
+	}
 }
 
 func TestPasswordIsNeverSentInClearWithoutTLS(t *testing.T) {
 	port, caFile := start(t)
 	for _, mode := range []string{"disable", "verify-full"} {
-		var wire recorder
-		request := request(wire.listen(t, port))
+		through, sent := record(t, port)
+		request := request(through)
 		_, err := mysql.DryRun(bounded(t), connector.NewServer(request, terms(t, mode, caFile)), request)
 		if mode == "verify-full" {
 			assert.NoError(t, err)
 		}
-		wire.lock.Lock()
-		assert.NotEmpty(t, wire.sent.Bytes())
-		assert.False(t, bytes.Contains(wire.sent.Bytes(), []byte(managerPassword)), "the managing password went over the wire in clear, with %s", mode)
-		wire.lock.Unlock()
+		wire := sent()
+		assert.NotEmpty(t, wire)
+		assert.False(t, bytes.Contains(wire, []byte(managerPassword)), "the managing password went over the wire in clear, with %s", mode)
 	}
 }

@@ -227,7 +227,11 @@ func (c *conn) login(stage connector.Stage, username string, secret *password, d
 
 // exec runs statements as one simple-query message.
 func (c *conn) exec(statements string) error {
-	_, err := c.rows(statements)
+	c.frontend.Send(&pgproto3.Query{String: statements})
+	err := c.frontend.Flush()
+	if err == nil {
+		_, err = c.results()
+	}
 	return err
 }
 
@@ -237,35 +241,30 @@ type query struct {
 	parameters []string
 }
 
-// rows runs statements as one simple-query message, and then the queries, all in one round trip. It answers the first row
-// of each query as text, nil where there is none; NULL is "". The first error of the server ends the rest.
-func (c *conn) rows(statements string, queries ...query) ([][]string, error) {
+// row runs statements as one simple-query message, and then the query, in one round trip. It answers the query's first
+// row as text; NULL is "". After an error the connection is of no more use.
+func (c *conn) row(statements string, q query) ([]string, error) {
+	values := make([][]byte, len(q.parameters))
+	for i, parameter := range q.parameters {
+		values[i] = []byte(parameter)
+	}
 	c.frontend.Send(&pgproto3.Query{String: statements})
-	for _, q := range queries {
-		values := make([][]byte, len(q.parameters))
-		for i, parameter := range q.parameters {
-			values[i] = []byte(parameter)
-		}
-		c.frontend.Send(&pgproto3.Parse{Query: q.text})
-		c.frontend.Send(&pgproto3.Bind{Parameters: values})
-		c.frontend.Send(&pgproto3.Execute{})
-	}
-	if len(queries) > 0 {
-		c.frontend.Send(&pgproto3.Sync{})
-	}
+	c.frontend.Send(&pgproto3.Parse{Query: q.text})
+	c.frontend.Send(&pgproto3.Bind{Parameters: values})
+	c.frontend.Send(&pgproto3.Execute{})
+	c.frontend.Send(&pgproto3.Sync{})
 	if err := c.frontend.Flush(); err != nil {
 		return nil, err
 	}
-	if _, err := c.results(0); err != nil || len(queries) == 0 {
+	if _, err := c.results(); err != nil {
 		return nil, err
 	}
-	return c.results(len(queries))
+	return c.results()
 }
 
-// results reads until the server is ready again: the first row of each of so many queries.
-func (c *conn) results(queries int) ([][]string, error) {
+// results reads until the server is ready again, and answers the first row, nil if there is none.
+func (c *conn) results() ([]string, error) {
 	var err error
-	rows := make([][]string, 0, queries)
 	var row []string
 	for {
 		message, receiveErr := c.frontend.Receive()
@@ -279,20 +278,14 @@ func (c *conn) results(queries int) ([][]string, error) {
 		switch message := message.(type) {
 		case *pgproto3.DataRow:
 			if row == nil {
-				row = make([]string, 0, len(message.Values))
 				for _, value := range message.Values {
 					row = append(row, string(value))
 				}
 			}
-		case *pgproto3.CommandComplete:
-			rows, row = append(rows, row), nil
 		case *pgproto3.ErrorResponse:
 			err = &serverError{message.Code}
 		case *pgproto3.ReadyForQuery:
-			if err == nil && len(rows) < queries {
-				err = &serverError{noData}
-			}
-			return rows, err
+			return row, err
 		}
 	}
 }

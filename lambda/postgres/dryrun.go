@@ -57,6 +57,9 @@ func DryRun(ctx context.Context, server *connector.Server, request connector.Req
 	if err := found.refuse(server, request); err != nil {
 		return connector.Outcome{}, err
 	}
+	if err := manager.askCreateRole(ctx, found); err != nil {
+		return connector.Outcome{}, err
+	}
 	if missing := found.lacks(request); missing != "" {
 		return connector.Outcome{}, &connector.Failure{Stage: connector.StageCheck, State: connector.Unchanged,
 			Why: fmt.Sprintf("%q at %s: the managing user %q may not change it", found.role.name, server.Address(), request.ManagingUser.Username), Mend: missing}

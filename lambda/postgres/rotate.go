@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -125,7 +126,7 @@ func (c *conn) loginFailure(err error, request connector.Request) *connector.Fai
 			"managingUser.username", "database")
 	case "3D000":
 		return fail(fmt.Sprintf("there is no database %q (%s)", request.Database, refused.code), "Check database in the rotator environment", "database")
-	case "42501":
+	case notAllowed:
 		return fail(fmt.Sprintf("the user may not connect to the database %q (%s)", request.Database, refused.code),
 			"GRANT CONNECT ON DATABASE "+identifier(request.Database)+" TO "+identifier(user), "database")
 	case "53300", "57P03", "53400", "53200":
@@ -180,8 +181,8 @@ type findings struct {
 	encryption   string
 	iterations   int
 	inRecovery   bool
-	createRole   bool
-	superuser    bool
+	superuser    bool // the managing user is
+	createRole   bool // the managing user has CREATEROLE: read by askCreateRole only
 	wantRDSGroup bool // rds.restrict_password_commands is on, and the managing user is no member of rds_password
 	role         *role
 }
@@ -204,66 +205,85 @@ type role struct {
 // user (the manual's section 10.3 on CVE-2018-1058).
 const settle = "SET search_path = pg_catalog, pg_temp; SET standard_conforming_strings = on; SET statement_timeout = "
 
-const serverQuery = `SELECT current_setting('server_version_num'), current_setting('password_encryption'),
-	coalesce(current_setting('scram_iterations', true), '4096'), pg_is_in_recovery(), m.rolcreaterole, m.rolsuper,
-	coalesce(current_setting('rds.restrict_password_commands', true), '') IN ('on', '1', 'true')
-		AND EXISTS (SELECT FROM pg_roles g WHERE g.rolname = 'rds_password' AND NOT pg_has_role(m.oid, g.oid, 'MEMBER'))
-	FROM pg_roles m WHERE m.rolname = session_user`
+// inspectQuery reads everything at once, and leaves to Go what Go can do: each further query, view and operator has a
+// server process that has just started read more of its catalogs. Whom the managing user may change goes by current_user,
+// as in ALTER ROLE.
+const inspectQuery = `SELECT current_setting('server_version_num'), current_setting('password_encryption'),
+	current_setting('scram_iterations', true), pg_is_in_recovery(), current_setting('is_superuser'),
+	current_setting('rds.restrict_password_commands', true), pg_has_role(to_regrole('rds_password'), 'MEMBER'), session_user,
+	r.rolname, r.rolcanlogin, r.rolvaliduntil <= now(), r.rolconnlimit, r.rolsuper, r.rolreplication,
+	has_database_privilege(r.oid, current_database(), 'CONNECT'), pg_has_role(r.oid, to_regrole('rds_iam'), 'MEMBER'),
+	pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')
+	FROM (SELECT) AS always LEFT JOIN pg_roles r ON r.rolname = $1::text::name`
 
-const roleQuery = `SELECT r.rolname, r.rolcanlogin, coalesce(r.rolvaliduntil <= now(), false), r.rolconnlimit = 0 AND NOT r.rolsuper,
-	r.rolsuper, r.rolreplication, has_database_privilege(r.oid, current_database(), 'CONNECT'),
-	EXISTS (SELECT FROM pg_roles i WHERE i.rolname = 'rds_iam' AND pg_has_role(r.oid, i.oid, 'MEMBER')) AND NOT r.rolsuper,
-	pg_has_role(session_user, r.oid, 'MEMBER WITH ADMIN OPTION'), r.rolname = session_user
-	FROM pg_roles r WHERE r.rolname = $1::text::name`
-
-// inspect reads what can be known before a change. The role is nil when there is none of that name, or none is asked for.
+// inspect reads what can be known before a change. The role is nil when there is none of that name.
 func (c *conn) inspect(ctx context.Context, username string) (*findings, error) {
-	start := time.Now()
-	broken := func(err error) error {
-		var refused *serverError
-		if errors.As(err, &refused) {
-			return &connector.Failure{Stage: connector.StageCheck, State: connector.Unchanged,
-				Why:  fmt.Sprintf("%s: reading the server's settings and roles failed (%s)", c.server.Address(), code(refused)),
-				Mend: "Look the code up in the appendix \"PostgreSQL Error Codes\" of the manual, and read the server's log"}
-		}
-		failure := c.server.Broken(connector.StageCheck, err, time.Since(start))
-		failure.State = connector.Unchanged
-		return failure
+	row, err := c.ask(ctx, settle, query{inspectQuery, []string{username}})
+	if err != nil {
+		return nil, err
 	}
+	const columns, ofRole = 17, 8
+	nothing := c.inspectFailure(&serverError{noData}, 0)
+	if len(row) != columns {
+		return nil, nothing
+	}
+	is := func(i int) bool { return row[i] == "t" }
+	found := &findings{encryption: row[1], iterations: defaultIterations, inRecovery: is(3), superuser: row[4] == "on"}
+	if found.version, err = strconv.Atoi(row[0]); err != nil {
+		return nil, nothing
+	}
+	if row[2] != "" { // from PostgreSQL 16 on
+		if found.iterations, err = strconv.Atoi(row[2]); err != nil {
+			return nil, nothing
+		}
+	}
+	found.wantRDSGroup = slices.Contains([]string{"on", "1", "true"}, row[5]) && row[6] == "f"
+	name := row[ofRole]
+	if name == "" {
+		return found, nil
+	}
+	if !strings.HasPrefix(username, name) { // a long name is cut, to no other
+		return nil, nothing
+	}
+	found.role = &role{name: name, canLogin: is(9), expired: is(10), noSession: row[11] == "0" && !is(12), superuser: is(12), replication: is(13),
+		canConnect: is(14), iam: is(15) && !is(12), managed: is(16), self: name == row[7]}
+	return found, nil
+}
+
+// askCreateRole completes the findings for what lacks. A rotation that goes well needs no such question.
+func (c *conn) askCreateRole(ctx context.Context, found *findings) error {
+	row, err := c.ask(ctx, "SET statement_timeout = ", query{text: `SELECT rolcreaterole FROM pg_roles WHERE rolname = current_user`})
+	if err == nil {
+		found.createRole = slices.Equal(row, []string{"t"})
+	}
+	return err
+}
+
+// ask sets the server's bound, which is to end settings, and runs a query in the same round trip. The error is a
+// *connector.Failure of a server that could not be read.
+func (c *conn) ask(ctx context.Context, settings string, q query) ([]string, error) {
+	start := time.Now()
 	bound, err := connector.ServerBound(ctx, time.Millisecond)
 	if err != nil {
 		return nil, err
 	}
-	queries := []query{{text: serverQuery}}
-	if username != "" {
-		queries = append(queries, query{roleQuery, []string{username}})
-	}
-	rows, err := c.rows(settle+strconv.FormatInt(bound.Milliseconds(), 10), queries...)
+	row, err := c.row(settings+strconv.FormatInt(bound.Milliseconds(), 10), q)
 	if err != nil {
-		return nil, broken(err)
+		return nil, c.inspectFailure(err, time.Since(start))
 	}
-	row := rows[0]
-	if len(row) != 7 {
-		return nil, broken(&serverError{noData})
+	return row, nil
+}
+
+func (c *conn) inspectFailure(err error, took time.Duration) *connector.Failure {
+	var refused *serverError
+	if errors.As(err, &refused) {
+		return &connector.Failure{Stage: connector.StageCheck, State: connector.Unchanged,
+			Why:  fmt.Sprintf("%s: reading the server's settings and roles failed (%s)", c.server.Address(), code(refused)),
+			Mend: "Look the code up in the appendix \"PostgreSQL Error Codes\" of the manual, and read the server's log"}
 	}
-	found := &findings{encryption: row[1], inRecovery: row[3] == "t", createRole: row[4] == "t", superuser: row[5] == "t", wantRDSGroup: row[6] == "t"}
-	if found.version, err = strconv.Atoi(row[0]); err != nil {
-		return nil, broken(&serverError{noData})
-	}
-	if found.iterations, err = strconv.Atoi(row[2]); err != nil {
-		return nil, broken(&serverError{noData})
-	}
-	if username == "" {
-		return found, nil
-	}
-	if row = rows[1]; len(row) == 10 {
-		if row[0] == "" || !strings.HasPrefix(username, row[0]) { // a long name is cut, to no other
-			return nil, broken(&serverError{noData})
-		}
-		is := func(i int) bool { return row[i] == "t" }
-		found.role = &role{row[0], is(1), is(2), is(3), is(4), is(5), is(6), is(7), is(8), is(9)}
-	}
-	return found, nil
+	failure := c.server.Broken(connector.StageCheck, err, took)
+	failure.State = connector.Unchanged
+	return failure
 }
 
 // refuse is the failure of a change that could not go well, before it is tried.
@@ -335,22 +355,28 @@ func (c *conn) alter(ctx context.Context, request connector.Request, found *find
 		}
 		c.server.Become(connector.Unchanged)
 		if !retriable[refused.code] || !connector.Pause(ctx) {
-			return c.changeFailure(refused, request, found, time.Since(start))
+			return c.changeFailure(ctx, refused, request, found, time.Since(start))
 		}
 	}
 }
+
+// notAllowed is the SQLSTATE for a missing privilege.
+const notAllowed = "42501"
 
 // retriable are a concurrent change of the same row (internal error: "tuple concurrently updated"), a serialization
 // failure and a deadlock.
 var retriable = map[string]bool{"XX000": true, "40001": true, "40P01": true}
 
-func (c *conn) changeFailure(refused *serverError, request connector.Request, found *findings, took time.Duration) *connector.Failure {
+func (c *conn) changeFailure(ctx context.Context, refused *serverError, request connector.Request, found *findings, took time.Duration) *connector.Failure {
 	failure := &connector.Failure{Stage: connector.StageChange, State: connector.Unchanged}
 	of := fmt.Sprintf("the password of %q at %s: ", found.role.name, c.server.Address())
 	switch refused.code {
-	case "42501":
+	case notAllowed:
 		failure.Why = of + fmt.Sprintf("the managing user %q may not change it (42501)", request.ManagingUser.Username)
-		failure.Mend = found.grant(request)
+		failure.Mend = "Read the server's log for the privilege that is missing"
+		if c.askCreateRole(ctx, found) == nil {
+			failure.Mend = found.grant(request)
+		}
 	case "25006":
 		failure.Why = of + "the server is read-only (25006)"
 		failure.Mend = "Use the writer endpoint as host; on a writer, see default_transaction_read_only of the database and of the managing user"
