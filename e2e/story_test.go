@@ -223,8 +223,12 @@ func pulumiCommand(ts *testscript.TestScript, neg bool, args []string) {
 // stack "dev" on the story's ESC service and organization, and goes there.
 func newProject(ts *testscript.TestScript, neg bool, args []string) {
 	s := of(ts)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	secretsProvider, err := s.cloud.SecretsProvider(ctx)
+	ts.Check(err)
 	line := []string{
-		"new", ts.Getenv("TEMPLATE"), "--yes", "--non-interactive", "--name", args[0], "--description", "A story",
+		"new", ts.Getenv("TEMPLATE"), "--secrets-provider", secretsProvider, "--yes", "--non-interactive", "--name", args[0], "--description", "A story",
 		"--stack", "dev", "--dir", args[0], "--config", "aws:region=" + road.Region, "--config", "backendUrl=" + s.cloud.ESCURL,
 	}
 	for _, setting := range args[1:] {
@@ -295,16 +299,19 @@ func withESC(ts *testscript.TestScript, do func()) {
 	do()
 }
 
-// esc-edit ENVIRONMENT OLD NEW replaces OLD by NEW in the document, as a user does in an editor.
+// esc-edit ENVIRONMENT OLD NEW [OLD NEW...] replaces each OLD by its NEW in the document, as a user does in an editor.
 func escEdit(ts *testscript.TestScript, neg bool, args []string) {
 	withESC(ts, func() {
 		run(ts, false, of(ts).machine.Pulumi, "env", "get", args[0], "--show-secrets", "--definition")
 		text := ts.ReadFile("stdout")
-		if !strings.Contains(text, args[1]) {
-			ts.Fatalf("the document %s does not hold %q:\n%s", args[0], args[1], text)
+		for edit := range slices.Chunk(args[1:], 2) {
+			if !strings.Contains(text, edit[0]) {
+				ts.Fatalf("the document %s does not hold %q:\n%s", args[0], edit[0], text)
+			}
+			text = strings.ReplaceAll(text, edit[0], edit[1])
 		}
 		path := ts.MkAbs(fmt.Sprintf("edit-%d.yaml", time.Now().UnixNano()))
-		ts.Check(os.WriteFile(path, []byte(strings.ReplaceAll(text, args[1], args[2])), 0o600))
+		ts.Check(os.WriteFile(path, []byte(text), 0o600))
 		run(ts, neg, of(ts).machine.Pulumi, "env", "edit", args[0], "--file", path)
 	})
 }

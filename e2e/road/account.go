@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
@@ -183,6 +184,16 @@ func (c *Cloud) AddOIDCProvider(ctx context.Context, audiences ...string) error 
 		return fmt.Errorf("making an OIDC provider for %s: %w", c.ESCURL, err)
 	}
 	return nil
+}
+
+// SecretsProvider makes a key in KMS, and answers the URL by which a stack keeps its secrets under it. That takes a tenth
+// of the time that a passphrase does, whose key each command derives anew by a million rounds.
+func (c *Cloud) SecretsProvider(ctx context.Context) (string, error) {
+	key, err := kms.NewFromConfig(c.config()).CreateKey(ctx, &kms.CreateKeyInput{})
+	if err != nil {
+		return "", fmt.Errorf("making a key for the stack's secrets: %w", err)
+	}
+	return "awskms:///" + *key.KeyMetadata.Arn + "?region=" + Region + "&awssdk=v2", nil
 }
 
 // Invoke has the function, a name or an ARN, answer the event.

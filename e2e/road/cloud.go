@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -74,11 +75,9 @@ func (c *Cloud) start() (err error) {
 	if err := os.Symlink(filepath.Join(c.machine.pulumiHome(), "plugins"), filepath.Join(home, "plugins")); err != nil {
 		return fmt.Errorf("linking the plugins: %w", err)
 	}
-	// A copy, not a link: a story that changes its program builds over it.
-	if program, err := os.ReadFile(c.machine.program()); err == nil {
-		if err := os.WriteFile(filepath.Join(home, "program"), program, 0o755); err != nil {
-			return fmt.Errorf("copying the program: %w", err)
-		}
+	// A road that changes its program builds another one in the place of this link.
+	if err := os.Link(c.machine.program(), filepath.Join(home, "program")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("linking the program: %w", err)
 	}
 	c.AWS, err = gateway.New(gateway.Options{
 		Moto: c.machine.motoURL, Account: c.Account, DatabaseHost: "localhost",

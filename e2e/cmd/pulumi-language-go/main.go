@@ -214,8 +214,15 @@ func build(ctx context.Context, source *pulumirpc.ProgramInfo, path string) (str
 	if err != nil {
 		return "", err
 	}
-	if _, err := os.Stat(kept); err == nil {
-		return kept, nil
+	if kept != "" {
+		unlock, err := lock(kept + ".lock")
+		if err != nil {
+			return "", fmt.Errorf("waiting for another build of the program: %w", err)
+		}
+		defer unlock()
+		if _, err := os.Stat(kept); err == nil {
+			return kept, nil
+		}
 	}
 	// -trimpath makes the program the same in every folder, so that its packages are compiled once.
 	compile := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, source.GetEntryPoint())
@@ -232,6 +239,18 @@ func build(ctx context.Context, source *pulumirpc.ProgramInfo, path string) (str
 		return "", fmt.Errorf("keeping the program: %w", err)
 	}
 	return kept, nil
+}
+
+// lock waits until no other process holds the file locked.
+func lock(path string) (unlock func(), err error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return func() { _ = file.Close() }, nil
 }
 
 // programsVariable names a folder in which programs are kept by what they were built from, for as long as nobody changes

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -46,6 +47,17 @@ func TestMain(m *testing.M) {
 	}())
 }
 
+// withoutOutputs is the CLI, but for the outputs of a stack: none here has any, and the Automation API asks for them
+// twice after each update, which takes longer than the update.
+type withoutOutputs struct{ auto.PulumiCommand }
+
+func (c withoutOutputs) Run(ctx context.Context, folder string, stdin io.Reader, out, errOut []io.Writer, environment []string, args ...string) (string, string, int, error) {
+	if len(args) > 1 && args[0] == "stack" && args[1] == "output" {
+		return "{}", "", 0, nil
+	}
+	return c.PulumiCommand.Run(ctx, folder, stdin, out, errOut, environment, args...)
+}
+
 // project is a stack on the real CLI, and the ESC service that its provider reaches.
 type project struct {
 	t       *testing.T
@@ -78,26 +90,27 @@ func newProject(t *testing.T) *project {
 		auto.Project(workspace.Project{
 			Name: "road", Runtime: workspace.NewProjectRuntimeInfo("go", nil),
 			Backend: &workspace.ProjectBackend{URL: "file://" + state},
+			Config:  map[string]workspace.ProjectConfigType{"pulumiservice:apiUrl": {Value: backend}},
 		}),
 		auto.EnvVars(map[string]string{
 			"PULUMI_ACCESS_TOKEN": token, "PULUMI_CONFIG_PASSPHRASE": "test", "PULUMI_SKIP_UPDATE_CHECK": "true",
 			"PATH": plugins + string(os.PathListSeparator) + os.Getenv("PATH"),
 		}),
 	}
+	cli := &auto.PulumiCommandOptions{SkipVersionCheck: true}
 	if _, err := exec.LookPath("pulumi"); err != nil {
 		cache, err := os.UserCacheDir()
 		require.NoError(t, err)
-		root := filepath.Join(cache, "esc-connector-lambda-go")
-		require.FileExists(t, filepath.Join(root, "bin", "pulumi"), "the Pulumi CLI is not on PATH, and not built: run `make test`")
-		command, err := auto.NewPulumiCommand(&auto.PulumiCommandOptions{Root: root, SkipVersionCheck: true})
-		require.NoError(t, err)
-		workspaceOptions = append(workspaceOptions, auto.Pulumi(command))
+		cli.Root = filepath.Join(cache, "esc-connector-lambda-go")
+		require.FileExists(t, filepath.Join(cli.Root, "bin", "pulumi"), "the Pulumi CLI is not on PATH, and not built: run `make test`")
 	}
+	command, err := auto.NewPulumiCommand(cli)
+	require.NoError(t, err)
+	workspaceOptions = append(workspaceOptions, auto.Pulumi(withoutOutputs{command}))
 	local, err := auto.NewLocalWorkspace(t.Context(), workspaceOptions...)
 	require.NoError(t, err)
 	stack, err := auto.NewStack(t.Context(), "dev", local)
 	require.NoError(t, err)
-	require.NoError(t, stack.SetConfig(t.Context(), "pulumiservice:apiUrl", auto.ConfigValue{Value: backend}))
 	return &project{t, service, client.New("test", backend, token, false), stack,
 		filepath.Join(state, ".pulumi", "stacks", "road", "dev.json")}
 }
