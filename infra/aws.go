@@ -351,7 +351,10 @@ func explain(err error, action string) error {
 	return err
 }
 
-// together runs the functions side by side, and returns all their errors, each once.
+// perRequest matches what differs in AWS's errors of one cause.
+var perRequest = regexp.MustCompile(`(?i)request ?id: [0-9A-Za-z-]+|encoded authorization failure message: \S+`)
+
+// together runs the functions side by side, and returns all their errors, those of one cause once.
 func together(functions ...func() error) error {
 	failures := make([]error, len(functions))
 	var group sync.WaitGroup
@@ -361,10 +364,12 @@ func together(functions ...func() error) error {
 	group.Wait()
 	said := map[string]bool{}
 	return errors.Join(slices.DeleteFunc(failures, func(err error) bool {
-		if err == nil || said[err.Error()] {
+		if err == nil {
 			return true
 		}
-		said[err.Error()] = true
-		return false
+		cause := perRequest.ReplaceAllString(err.Error(), "")
+		again := said[cause]
+		said[cause] = true
+		return again
 	})...)
 }

@@ -247,6 +247,37 @@ func TestAReadReplicaGetsAWarning(t *testing.T) {
 	assert.Empty(t, replica.warnings(&Settings{DatabaseHost: "writer.example"}))
 }
 
+func TestAClusterWithoutInstancesGetsAWarning(t *testing.T) {
+	c := newCloud()
+	empty := lookUp(t, c, "orders")
+	assert.Equal(t, []string{`the cluster "orders" has no instance, so that nothing answers at its endpoint: rotations fail until it has one`},
+		empty.warnings(&Settings{}))
+	assert.Empty(t, empty.warnings(&Settings{DatabaseHost: "elsewhere.example"}))
+}
+
+func TestARefusedLookupIsToldOnce(t *testing.T) {
+	c := newCloud()
+	c.answers[subnetToken] = func(args resource.PropertyMap) (map[string]any, error) {
+		return nil, fmt.Errorf("api error UnauthorizedOperation: User: arn:aws:iam::111122223333:user/u is not authorized to perform: ec2:DescribeSubnets. "+
+			"Encoded authorization failure message: %[1]s-encoded, RequestID: %[1]s", args["id"].StringValue())
+	}
+	err := deploy(t, c, minimal(nil))
+	require.ErrorContains(t, err, "reading the subnets: ")
+	assert.Equal(t, 1, strings.Count(err.Error(), "needs the IAM permission ec2:DescribeSubnets"), err)
+}
+
+func TestAPermissionsBoundaryOfAnotherAccountIsRefused(t *testing.T) {
+	c := newCloud()
+	boundary := func(arn string) error {
+		return deploy(t, c, minimal(map[string]string{"shop:permissionsBoundaryArn": arn}))
+	}
+	err := boundary("arn:aws:iam::444455556666:policy/boundary")
+	require.ErrorContains(t, err, "the policy is of the AWS account 444455556666, and these credentials are of 111122223333")
+	require.ErrorContains(t, err, "pulumi config set shop:permissionsBoundaryArn <arn>")
+	assert.Empty(t, c.registered)
+	require.NoError(t, boundary("arn:aws:iam::aws:policy/PowerUserAccess"))
+}
+
 func TestIndependentLookupsAreUnderWayAtTheSameTime(t *testing.T) {
 	c := newCloud()
 	first := []string{callerIdentityToken, partitionToken, clustersToken, instancesToken, oidcToken, signingProfileLookupToken}
@@ -634,4 +665,13 @@ func TestAStateThatIsJustBeingWrittenIsReadAgain(t *testing.T) {
 	}
 	err := deploy(t, c, minimal(map[string]string{"shop:rotatedSecretsEnvironmentName": "shop/other"}))
 	require.ErrorContains(t, err, "shop:rotatedSecretsEnvironmentName has changed")
+}
+
+func TestAStateThatCannotBeReadStopsTheUpdate(t *testing.T) {
+	c := newCloud()
+	c.answers[stateToken] = func(resource.PropertyMap) (map[string]any, error) {
+		return nil, errors.New("failed to load checkpoint: EOF")
+	}
+	require.ErrorContains(t, deploy(t, c, minimal(nil)), "reading the state of the stack acme/shop/dev, to see what it has written: ")
+	assert.Empty(t, c.registered)
 }

@@ -49,6 +49,7 @@ type record struct {
 	source         string   // what it is a read replica of, or empty
 	public         []string // its instances that are publicly accessible
 	members        []string // instances of a cluster, of which that must be asked yet
+	empty          bool     // a cluster without instances
 }
 
 // findDatabase looks the database up in RDS, and its subnets in its VPC. What the settings tell of it
@@ -152,7 +153,8 @@ func findCluster(ctx *pulumi.Context, identifier string) (*record, error) {
 		return nil, err
 	}
 	return &record{kind: "cluster", identifier: identifier, engine: c.Engine, version: c.EngineVersion, host: c.Endpoint, port: c.Port,
-		subnetGroup: c.DbSubnetGroupName, securityGroups: c.VpcSecurityGroupIds, source: c.ReplicationSource, members: c.ClusterMembers}, nil
+		subnetGroup: c.DbSubnetGroupName, securityGroups: c.VpcSecurityGroupIds, source: c.ReplicationSource,
+		members: c.ClusterMembers, empty: len(c.ClusterMembers) == 0}, nil
 }
 
 // findInstance reads an instance, or the cluster that it belongs to: the instance's own endpoint may
@@ -251,6 +253,9 @@ func (r *record) warnings(settings *Settings) []string {
 		}
 		warnings = append(warnings, fmt.Sprintf("the %s is publicly accessible. The connector reaches it inside its VPC, and does not need that", which))
 	}
+	if r.kind == "cluster" && r.empty && settings.DatabaseHost == "" {
+		warnings = append(warnings, fmt.Sprintf("the %s has no instance, so that nothing answers at its endpoint: rotations fail until it has one", r))
+	}
 	if r.source != "" && settings.DatabaseHost == "" {
 		warnings = append(warnings, fmt.Sprintf("the %s is a read replica of %s, where passwords are changed: set rdsDbIdentifier to that one", r, r.source))
 	}
@@ -294,7 +299,7 @@ func (d *Database) findNetwork(ctx *pulumi.Context, settings *Settings, of *reco
 		lookups = append(lookups, func() error {
 			err := invoke(ctx, subnetToken, subnetArgs{Id: id}, &subnets[i], "ec2:DescribeSubnets")
 			if err != nil && !isNotFound(err) {
-				return fmt.Errorf("reading the subnet %s: %w", id, err)
+				return fmt.Errorf("reading the subnets: %w", err)
 			}
 			return nil
 		})

@@ -51,9 +51,9 @@ func ReadLastState(ctx *pulumi.Context, settings *Settings) (*LastState, error) 
 		} `pulumi:"outputs"`
 	}
 	if err := readState(ctx, stack, &answer); err != nil {
-		// Only the checks that need it are lost by that. The provider does not write an environment
-		// that exists, and IgnoreChanges holds as long as the settings stay.
-		return &LastState{stack: stack}, ctx.Log.Debug(fmt.Sprintf("the state of the stack %s cannot be read: %v", stack, err), nil)
+		// Without it a changed setting could move an environment, which deletes the old one.
+		return nil, fmt.Errorf("reading the state of the stack %s, to see what it has written: %w; nothing was created or changed.\n"+
+			"  Run pulumi up again; this works where the state can be read: pulumi stack", stack, err)
 	}
 	last := &LastState{stack: stack, known: answer.Name == stack, resources: map[string]resourceOutputs{}}
 	for urn, resource := range answer.Outputs {

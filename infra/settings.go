@@ -520,7 +520,7 @@ func setBool(field *bool, value string) error {
 func setWord(field *string, value string, words ...string) error {
 	folded := strings.ToLower(value)
 	if !slices.Contains(words, folded) {
-		return errors.New("that is none of them")
+		return errors.New("that is not an allowed value")
 	}
 	*field = folded
 	return nil

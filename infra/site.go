@@ -3,6 +3,7 @@ package infra
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
@@ -40,6 +41,9 @@ func FindSite(ctx *pulumi.Context, settings *Settings, last *LastState) (*Site, 
 	if err != nil {
 		return nil, err
 	}
+	if err := site.Account.checkBoundary(settings); err != nil {
+		return nil, err
+	}
 	site.Edits, err = last.warnOfDrift(ctx, settings, site)
 	return site, errors.Join(warnOfAuthorities(ctx, settings, site.Account), err)
 }
@@ -59,6 +63,19 @@ func findAccount(ctx *pulumi.Context, settings *Settings, last *LastState) (*Acc
 	}
 	account := &Account{ID: identity.AccountId, Partition: here.Partition, Region: settings.Region}
 	return account, last.checkAccount(account)
+}
+
+// checkBoundary stops a permissions boundary that IAM would refuse when it makes the roles: a customer's policy serves in
+// its own account alone. AWS's own policies have the account "aws".
+func (a *Account) checkBoundary(settings *Settings) error {
+	if settings.PermissionsBoundary == "" {
+		return nil
+	}
+	if owner := strings.Split(settings.PermissionsBoundary, ":")[accountPart]; owner != "aws" && owner != a.ID {
+		return fmt.Errorf("checking permissionsBoundaryArn: the policy is of the AWS account %s, and these credentials are of %s, whose roles need one of its own; nothing was created.\n"+
+			"  The policies there: aws iam list-policies --scope Local --query 'Policies[].Arn'\n  pulumi config set %s:permissionsBoundaryArn <arn>", owner, a.ID, settings.Project)
+	}
+	return nil
 }
 
 // arn is an ARN in this account and region.
