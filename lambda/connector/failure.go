@@ -62,6 +62,9 @@ func (f *Failure) Error() string {
 	return message
 }
 
+// SQL is a mend for the database's administrator: the statements to run.
+func SQL(statements string) string { return "Run in the database: " + statements }
+
 // And adds a sentence to the mend.
 func (f *Failure) And(sentence string) *Failure {
 	switch {

@@ -204,7 +204,7 @@ func loginManaging(ctx context.Context, server *connector.Server, request connec
 			return fail("the server refused the user name or the password (error 1045)", mend, "managingUser.username", "managingUser.password")
 		case databaseDenied:
 			return fail(fmt.Sprintf("the user has no rights on the database %q (error 1044)", request.Database),
-				"GRANT ALTER ON "+quoted(request.Database)+".* TO "+parseAccount(request.ManagingUser.Username).String(), "database")
+				connector.SQL("GRANT ALTER ON "+quoted(request.Database)+".* TO "+parseAccount(request.ManagingUser.Username).String()), "database")
 		case unknownDatabase:
 			return fail(fmt.Sprintf("there is no database %q (error 1049)", request.Database), "Check database in the rotator environment", "database")
 		case tlsRequired:
@@ -212,7 +212,7 @@ func loginManaging(ctx context.Context, server *connector.Server, request connec
 		case tooManyForUser, limitReached:
 			return fail(fmt.Sprintf("the user's own limit of connections is reached (error %d)", n), "Raise the account's limits, or find the client that holds so many")
 		case accountLocked, mariaAccountLocked:
-			return fail(fmt.Sprintf("the account is locked (error %d)", n), "ALTER USER "+parseAccount(request.ManagingUser.Username).String()+" ACCOUNT UNLOCK")
+			return fail(fmt.Sprintf("the account is locked (error %d)", n), connector.SQL("ALTER USER "+parseAccount(request.ManagingUser.Username).String()+" ACCOUNT UNLOCK"))
 		case passwordExpired, mustChangePassword:
 			return fail(fmt.Sprintf("the managing user's password has expired (error %d)", n), "Give it a new one, and fill it in in the managing credentials environment")
 		case tooManyConnections, shuttingDown, hostBlocked, hostDenied:
@@ -436,7 +436,7 @@ func (c *conn) changeFailure(ctx context.Context, refused error, request connect
 		if errors.As(refused, &server) && strings.Contains(server.Message, "SYSTEM_USER") {
 			return fail("it is a system user, and the managing user is none", "Rotate another user, REVOKE SYSTEM_USER ON *.* FROM "+target.String()+", or GRANT SYSTEM_USER ON *.* TO "+manager)
 		}
-		return fail("the managing user may not change it", "GRANT CREATE USER ON *.* TO "+manager)
+		return fail("the managing user may not change it", connector.SQL("GRANT CREATE USER ON *.* TO "+manager))
 	case lockTimeout, deadlock, statementTimeout, interrupted:
 		return fail("other sessions kept it locked for "+connector.Seconds(took), "Find the session that holds a lock and does not end: SHOW FULL PROCESSLIST")
 	case shuttingDown:
@@ -518,9 +518,9 @@ func prove(ctx context.Context, server *connector.Server, request connector.Requ
 				"What it can mean: someone else changed the password at the same time (rotate again); a more specific account of the same name shadows "+target.String()+
 					" for this function; the account REQUIREs TLS or a client certificate; a proxy between keeps its own passwords (use the database's own endpoint as host)")
 		case accountLocked, mariaAccountLocked:
-			return fail(fmt.Sprintf("the account is locked (error %d)", n), "ALTER USER "+target.String()+" ACCOUNT UNLOCK")
+			return fail(fmt.Sprintf("the account is locked (error %d)", n), connector.SQL("ALTER USER "+target.String()+" ACCOUNT UNLOCK"))
 		case passwordExpired, mustChangePassword:
-			return fail(fmt.Sprintf("the account's password counts as expired (error %d)", n), "ALTER USER "+target.String()+" PASSWORD EXPIRE NEVER")
+			return fail(fmt.Sprintf("the account's password counts as expired (error %d)", n), connector.SQL("ALTER USER "+target.String()+" PASSWORD EXPIRE NEVER"))
 		case blockedAfterFails:
 			return fail(fmt.Sprintf("the account is locked for a while after failed logins (error %d)", n), "Wait, or ALTER USER "+target.String()+" ACCOUNT UNLOCK")
 		case tlsRequired:

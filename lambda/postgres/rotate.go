@@ -115,7 +115,7 @@ func (c *conn) loginFailure(err error, request connector.Request) *connector.Fai
 				"and on RDS for a member of rds_iam, which cannot log in by password", "managingUser.username", "managingUser.password")
 	case "28000":
 		if c.accepted {
-			return fail("the role may not log in ("+refused.code+")", "ALTER ROLE "+identifier(user)+" LOGIN")
+			return fail("the role may not log in ("+refused.code+")", connector.SQL("ALTER ROLE "+identifier(user)+" LOGIN"))
 		}
 		if server.TLS == nil {
 			return fail("the server lets nobody in this way ("+refused.code+"): without encryption, from here, or with this user and database",
@@ -128,7 +128,7 @@ func (c *conn) loginFailure(err error, request connector.Request) *connector.Fai
 		return fail(fmt.Sprintf("there is no database %q (%s)", request.Database, refused.code), "Check database in the rotator environment", "database")
 	case notAllowed:
 		return fail(fmt.Sprintf("the user may not connect to the database %q (%s)", request.Database, refused.code),
-			"GRANT CONNECT ON DATABASE "+identifier(request.Database)+" TO "+identifier(user), "database")
+			connector.SQL("GRANT CONNECT ON DATABASE "+identifier(request.Database)+" TO "+identifier(user)), "database")
 	case "53300", "57P03", "53400", "53200":
 		failure := c.busy(refused)
 		if c.accepted {
@@ -304,17 +304,17 @@ func (f *findings) refuse(server *connector.Server, request connector.Request) e
 	case r.self:
 		return fail("it is the managing user itself, whose own password the connector does not change", "Name other users in rotateUsers")
 	case !r.canLogin:
-		return fail("the role may not log in, whatever its password", "ALTER ROLE "+role+" LOGIN")
+		return fail("the role may not log in, whatever its password", connector.SQL("ALTER ROLE "+role+" LOGIN"))
 	case r.expired:
-		return fail("the role is past its VALID UNTIL and cannot log in, whatever its password", "ALTER ROLE "+role+" VALID UNTIL 'infinity'")
+		return fail("the role is past its VALID UNTIL and cannot log in, whatever its password", connector.SQL("ALTER ROLE "+role+" VALID UNTIL 'infinity'"))
 	case r.noSession:
-		return fail("the role's connection limit is 0, so it cannot log in, whatever its password", "ALTER ROLE "+role+" CONNECTION LIMIT -1")
+		return fail("the role's connection limit is 0, so it cannot log in, whatever its password", connector.SQL("ALTER ROLE "+role+" CONNECTION LIMIT -1"))
 	case !r.canConnect:
-		return fail(fmt.Sprintf("the role may not connect to the database %q", request.Database), "GRANT CONNECT ON DATABASE "+identifier(request.Database)+" TO "+role)
+		return fail(fmt.Sprintf("the role may not connect to the database %q", request.Database), connector.SQL("GRANT CONNECT ON DATABASE "+identifier(request.Database)+" TO "+role))
 	case r.iam:
-		return fail("the role is a member of rds_iam and cannot log in by password", "REVOKE rds_iam FROM "+role)
+		return fail("the role is a member of rds_iam and cannot log in by password", connector.SQL("REVOKE rds_iam FROM "+role))
 	case f.wantRDSGroup:
-		return fail("rds.restrict_password_commands is on, and the managing user is no member of rds_password", "GRANT rds_password TO "+identifier(manager))
+		return fail("rds.restrict_password_commands is on, and the managing user is no member of rds_password", connector.SQL("GRANT rds_password TO "+identifier(manager)))
 	}
 	return nil
 }
@@ -413,11 +413,11 @@ func (f *findings) grant(request connector.Request) string {
 	case f.version < 160000 && f.role.replication && !f.superuser:
 		return "It is a REPLICATION role, which before PostgreSQL 16 only a superuser may change: ALTER ROLE " + target + " NOREPLICATION, or rotate another user"
 	case !f.createRole && (f.version < 160000 || f.role.managed):
-		return "ALTER ROLE " + manager + " CREATEROLE"
+		return connector.SQL("ALTER ROLE " + manager + " CREATEROLE")
 	case !f.createRole:
-		return "ALTER ROLE " + manager + " CREATEROLE; GRANT " + target + " TO " + manager + " WITH ADMIN OPTION"
+		return connector.SQL("ALTER ROLE " + manager + " CREATEROLE; GRANT " + target + " TO " + manager + " WITH ADMIN OPTION")
 	case f.version >= 160000 && !f.role.managed:
-		return "GRANT " + target + " TO " + manager + " WITH ADMIN OPTION"
+		return connector.SQL("GRANT " + target + " TO " + manager + " WITH ADMIN OPTION")
 	default:
 		return "On RDS: GRANT rds_password TO " + manager + "; elsewhere read the server's log for the privilege that is missing"
 	}
