@@ -61,6 +61,7 @@ func TestReadme(t *testing.T) {
 		"esc-recover":  escRecover,
 		"login":        login,
 		"git-host":     gitHost,
+		"iam-policy":   iamPolicy,
 		"names-within": namesWithin,
 		"network":      network,
 		"pulumi":       pulumiCommand,
@@ -204,6 +205,13 @@ const masterPassword = "master"
 var masterUser = []string{
 	"CREATE ROLE master LOGIN CREATEROLE CREATEDB PASSWORD '" + masterPassword + "'",
 	"CREATE DATABASE app OWNER master",
+}
+
+// iam-policy NAME makes a policy in the account that allows everything, to be a permissions boundary.
+func iamPolicy(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	ts.Check(of(ts).cloud.AddPolicy(ctx, args[0], `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`))
 }
 
 // network ENGINE NAME tells the story where the database is, in the words that the README's placeholders stand for.

@@ -250,84 +250,23 @@ func (s *Service) permits(ctx context.Context, accessKeyID, action, resource str
 	case s.options.Now().After(assumed.expires):
 		return errors.New("api error ExpiredTokenException: The security token included in the request is expired")
 	}
-	documents, boundary, err := s.policies(ctx, assumed.role)
+	parsed, err := arn.Parse(aws.ToString(assumed.role.Arn))
 	if err != nil {
-		return fmt.Errorf("reading the policies of %s: %w", aws.ToString(assumed.role.Arn), err)
+		return fmt.Errorf("reading the ARN of the role: %w", err)
 	}
-	request := policy.Request{Action: action, Resource: resource}
-	allowed, err := policy.Allows(documents, request)
-	if err == nil && allowed && boundary != "" {
-		allowed, err = policy.Allows([]string{boundary}, request)
+	role, err := policy.ReadRole(ctx, s.iam(parsed.Partition), aws.ToString(assumed.role.RoleName))
+	if err != nil {
+		return err
 	}
+	allowed, err := role.Allows(policy.Request{Action: action, Resource: resource})
 	if err != nil {
 		return fmt.Errorf("reading the policies of %s: %w", aws.ToString(assumed.role.Arn), err)
 	}
 	if !allowed {
-		role, _ := arn.Parse(aws.ToString(assumed.role.Arn))
 		return fmt.Errorf("api error AccessDeniedException: User: arn:%s:sts::%s:assumed-role/%s/%s is not authorized to perform: %s on resource: %s",
-			role.Partition, role.AccountID, aws.ToString(assumed.role.RoleName), assumed.session, action, resource)
+			parsed.Partition, parsed.AccountID, aws.ToString(assumed.role.RoleName), assumed.session, action, resource)
 	}
 	return nil
-}
-
-func (s *Service) policies(ctx context.Context, role *iamtypes.Role) (documents []string, boundary string, err error) {
-	parsed, err := arn.Parse(aws.ToString(role.Arn))
-	if err != nil {
-		return nil, "", err
-	}
-	client := s.iam(parsed.Partition)
-	// The role may have changed since it was assumed: AWS decides by what stands now.
-	current, err := client.GetRole(ctx, &iam.GetRoleInput{RoleName: role.RoleName})
-	if err != nil {
-		return nil, "", err
-	}
-	add := func(escaped *string) error {
-		document, err := url.QueryUnescape(aws.ToString(escaped))
-		documents = append(documents, document)
-		return err
-	}
-	inline, err := client.ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: role.RoleName})
-	if err != nil {
-		return nil, "", err
-	}
-	for _, name := range inline.PolicyNames {
-		got, err := client.GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: role.RoleName, PolicyName: &name})
-		if err != nil {
-			return nil, "", err
-		}
-		if err := add(got.PolicyDocument); err != nil {
-			return nil, "", err
-		}
-	}
-	attached, err := client.ListAttachedRolePolicies(ctx, &iam.ListAttachedRolePoliciesInput{RoleName: role.RoleName})
-	if err != nil {
-		return nil, "", err
-	}
-	for _, policy := range attached.AttachedPolicies {
-		document, err := managedPolicy(ctx, client, policy.PolicyArn)
-		if err != nil {
-			return nil, "", err
-		}
-		documents = append(documents, document)
-	}
-	if limit := current.Role.PermissionsBoundary; limit != nil {
-		boundary, err = managedPolicy(ctx, client, limit.PermissionsBoundaryArn)
-	}
-	return documents, boundary, err
-}
-
-func managedPolicy(ctx context.Context, client *iam.Client, policyARN *string) (string, error) {
-	managed, err := client.GetPolicy(ctx, &iam.GetPolicyInput{PolicyArn: policyARN})
-	if err != nil {
-		return "", err
-	}
-	version, err := client.GetPolicyVersion(ctx, &iam.GetPolicyVersionInput{
-		PolicyArn: policyARN, VersionId: managed.Policy.DefaultVersionId,
-	})
-	if err != nil {
-		return "", err
-	}
-	return url.QueryUnescape(aws.ToString(version.PolicyVersion.Document))
 }
 
 func (s *Service) iam(partition string) *iam.Client {

@@ -412,12 +412,12 @@ func (f *functions) check(ctx context.Context, function *function) error {
 }
 
 func (f *functions) checkNetwork(ctx context.Context, config awssdk.Config, function *function, role string) error {
-	documents, err := rolePolicies(ctx, iam.NewFromConfig(config), role)
+	runs, err := policy.ReadRole(ctx, iam.NewFromConfig(config), role)
 	if err != nil {
 		return err
 	}
 	for _, action := range vpcActions {
-		allowed, err := policy.Allows(documents, policy.Request{Action: action, Resource: "*"})
+		allowed, err := runs.Allows(policy.Request{Action: action, Resource: "*"})
 		if err != nil {
 			return err
 		}
@@ -446,27 +446,6 @@ func (f *functions) checkNetwork(ctx context.Context, config awssdk.Config, func
 		}
 	}
 	return nil
-}
-
-// rolePolicies are the documents of a role's inline policies, the only ones that this project's roles have.
-func rolePolicies(ctx context.Context, client *iam.Client, role string) ([]string, error) {
-	names, err := client.ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: &role})
-	if err != nil {
-		return nil, fmt.Errorf("listing the policies of role %s: %w", role, err)
-	}
-	var documents []string
-	for _, name := range names.PolicyNames {
-		answer, err := client.GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: &role, PolicyName: &name})
-		if err != nil {
-			return nil, fmt.Errorf("reading policy %s of role %s: %w", name, role, err)
-		}
-		document, err := url.QueryUnescape(awssdk.ToString(answer.PolicyDocument))
-		if err != nil {
-			return nil, fmt.Errorf("decoding policy %s of role %s: %w", name, role, err)
-		}
-		documents = append(documents, document)
-	}
-	return documents, nil
 }
 
 // config reaches moto in this gateway's account, past the gateway itself.
@@ -499,14 +478,14 @@ func (f *functions) logs(ctx context.Context, function *function) (*cloudwatchlo
 	}
 	config := f.config(function.region)
 	role := function.Role[strings.LastIndex(function.Role, "/")+1:]
-	documents, err := rolePolicies(ctx, iam.NewFromConfig(config), role)
+	runs, err := policy.ReadRole(ctx, iam.NewFromConfig(config), role)
 	if err != nil {
 		return nil, "", err
 	}
 	arn := fmt.Sprintf("arn:%s:logs:%s:%s:log-group:%s:log-stream:x",
 		partition(function.region), function.region, f.gateway.options.Account, group)
 	for _, action := range []string{"logs:CreateLogStream", "logs:PutLogEvents"} {
-		allowed, err := policy.Allows(documents, policy.Request{Action: action, Resource: arn})
+		allowed, err := runs.Allows(policy.Request{Action: action, Resource: arn})
 		if err != nil {
 			return nil, "", err
 		}

@@ -186,6 +186,14 @@ func (c *Cloud) AddOIDCProvider(ctx context.Context, audiences ...string) error 
 	return nil
 }
 
+// AddPolicy makes a managed policy of that document.
+func (c *Cloud) AddPolicy(ctx context.Context, name, document string) error {
+	if _, err := iam.NewFromConfig(c.config()).CreatePolicy(ctx, &iam.CreatePolicyInput{PolicyName: &name, PolicyDocument: &document}); err != nil {
+		return fmt.Errorf("making the policy %s: %w", name, err)
+	}
+	return nil
+}
+
 // SecretsProvider makes a key in KMS, and answers the URL by which a stack keeps its secrets under it. That takes a tenth
 // of the time that a passphrase does, whose key each command derives anew by a million rounds.
 func (c *Cloud) SecretsProvider(ctx context.Context) (string, error) {
