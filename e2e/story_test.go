@@ -121,6 +121,7 @@ func TestStories(t *testing.T) {
 		"esc":             escCommand,
 		"esc-edit":        escEdit,
 		"esc-fail":        escFail,
+		"esc-hangs":       escHangs,
 		"esc-recover":     escRecover,
 		"filled":          filled,
 		"invoke":          invoke,
@@ -341,6 +342,15 @@ func escFail(ts *testscript.TestScript, _ bool, args []string) {
 		fault.Method = args[1]
 	}
 	of(ts).cloud.ESC.Fail(fault)
+}
+
+// esc-hangs waits until a request to ESC hangs, by what esc-fail began.
+func escHangs(ts *testscript.TestScript, _ bool, _ []string) {
+	for deadline := time.Now().Add(time.Minute); !of(ts).cloud.ESC.Hanging(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			ts.Fatalf("no request to ESC hangs")
+		}
+	}
 }
 
 // esc-recover ends what esc-fail began.

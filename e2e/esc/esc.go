@@ -25,6 +25,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -106,6 +107,8 @@ type Service struct {
 	sessions     map[string]session
 	roles        map[string]assumedRole
 	faults       []*Fault
+
+	hanging atomic.Int32 // requests that wait in vain
 }
 
 // New returns a service without environments.
@@ -189,13 +192,18 @@ func (s *Service) Environments() []string {
 	return ids
 }
 
+// Hanging tells whether a request waits for an answer that a fault of status 0 withholds.
+func (s *Service) Hanging() bool { return s.hanging.Load() > 0 }
+
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if fault := s.fault(r); fault != nil {
 		switch {
 		case fault.Drop:
 			panic(http.ErrAbortHandler)
 		case fault.Status == 0:
+			s.hanging.Add(1)
 			<-r.Context().Done()
+			s.hanging.Add(-1)
 			return
 		}
 		fail(w, fault.Status, http.StatusText(fault.Status))
