@@ -6,6 +6,7 @@
 #   - from the distribution: PostgreSQL, MariaDB and their clients, Python (as root or by sudo);
 #   - moto, which plays AWS: the one on PATH, else in a virtual environment;
 #   - the Pulumi CLI and its Go language host: the ones on PATH, else built from their module;
+#   - for the tests, PostgreSQL and MySQL servers that the distribution does not have;
 #   - the stand-ins of this folder.
 # Everything but the packages goes into ${XDG_CACHE_HOME:-~/.cache}/esc-connector-lambda-go.
 set -euo pipefail
@@ -59,6 +60,8 @@ if [ "$purpose" = test ]; then
 	command -v npm >/dev/null || missing+=(npm)
 	# MariaDB's password checks are a plugin, and come with the whole package.
 	[ -e /usr/lib/mysql/plugin/simple_password_check.so ] || missing+=(mariadb-server)
+	# By which install-mysql.sh knows Debian's packages, on Ubuntu too.
+	[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
 fi
 [ ${#missing[@]} = 0 ] || install "${missing[@]}"
 
@@ -88,4 +91,5 @@ build ./cmd/pulumi-resource-pulumiservice "$cache/plugins/pulumi-resource-pulumi
 
 if [ "$purpose" = test ]; then
 	../lambda/dbtest/install-postgres.sh
+	../lambda/dbtest/install-mysql.sh
 fi

@@ -1,5 +1,5 @@
-// Package dbtest runs real database servers for tests: PostgreSQL by [StartPostgres] and MariaDB by [StartMariaDB],
-// each on a free loopback port, with a data folder of its own that goes when the server goes.
+// Package dbtest runs real database servers for tests: PostgreSQL by [StartPostgres], MariaDB by [StartMariaDB] and MySQL
+// by [StartMySQL], each on a free loopback port, with a data folder of its own that goes when the server goes.
 //
 // A server ends with [Server.Stop], and also when the process that started it ends, whatever ends it: a shell
 // supervises the server and stops it when the pipe to its parent closes; should the shell be killed, the kernel
@@ -32,13 +32,13 @@ type Options struct {
 	// BinDir is the folder of the server's programs. Default: the system's own.
 	BinDir string
 	// TLS gives the server a certificate for localhost, 127.0.0.1 and ::1 from a CA of its own, see Server.CAFile.
-	// It offers TLS then; to insist on it is up to HBA (PostgreSQL) or require_secure_transport (MariaDB).
+	// It offers TLS then; to insist on it is up to HBA (PostgreSQL) or require_secure_transport (MariaDB, MySQL).
 	TLS bool
 	// Hosts are names that the certificate is for, besides those.
 	Hosts []string
 	// Standby starts PostgreSQL as a read-only replica of nothing: only AdminUser is there, and nothing can be changed.
 	Standby bool
-	// Settings go into the server's configuration as they are: postgresql.conf, or my.cnf's [mariadbd].
+	// Settings go into the server's configuration as they are: postgresql.conf, or my.cnf.
 	Settings map[string]string
 	// HBA are the lines of pg_hba.conf, after one that lets AdminUser in. Default: the server's password_encryption
 	// for everyone over TCP. PostgreSQL only.
@@ -52,7 +52,7 @@ type Server struct {
 	// Host and Port are where the server listens.
 	Host string
 	Port int
-	// AdminUser may do anything: PostgreSQL's postgres, MariaDB's root. Its password differs from server to server.
+	// AdminUser may do anything: PostgreSQL's postgres, root of the others. Its password differs from server to server.
 	AdminUser, AdminPassword string
 	// CAFile is the PEM file of the CA that signed the server's certificate, "" without TLS.
 	CAFile string
@@ -60,7 +60,7 @@ type Server struct {
 	LogFile string
 	// ErrorLogFile is the file of the server's own messages. On PostgreSQL it is LogFile.
 	ErrorLogFile string
-	// DataDir is the folder of the server's data: MariaDB's binary logs lie there, named binlog.000001 and so on.
+	// DataDir is the folder of the server's data: binary logs of MariaDB and MySQL lie there, named binlog.000001 and so on.
 	DataDir string
 
 	exec       func(ctx context.Context, statements []string) error
@@ -69,7 +69,7 @@ type Server struct {
 	folder     string
 }
 
-// Exec runs each statement as the administrator, in PostgreSQL's database postgres or MariaDB's mysql.
+// Exec runs each statement as the administrator, in the database postgres, or mysql.
 func (s *Server) Exec(ctx context.Context, statements ...string) error {
 	return s.exec(ctx, statements)
 }
@@ -160,6 +160,23 @@ func writeFile(path, content string, as *user.User) error {
 		return err
 	}
 	return own(path, as, 0o600)
+}
+
+// readable is the bin folder, or that of a copy of the installation inside folder where the account could not read the
+// original, such as one in root's home.
+func readable(ctx context.Context, binDir, program, folder string, as *user.User) (string, error) {
+	if as == nil {
+		return binDir, nil
+	}
+	line := command(as, "KILL", "test", "-x", filepath.Join(binDir, program))
+	if exec.CommandContext(ctx, line[0], line[1:]...).Run() == nil {
+		return binDir, nil
+	}
+	home := filepath.Join(folder, "install")
+	if output, err := exec.CommandContext(ctx, "cp", "-a", filepath.Dir(binDir), home).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("copying %s from %s: %w\n%s", program, binDir, err, output)
+	}
+	return filepath.Join(home, filepath.Base(binDir)), nil
 }
 
 // prepare runs a program that sets up a server's data, as the account, and shows its output when it fails.

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -48,23 +46,6 @@ func systemPostgres() (string, error) {
 	return slices.MaxFunc(folders, func(a, b string) int { return major(a) - major(b) }), nil
 }
 
-// readable is the bin folder, or that of a copy of the installation inside folder where the account could not read the
-// original, such as one in root's home.
-func readable(ctx context.Context, binDir, folder string, as *user.User) (string, error) {
-	if as == nil {
-		return binDir, nil
-	}
-	line := command(as, "KILL", "test", "-x", filepath.Join(binDir, "postgres"))
-	if exec.CommandContext(ctx, line[0], line[1:]...).Run() == nil {
-		return binDir, nil
-	}
-	home := filepath.Join(folder, "install")
-	if output, err := exec.CommandContext(ctx, "cp", "-a", filepath.Dir(binDir), home).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("copying PostgreSQL from %s: %w\n%s", binDir, err, output)
-	}
-	return filepath.Join(home, filepath.Base(binDir)), nil
-}
-
 // StartPostgres starts a PostgreSQL server, and returns when it answers.
 func StartPostgres(ctx context.Context, options Options) (*Server, error) {
 	server, err := startPostgres(ctx, options)
@@ -96,7 +77,7 @@ func startPostgres(ctx context.Context, options Options) (server *Server, err er
 			os.RemoveAll(folder)
 		}
 	}()
-	binDir, err := readable(ctx, options.BinDir, folder, as)
+	binDir, err := readable(ctx, options.BinDir, "postgres", folder, as)
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,10 @@ import (
 var (
 	// plain is MariaDB as it comes; odd has other modes, and a password check that refuses hashes; both without TLS.
 	plain, odd *dbtest.Server
-	serial     atomic.Int64
+	// oracle is MySQL, and trusted are the terms on which its certificate is verified.
+	oracle  *dbtest.Server
+	trusted *connector.TLS
+	serial  atomic.Int64
 )
 
 func TestMain(m *testing.M) {
@@ -37,30 +40,54 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) int {
 	ctx := context.Background()
 	var starts sync.WaitGroup
-	var plainErr, oddErr error
+	var plainErr, oddErr, oracleErr error
 	starts.Go(func() { plain, plainErr = dbtest.StartMariaDB(ctx, dbtest.Options{}) })
 	starts.Go(func() {
 		odd, oddErr = dbtest.StartMariaDB(ctx, dbtest.Options{Settings: map[string]string{"sql_mode": "NO_BACKSLASH_ESCAPES,ANSI_QUOTES,NO_AUTO_CREATE_USER"}})
 	})
+	starts.Go(func() { oracle, oracleErr = dbtest.StartMySQL(ctx, dbtest.Options{TLS: true}) })
 	starts.Wait()
-	for _, server := range []*dbtest.Server{plain, odd} {
+	for _, server := range []*dbtest.Server{plain, odd, oracle} {
 		if server != nil {
 			defer server.Stop()
 		}
 	}
-	for _, err := range []error{plainErr, oddErr} {
+	for _, err := range []error{plainErr, oddErr, oracleErr} {
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 	}
-	for _, server := range []*dbtest.Server{plain, odd} {
+	for _, server := range []*dbtest.Server{plain, odd, oracle} {
 		if err := server.Exec(ctx, "CREATE DATABASE app"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 	}
+	var err error
+	if trusted, err = verifying(oracle); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
+}
+
+// verifying are the terms on which the server's certificate is verified.
+func verifying(server *dbtest.Server) (*connector.TLS, error) {
+	for name, value := range map[string]string{connector.SSLModeVariable: "verify-full", connector.SSLRootCertVariable: server.CAFile} {
+		if err := os.Setenv(name, value); err != nil {
+			return nil, err
+		}
+		defer os.Unsetenv(name)
+	}
+	return connector.ReadTLS()
+}
+
+func trust(t *testing.T, server *dbtest.Server) *connector.TLS {
+	t.Helper()
+	terms, err := verifying(server)
+	require.NoError(t, err)
+	return terms
 }
 
 const managerPassword, oldPassword, newPassword = "Manager-Secret-1", "Old-Secret-2", "New-Secret-3"

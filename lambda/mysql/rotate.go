@@ -408,6 +408,9 @@ func (c *conn) changeFailure(ctx context.Context, refused error, request connect
 	missing := fail("there is no such account",
 		"A user name without @ means the account with the host %, any host: for another write name@host in rotateUsers, or create it: CREATE USER "+target.String()).
 		And(request.Placeholder("rotateUser.username"))
+	// MySQL 9 refuses a longer one by 1396, earlier versions by 1819.
+	tooLong := !found.mariaDB && len(request.RotateUser.NewPassword.Reveal()) > 256
+	const pluginsLimit = "caching_sha2_password and sha256_password take 256 bytes at the most"
 	switch n {
 	case noAccount:
 		return missing
@@ -415,11 +418,14 @@ func (c *conn) changeFailure(ctx context.Context, refused error, request connect
 		if found.mariaDB {
 			return fail("the server does not tell why: there is no such account, or a password check refused the hash that was computed here", missing.Mend)
 		}
+		if tooLong {
+			return fail("the server does not tell why: the password is too long for the account's plugin, or there is no such account", pluginsLimit+". "+missing.Mend)
+		}
 		return missing
 	case policy:
 		mend := "Have ESC make a password that the policy takes, or change the policy. Its rules: " + c.rules(ctx)
-		if !found.mariaDB && len(request.RotateUser.NewPassword.Reveal()) > 256 {
-			mend = "caching_sha2_password and sha256_password take 256 bytes at the most. " + mend
+		if tooLong {
+			mend = pluginsLimit + ". " + mend
 		}
 		return fail("the new password does not satisfy the server's password policy", mend)
 	case optionPrevents:

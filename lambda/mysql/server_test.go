@@ -1,0 +1,328 @@
+package mysql_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	driver "github.com/go-sql-driver/mysql"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/dbtest"
+	"esc-connector-lambda-go/lambda/mysql"
+)
+
+// The tests of this file run on MySQL itself. It differs from MariaDB in the account's plugin, in the statement that
+// changes the password, in a second password, in what it logs, and in the numbers of its errors.
+
+// logIn is a login over TLS, as an application's.
+func logIn(t *testing.T, server *dbtest.Server, username, password string) error {
+	t.Helper()
+	config := driver.NewConfig()
+	config.Net, config.Addr = "tcp", net.JoinHostPort(server.Host, strconv.Itoa(server.Port))
+	config.User, config.Passwd, config.TLSConfig, config.Logger = username, password, "skip-verify", &driver.NopLogger{}
+	connects, err := driver.NewConnector(config)
+	require.NoError(t, err)
+	connection, err := connects.Connect(t.Context())
+	if err == nil {
+		err = connection.Close()
+	}
+	return err
+}
+
+// onMySQL rotates over verified TLS, as the connector does by default.
+func onMySQL(t *testing.T, request connector.Request) (connector.Outcome, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	return mysql.Rotate(ctx, connector.NewServer(request, trusted), request)
+}
+
+func TestMySQLTakesAnyPassword(t *testing.T) {
+	t.Parallel()
+	for name, password := range map[string]string{
+		"quotes": `it's "quoted" \'twice\' \\ and $more$`, "URL": "a%2Fb#c?d[e]f@g:h/i", "format verbs": "%s%d%v", "spaces": "  in the middle  ",
+		"non-ASCII": "Pässwörter-密码-😀", "statement": `'; DROP USER root; --`, "control characters": "tab\tnewline\n\x1a", "90 bytes": strings.Repeat("0123456789", 9),
+		"256 bytes": strings.Repeat("01234567", 32),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			request := newRequest(t, oracle, "%")
+			request.RotateUser.NewPassword = connector.NewSecret(password)
+			outcome, err := onMySQL(t, request)
+			require.NoError(t, err)
+			assert.Equal(t, connector.Outcome{Proof: connector.ProofDone, Message: "ok"}, outcome)
+			user := request.RotateUser.Username
+			assert.NoError(t, logIn(t, oracle, user, password))
+			assert.Error(t, logIn(t, oracle, user, oldPassword))
+
+			// As the managing user's: the change of the managing user by an administrator's rotation.
+			manager := request.ManagingUser.Username
+			require.NoError(t, oracle.Exec(t.Context(), "ALTER USER "+manager+"@'%' IDENTIFIED BY '"+strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(password)+"'"))
+			request.ManagingUser.Password = connector.NewSecret(password)
+			request.RotateUser.NewPassword = connector.NewSecret(newPassword)
+			_, err = onMySQL(t, request)
+			require.NoError(t, err)
+			assert.NoError(t, logIn(t, oracle, user, newPassword))
+		})
+	}
+	t.Run("more than its plugin takes", func(t *testing.T) {
+		request := newRequest(t, oracle, "%")
+		request.RotateUser.NewPassword = connector.NewSecret(strings.Repeat("0123456789", 26))
+		_, err := onMySQL(t, request)
+		assert.ErrorContains(t, err, "256 bytes at the most")
+		assert.ErrorContains(t, err, "Nothing was changed")
+		assert.NoError(t, logIn(t, oracle, request.RotateUser.Username, oldPassword))
+	})
+}
+
+func TestMySQLWithoutTLSSendsNoPasswordInClear(t *testing.T) {
+	t.Parallel()
+	request := newRequest(t, oracle, "%")
+	// rotate's terms are plain text: MySQL then gives its public key, by which the password is encrypted.
+	for _, password := range []string{newPassword, "Another-Secret-4"} {
+		request.RotateUser.NewPassword = connector.NewSecret(password)
+		outcome, err := rotate(t, request)
+		require.NoError(t, err)
+		assert.Equal(t, connector.ProofDone, outcome.Proof)
+		assert.NoError(t, logIn(t, oracle, request.RotateUser.Username, password))
+	}
+}
+
+func TestPasswordNeverReachesMySQLsLogs(t *testing.T) {
+	t.Parallel()
+	request := newRequest(t, oracle, "%")
+	const unmistakable = "Xq7-unmistakable-Zw9"
+	request.RotateUser.NewPassword = connector.NewSecret(unmistakable)
+	_, err := onMySQL(t, request)
+	require.NoError(t, err)
+	logs, err := filepath.Glob(filepath.Join(oracle.DataDir, "binlog.0*"))
+	require.NoError(t, err)
+	require.NotEmpty(t, logs)
+	for _, log := range append(logs, oracle.LogFile, oracle.ErrorLogFile) {
+		text, err := os.ReadFile(log)
+		require.NoError(t, err)
+		assert.NotContains(t, string(text), unmistakable, log)
+		if log == oracle.LogFile {
+			assert.Contains(t, string(text), "ALTER USER '"+request.RotateUser.Username+"'@'%' IDENTIFIED BY <secret>")
+		}
+	}
+}
+
+func TestMySQLKeepsThePluginAndLosesASecondPassword(t *testing.T) {
+	t.Parallel()
+	request := newRequest(t, oracle, "%")
+	user := request.RotateUser.Username
+	require.NoError(t, oracle.Exec(t.Context(), "ALTER USER "+user+"@'%' IDENTIFIED WITH sha256_password BY '"+oldPassword+"'"))
+	outcome, err := onMySQL(t, request)
+	require.NoError(t, err)
+	assert.Equal(t, connector.ProofDone, outcome.Proof)
+	require.NoError(t, oracle.Exec(t.Context(), "DO (SELECT IF(plugin = 'sha256_password', 1, EXP(1000)) FROM mysql.user WHERE User = '"+user+"')"))
+
+	second := newRequest(t, oracle, "%")
+	user = second.RotateUser.Username
+	require.NoError(t, oracle.Exec(t.Context(), "ALTER USER "+user+"@'%' IDENTIFIED BY 'Between-Secret-5' RETAIN CURRENT PASSWORD"))
+	require.NoError(t, logIn(t, oracle, user, oldPassword), "both are valid")
+	outcome, err = onMySQL(t, second)
+	require.NoError(t, err)
+	assert.Empty(t, outcome.Note)
+	assert.NoError(t, logIn(t, oracle, user, newPassword))
+	assert.Error(t, logIn(t, oracle, user, oldPassword))
+	assert.Error(t, logIn(t, oracle, user, "Between-Secret-5"))
+}
+
+func TestMySQLsModesDoNotMatter(t *testing.T) {
+	server, err := dbtest.StartMySQL(t.Context(), dbtest.Options{TLS: true, Settings: map[string]string{
+		"sql_mode": "NO_BACKSLASH_ESCAPES,ANSI_QUOTES,PIPES_AS_CONCAT", "require_secure_transport": "ON", "character_set_server": "latin1"}})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
+	require.NoError(t, server.Exec(t.Context(), "CREATE DATABASE app"))
+	terms := trust(t, server)
+	for _, password := range []string{`back\slash\\`, `it's`, `"quoted"`, `\'; DROP USER root; --`, "ümlaut-密码"} {
+		request := newRequest(t, server, "%")
+		request.RotateUser.NewPassword = connector.NewSecret(password)
+		outcome, err := mysql.Rotate(t.Context(), connector.NewServer(request, terms), request)
+		require.NoError(t, err)
+		assert.Equal(t, connector.ProofDone, outcome.Proof)
+		assert.NoError(t, logIn(t, server, request.RotateUser.Username, password))
+	}
+	request := newRequest(t, server, "%")
+	_, err = rotate(t, request)
+	assert.ErrorContains(t, err, "the server wants TLS (error 3159, require_secure_transport)")
+	assert.ErrorContains(t, err, "databaseSslMode to verify-full")
+
+	// The same server with a password policy.
+	require.NoError(t, server.Exec(t.Context(), "INSTALL COMPONENT 'file://component_validate_password'", "SET GLOBAL validate_password.length = 14"))
+	request.RotateUser.NewPassword = connector.NewSecret("Short-1")
+	_, err = mysql.Rotate(t.Context(), connector.NewServer(request, terms), request)
+	for _, part := range []string{"does not satisfy the server's password policy (error 1819)", "validate_password.length = 14", "Nothing was changed"} {
+		assert.ErrorContains(t, err, part)
+	}
+
+	// The same server as a replica.
+	require.NoError(t, server.Exec(t.Context(), "SET GLOBAL super_read_only = ON"))
+	request.RotateUser.NewPassword = connector.NewSecret("Long-Enough-Secret-1")
+	_, err = mysql.Rotate(t.Context(), connector.NewServer(request, terms), request)
+	assert.ErrorContains(t, err, "the server is read-only")
+	assert.ErrorContains(t, err, "writer endpoint")
+	require.NoError(t, server.Exec(t.Context(), "SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF"))
+}
+
+func TestMySQLsRefusalsNameTheStageAndTheMendAndChangeNothing(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		prepare func(request *connector.Request) []string // statements of the administrator
+		stage   connector.Stage
+		says    []string
+	}{
+		"an account that is not there": {
+			prepare: func(r *connector.Request) []string { r.RotateUser.Username = "user2"; return nil },
+			stage:   connector.StageChange, says: []string{"'user2'@'%'", "1396", "no such account", "rotateUser.username still holds the template's placeholder"},
+		},
+		"an account of another host": {
+			prepare: func(r *connector.Request) []string { r.RotateUser.Username += "@localhost"; return nil },
+			stage:   connector.StageChange, says: []string{"@'localhost'", "no such account"},
+		},
+		"a managing user without CREATE USER": {
+			prepare: func(r *connector.Request) []string {
+				return []string{"REVOKE CREATE USER ON *.* FROM " + r.ManagingUser.Username + "@'%'"}
+			},
+			stage: connector.StageChange, says: []string{"1227", "GRANT CREATE USER ON *.* TO 'manager_"},
+		},
+		"a system user": {
+			prepare: func(r *connector.Request) []string {
+				return []string{"GRANT SYSTEM_USER ON *.* TO " + r.RotateUser.Username + "@'%'"}
+			},
+			stage: connector.StageChange, says: []string{"1227", "system user", "GRANT SYSTEM_USER ON *.* TO 'manager_"},
+		},
+		"a wrong managing password": {
+			prepare: func(r *connector.Request) []string {
+				r.ManagingUser.Password = connector.NewSecret("manager_password")
+				return nil
+			},
+			stage: connector.StageLogin, says: []string{"1045", "managingUser.password still holds the template's placeholder"},
+		},
+		"a managing user that is locked": {
+			prepare: func(r *connector.Request) []string {
+				return []string{"ALTER USER " + r.ManagingUser.Username + "@'%' ACCOUNT LOCK"}
+			},
+			stage: connector.StageLogin, says: []string{"locked (error 3118)", "ACCOUNT UNLOCK"},
+		},
+		"a managing user whose password has expired": {
+			prepare: func(r *connector.Request) []string {
+				return []string{"ALTER USER " + r.ManagingUser.Username + "@'%' PASSWORD EXPIRE"}
+			},
+			stage: connector.StageLogin, says: []string{"has expired"},
+		},
+		"a database that is not there": {
+			prepare: func(r *connector.Request) []string {
+				r.Database = "rotator_db"
+				return []string{"GRANT ALTER ON rotator_db.* TO " + r.ManagingUser.Username + "@'%'"}
+			},
+			stage: connector.StageLogin, says: []string{"1049", `"rotator_db"`, "database still holds the template's placeholder"},
+		},
+		"a database without rights": {
+			prepare: func(r *connector.Request) []string { r.Database = "mysql"; return nil },
+			stage:   connector.StageLogin, says: []string{"1044", "GRANT ALTER ON `mysql`.* TO 'manager_"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			request := newRequest(t, oracle, "%")
+			user := request.RotateUser.Username
+			if statements := c.prepare(&request); statements != nil {
+				require.NoError(t, oracle.Exec(t.Context(), statements...))
+			}
+			_, err := onMySQL(t, request)
+			var failure *connector.Failure
+			require.ErrorAs(t, err, &failure)
+			assert.Equal(t, c.stage, failure.Stage, err)
+			assert.Equal(t, connector.Unchanged, failure.State, err)
+			for _, part := range c.says {
+				assert.ErrorContains(t, err, part)
+			}
+			assert.NoError(t, logIn(t, oracle, user, oldPassword))
+		})
+	}
+}
+
+func TestMySQLsAccountThatCannotLogInIsChangedAndNotProved(t *testing.T) {
+	t.Parallel()
+	for attribute, mend := range map[string]string{"ACCOUNT LOCK": "ACCOUNT UNLOCK", "REQUIRE X509": "client certificate"} {
+		request := newRequest(t, oracle, "%")
+		require.NoError(t, oracle.Exec(t.Context(), "ALTER USER "+request.RotateUser.Username+"@'%' "+attribute))
+		_, err := onMySQL(t, request)
+		assert.ErrorContains(t, err, "The password was changed, but a login with it did not succeed")
+		assert.ErrorContains(t, err, mend)
+	}
+}
+
+func TestMySQLIsRotatedByManyAtOnce(t *testing.T) {
+	t.Parallel()
+	request, other := newRequest(t, oracle, "%"), newRequest(t, oracle, "%")
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			each := request
+			if i%4 == 3 {
+				each = other
+			}
+			_, err := onMySQL(t, each)
+			assert.NoError(t, err)
+		})
+	}
+	all.Wait()
+}
+
+func TestChangeThatMySQLCouldNotMakeInTimeIsNotMadeLater(t *testing.T) {
+	// On a server of its own: the lock stops every change there.
+	server, err := dbtest.StartMySQL(t.Context(), dbtest.Options{TLS: true})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
+	require.NoError(t, server.Exec(t.Context(), "CREATE DATABASE app"))
+	request := newRequest(t, server, "%")
+	config := driver.NewConfig()
+	config.Net, config.Addr, config.User, config.Passwd = "tcp", fmt.Sprintf("%s:%d", server.Host, server.Port), server.AdminUser, server.AdminPassword
+	config.TLSConfig = "skip-verify"
+	connects, err := driver.NewConnector(config)
+	require.NoError(t, err)
+	holder, err := connects.Connect(t.Context())
+	require.NoError(t, err)
+	lock := func(statement string) {
+		prepared, err := holder.Prepare(statement)
+		require.NoError(t, err)
+		_, err = prepared.Exec(nil) //nolint:staticcheck // the driver's own interface, on one connection
+		require.NoError(t, err)
+	}
+	lock("FLUSH TABLES WITH READ LOCK")
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	_, err = mysql.Rotate(ctx, connector.NewServer(request, trust(t, server)), request)
+	assert.ErrorContains(t, err, "kept it locked")
+	assert.ErrorContains(t, err, "Nothing was changed")
+	require.NoError(t, holder.Close())
+	time.Sleep(500 * time.Millisecond) // a change that still waits would be made now
+	assert.NoError(t, logIn(t, server, request.RotateUser.Username, oldPassword))
+	_, err = mysql.Rotate(t.Context(), connector.NewServer(request, trust(t, server)), request)
+	assert.NoError(t, err)
+}
+
+func TestDryRunOnMySQL(t *testing.T) {
+	t.Parallel()
+	request := newRequest(t, oracle, "%")
+	outcome, err := mysql.DryRun(t.Context(), connector.NewServer(request, trusted), request)
+	require.NoError(t, err)
+	for _, part := range []string{"MySQL 9.", `logged in as "manager_`, "the managing user may change users", "issued by", "Not known: whether 'user_"} {
+		assert.Contains(t, outcome.Message, part)
+	}
+	assert.NoError(t, logIn(t, oracle, request.RotateUser.Username, oldPassword))
+}
