@@ -76,7 +76,7 @@ func (c *Connector) nextSteps(ctx *pulumi.Context, settings *Settings) string {
 		steps += "\n  Replace the placeholders in managingUser:\n    " + escCommand(ctx, settings, "edit", settings.Managing)
 	}
 	if settings.DatabaseName == "" || settings.RotateUsername1 == "" || settings.RotateUsername2 == "" {
-		steps += "\n  Replace those in database and rotateUsers:\n    " + escCommand(ctx, settings, "edit", settings.Rotator)
+		steps += "\n  Replace the placeholders in database and rotateUsers:\n    " + escCommand(ctx, settings, "edit", settings.Rotator)
 	}
 	if c.CheckCommand != "" {
 		steps += "\n  Check the way to the database:\n    eval \"$(pulumi stack output checkCommand)\""

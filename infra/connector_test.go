@@ -250,7 +250,8 @@ func TestAReadReplicaGetsAWarning(t *testing.T) {
 func TestAClusterWithoutInstancesGetsAWarning(t *testing.T) {
 	c := newCloud()
 	empty := lookUp(t, c, "orders")
-	assert.Equal(t, []string{`the cluster "orders" has no instance, so that nothing answers at its endpoint: rotations fail until it has one`},
+	assert.Equal(t, []string{`the cluster "orders" has no instance, so that nothing answers at its endpoint: rotations fail until it has one.
+  If it is not being made just now: aws rds create-db-instance --db-cluster-identifier orders, or another rdsDbIdentifier`},
 		empty.warnings(&Settings{}))
 	assert.Empty(t, empty.warnings(&Settings{DatabaseHost: "elsewhere.example"}))
 }
@@ -272,7 +273,7 @@ func TestAPermissionsBoundaryOfAnotherAccountIsRefused(t *testing.T) {
 		return deploy(t, c, minimal(map[string]string{"shop:permissionsBoundaryArn": arn}))
 	}
 	err := boundary("arn:aws:iam::444455556666:policy/boundary")
-	require.ErrorContains(t, err, "the policy is of the AWS account 444455556666, and these credentials are of 111122223333")
+	require.ErrorContains(t, err, "the policy belongs to the AWS account 444455556666, but these credentials are of 111122223333")
 	require.ErrorContains(t, err, "pulumi config set shop:permissionsBoundaryArn <arn>")
 	assert.Empty(t, c.registered)
 	require.NoError(t, boundary("arn:aws:iam::aws:policy/PowerUserAccess"))

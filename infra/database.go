@@ -254,10 +254,11 @@ func (r *record) warnings(settings *Settings) []string {
 		warnings = append(warnings, fmt.Sprintf("the %s is publicly accessible. The connector reaches it inside its VPC, and does not need that", which))
 	}
 	if r.kind == "cluster" && r.empty && settings.DatabaseHost == "" {
-		warnings = append(warnings, fmt.Sprintf("the %s has no instance, so that nothing answers at its endpoint: rotations fail until it has one", r))
+		warnings = append(warnings, fmt.Sprintf("the %s has no instance, so that nothing answers at its endpoint: rotations fail until it has one.\n"+
+			"  If it is not being made just now: aws rds create-db-instance --db-cluster-identifier %s, or another rdsDbIdentifier", r, r.identifier))
 	}
 	if r.source != "" && settings.DatabaseHost == "" {
-		warnings = append(warnings, fmt.Sprintf("the %s is a read replica of %s, where passwords are changed: set rdsDbIdentifier to that one", r, r.source))
+		warnings = append(warnings, fmt.Sprintf("the %s is a read replica of %s, where passwords are changed: set rdsDbIdentifier to that one", r, r.source[strings.LastIndex(r.source, ":")+1:]))
 	}
 	if settings.SSLMode == "disable" {
 		warnings = append(warnings, "databaseSslMode is disable: old and new passwords can be read on the network between the connector and the database")

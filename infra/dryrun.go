@@ -25,14 +25,16 @@ func dryRun(database *Database) (string, error) {
 }
 
 // checkCommand is a line for bash and zsh that invokes the function with a dry run. The payload is a
-// file, since version 1 of the AWS CLI takes it as it is and version 2 as base64 where it is inline. Only the
-// function's answer is printed: what the CLI itself says of the invocation would stand right behind it.
+// file, since version 1 of the AWS CLI takes it as it is and version 2 as base64 where it is inline. The answer goes
+// through a pipe, since the CLI opens its output anew and empties it, and comes without what the CLI itself says of the
+// invocation. The command succeeds if the check does.
 func (d *deployment) checkCommand() (string, error) {
 	event, err := dryRun(d.database)
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("aws lambda invoke --region %s --function-name %s --payload fileb://<(printf %%s '%s') /dev/fd/3 3>&1 >/dev/null && echo",
+	return fmt.Sprintf("(answer=$(aws lambda invoke --region %s --function-name %s --payload fileb://<(printf %%s '%s') /dev/fd/3 3>&1 >/dev/null) && "+
+		`printf '%%s\n' "$answer" && [[ $answer == '{"code":200,'* ]])`,
 		d.account.Region, d.names.function, event), nil
 }
 

@@ -53,7 +53,7 @@ func ReadLastState(ctx *pulumi.Context, settings *Settings) (*LastState, error) 
 	if err := readState(ctx, stack, &answer); err != nil {
 		// Without it a changed setting could move an environment, which deletes the old one.
 		return nil, fmt.Errorf("reading the state of the stack %s, to see what it has written: %w; nothing was created or changed.\n"+
-			"  Run pulumi up again; this works where the state can be read: pulumi stack", stack, err)
+			"  Try again. If it stays so, see whether this login may read the stack: pulumi stack export >/dev/null", stack, err)
 	}
 	last := &LastState{stack: stack, known: answer.Name == stack, resources: map[string]resourceOutputs{}}
 	for urn, resource := range answer.Outputs {

@@ -81,10 +81,11 @@ func (c Config) Capture(info *pulumi.RunInfo) { maps.Copy(c, info.Config) }
 
 // setting is one row of the settings' table.
 type setting struct {
-	name    string // in the project's namespace, unless it has one
-	allowed string // what a value may be, for the person who set a wrong one
-	example string // a value for the command that mends it
-	preset  string // the value when it is not set
+	name    string   // in the project's namespace, unless it has one
+	allowed string   // what a value may be, for the person who set a wrong one
+	example string   // a value for the command that mends it
+	choices []string // or several, a command for each
+	preset  string   // the value when it is not set
 	need    need
 	secret  bool
 	set     func(*Settings, string) error
@@ -137,7 +138,7 @@ var settings = []setting{
 		allowed: "IDs of subnets, with commas between them", set: setSubnets},
 	{name: "databaseSecurityGroupId", need: fromRDS, example: "sg-0123456789abcdef0", allowed: "the ID of a security group",
 		set: func(s *Settings, v string) error { return setID(&s.DatabaseSecurityGroup, v, "sg") }},
-	{name: "manageDatabaseIngress", preset: "true", example: "false", allowed: "true or false",
+	{name: "manageDatabaseIngress", preset: "true", choices: []string{"true", "false"}, allowed: "true or false",
 		set: func(s *Settings, v string) error { return setBool(&s.ManageIngress, v) }},
 
 	{name: "databaseSslMode", preset: "verify-full", example: "verify-full", allowed: "verify-full, require or disable",
@@ -145,18 +146,18 @@ var settings = []setting{
 	{name: "databaseCaFile", example: "database-ca.pem",
 		allowed: "a file inside the project's folder that holds certificates in PEM, and no private key", set: setCAFile},
 
-	{name: "lambdaArchitecture", preset: "x86_64", example: "arm64", allowed: "x86_64 or arm64",
+	{name: "lambdaArchitecture", preset: "x86_64", choices: []string{"x86_64", "arm64"}, allowed: "x86_64 or arm64",
 		set: func(s *Settings, v string) error { return setWord(&s.Architecture, v, "x86_64", "arm64") }},
-	{name: "codeSigning", preset: "true", example: "false", allowed: "true or false",
+	{name: "codeSigning", preset: "true", choices: []string{"true", "false"}, allowed: "true or false",
 		set: func(s *Settings, v string) error { return setBool(&s.CodeSigning, v) }},
 	{name: "logRetentionDays", preset: "30", example: "30", allowed: retentions(), set: setRetention},
-	{name: "keepWarm", preset: "true", example: "false", allowed: "true or false",
+	{name: "keepWarm", preset: "true", choices: []string{"true", "false"}, allowed: "true or false",
 		set: func(s *Settings, v string) error { return setBool(&s.KeepWarm, v) }},
 	{name: "permissionsBoundaryArn", example: "arn:aws:iam::111122223333:policy/boundary", allowed: "the ARN of an IAM policy",
 		set: setPermissionsBoundary},
 	{name: "trustedSubject", example: "'pulumi:environments:pulumi.organization.login:my-organization:*'",
 		allowed: "a pattern without spaces for the sub of ESC's tokens, with * and ? as in IAM's StringLike", set: setTrustedSubject},
-	{name: "retainEnvironments", preset: "false", example: "true", allowed: "true or false",
+	{name: "retainEnvironments", preset: "false", choices: []string{"true", "false"}, allowed: "true or false",
 		set: func(s *Settings, v string) error { return setBool(&s.RetainEnvironments, v) }},
 	{name: "rotationSchedule", example: "'0 3 * * 0'",
 		allowed: "a cron expression in UTC of five fields, minute hour day month weekday; 0 3 * * 0 is each Sunday at 3", set: setSchedule},
@@ -339,7 +340,14 @@ func (row setting) command(key string) string {
 	if row.secret {
 		return "pulumi config set --secret " + key
 	}
-	return "pulumi config set " + key + " " + row.example
+	if len(row.choices) == 0 {
+		return "pulumi config set " + key + " " + row.example
+	}
+	var commands []string
+	for _, choice := range row.choices {
+		commands = append(commands, "pulumi config set "+key+" "+choice)
+	}
+	return strings.Join(commands, "\n  ")
 }
 
 // warnOfClearSecrets tells which secrets stand in clear in the stack's configuration file.

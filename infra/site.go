@@ -72,8 +72,9 @@ func (a *Account) checkBoundary(settings *Settings) error {
 		return nil
 	}
 	if owner := strings.Split(settings.PermissionsBoundary, ":")[accountPart]; owner != "aws" && owner != a.ID {
-		return fmt.Errorf("checking permissionsBoundaryArn: the policy is of the AWS account %s, and these credentials are of %s, whose roles need one of its own; nothing was created.\n"+
-			"  The policies there: aws iam list-policies --scope Local --query 'Policies[].Arn'\n  pulumi config set %s:permissionsBoundaryArn <arn>", owner, a.ID, settings.Project)
+		return fmt.Errorf("checking permissionsBoundaryArn: the policy belongs to the AWS account %[1]s, but these credentials are of %[2]s, and a role's boundary must be in the role's own account; nothing was created or changed.\n"+
+			"  If %[1]s is meant: log in to it\n  The policies in %[2]s: aws iam list-policies --scope Local --query 'Policies[].Arn'\n"+
+			"  One of them: pulumi config set %[3]s:permissionsBoundaryArn <arn>", owner, a.ID, settings.Project)
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ func (u Users) Statements(engine string) []string {
 			"CREATE DATABASE " + name(u.Database),
 			"CREATE ROLE " + name(u.RotateUser1) + " LOGIN PASSWORD " + text(u.RotatePassword1),
 			"CREATE ROLE " + name(u.RotateUser2) + " LOGIN PASSWORD " + text(u.RotatePassword2),
-			"CREATE ROLE " + name(u.ManagingUser) + " LOGIN CREATEROLE PASSWORD " + text(u.ManagingPassword),
+			"CREATE ROLE " + name(u.ManagingUser) + " LOGIN CREATEROLE NOINHERIT PASSWORD " + text(u.ManagingPassword),
 			"GRANT " + name(u.RotateUser1) + ", " + name(u.RotateUser2) + " TO " + name(u.ManagingUser) + " WITH ADMIN OPTION",
 		}
 	}

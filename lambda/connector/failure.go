@@ -63,7 +63,15 @@ func (f *Failure) Error() string {
 }
 
 // SQL is a mend for the database's administrator: the statements to run.
-func SQL(statements string) string { return "Run in the database: " + statements }
+func SQL(statements string) string { return "Run as the database's master user: " + statements + ";" }
+
+// Instead puts a sentence in the place of the mend, unless it is empty.
+func (f *Failure) Instead(sentence string) *Failure {
+	if sentence != "" {
+		f.Mend = sentence
+	}
+	return f
+}
 
 // And adds a sentence to the mend.
 func (f *Failure) And(sentence string) *Failure {

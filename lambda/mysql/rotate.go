@@ -149,7 +149,7 @@ func turnedAway(server *connector.Server, stage connector.Stage, number uint16, 
 		failure.Mend = "Raise max_connections, or find the client that holds so many"
 	case hostBlocked:
 		failure.Why = fmt.Sprintf("%s: the server blocks this function's host after too many broken connections (error %d)", server.Address(), number)
-		failure.Mend = "FLUSH HOSTS, and raise max_connect_errors"
+		failure.Mend = "Raise max_connect_errors. " + connector.SQL("TRUNCATE TABLE performance_schema.host_cache") + " MariaDB: FLUSH HOSTS;"
 	case hostDenied:
 		failure.Why = fmt.Sprintf("%s: the server has no account that may log in from this function's host (error %d)", server.Address(), number)
 		failure.Mend = "Give the managing user's account a host that matches the function's subnets, such as 10.0.%"
@@ -204,7 +204,8 @@ func loginManaging(ctx context.Context, server *connector.Server, request connec
 			return fail("the server refused the user name or the password (error 1045)", mend, "managingUser.username", "managingUser.password")
 		case databaseDenied:
 			return fail(fmt.Sprintf("the user has no rights on the database %q (error 1044)", request.Database),
-				connector.SQL("GRANT ALTER ON "+quoted(request.Database)+".* TO "+parseAccount(request.ManagingUser.Username).String()), "database")
+				connector.SQL("GRANT ALTER ON "+quoted(request.Database)+".* TO "+parseAccount(request.ManagingUser.Username).String())).
+				Instead(request.Placeholder("database"))
 		case unknownDatabase:
 			return fail(fmt.Sprintf("there is no database %q (error 1049)", request.Database), "Check database in the rotator environment", "database")
 		case tlsRequired:
@@ -406,8 +407,9 @@ func (c *conn) changeFailure(ctx context.Context, refused error, request connect
 		n = c.reason(ctx, n)
 	}
 	missing := fail("there is no such account",
-		"A user name without @ means the account with the host %, any host: for another write name@host in rotateUsers, or create it: CREATE USER "+target.String()).
-		And(request.Placeholder("rotateUser.username"))
+		"A user name without @ means the account with the host %, any host: for another write name@host in rotateUsers, or create it. "+
+			connector.SQL("CREATE USER "+target.String()+" IDENTIFIED BY '<a first password>'")).
+		Instead(request.Placeholder("rotateUser.username"))
 	// MySQL 9 refuses a longer one by 1396, earlier versions by 1819.
 	tooLong := !found.mariaDB && len(request.RotateUser.NewPassword.Reveal()) > 256
 	const pluginsLimit = "caching_sha2_password and sha256_password take 256 bytes at the most"
@@ -434,13 +436,13 @@ func (c *conn) changeFailure(ctx context.Context, refused error, request connect
 			return readOnly(c.server, connector.StageChange)
 		}
 		return fail("the server has a password check and strict_password_validation, and refuses the hash that was computed here; the password in clear, "+
-			"which the connector never sends to MariaDB, would be written into its binary log", "SET GLOBAL strict_password_validation = OFF, in the parameter group on RDS")
+			"which the connector never sends to MariaDB, would be written into its binary log", "On RDS set strict_password_validation to OFF in the parameter group. Elsewhere: "+connector.SQL("SET GLOBAL strict_password_validation = OFF"))
 	case readOnlyMode:
 		return readOnly(c.server, connector.StageChange)
 	case privilegeMissing, tableDenied, databaseDenied, loginDenied:
 		var server *mysql.MySQLError
 		if errors.As(refused, &server) && strings.Contains(server.Message, "SYSTEM_USER") {
-			return fail("it is a system user, and the managing user is none", "Rotate another user, REVOKE SYSTEM_USER ON *.* FROM "+target.String()+", or GRANT SYSTEM_USER ON *.* TO "+manager)
+			return fail("it is a system user, and the managing user is none", "Rotate another user. "+connector.SQL("REVOKE SYSTEM_USER ON *.* FROM "+target.String()+"; or GRANT SYSTEM_USER ON *.* TO "+manager))
 		}
 		return fail("the managing user may not change it", connector.SQL("GRANT CREATE USER ON *.* TO "+manager))
 	case lockTimeout, deadlock, statementTimeout, interrupted:
@@ -528,7 +530,7 @@ func prove(ctx context.Context, server *connector.Server, request connector.Requ
 		case passwordExpired, mustChangePassword:
 			return fail(fmt.Sprintf("the account's password counts as expired (error %d)", n), connector.SQL("ALTER USER "+target.String()+" PASSWORD EXPIRE NEVER"))
 		case blockedAfterFails:
-			return fail(fmt.Sprintf("the account is locked for a while after failed logins (error %d)", n), "Wait, or ALTER USER "+target.String()+" ACCOUNT UNLOCK")
+			return fail(fmt.Sprintf("the account is locked for a while after failed logins (error %d)", n), "Wait. "+connector.SQL("ALTER USER "+target.String()+" ACCOUNT UNLOCK"))
 		case tlsRequired:
 			return fail("the server wants TLS (error 3159, require_secure_transport)", "Set the stack's databaseSslMode to verify-full ("+connector.SSLModeVariable+")")
 		case tooManyConnections, shuttingDown, hostBlocked, hostDenied:

@@ -128,7 +128,8 @@ func (c *conn) loginFailure(err error, request connector.Request) *connector.Fai
 		return fail(fmt.Sprintf("there is no database %q (%s)", request.Database, refused.code), "Check database in the rotator environment", "database")
 	case notAllowed:
 		return fail(fmt.Sprintf("the user may not connect to the database %q (%s)", request.Database, refused.code),
-			connector.SQL("GRANT CONNECT ON DATABASE "+identifier(request.Database)+" TO "+identifier(user)), "database")
+			connector.SQL("GRANT CONNECT ON DATABASE "+identifier(request.Database)+" TO "+identifier(user))).
+			Instead(request.Placeholder("database"))
 	case "53300", "57P03", "53400", "53200":
 		failure := c.busy(refused)
 		if c.accepted {
@@ -298,9 +299,10 @@ func (f *findings) refuse(server *connector.Server, request connector.Request) e
 		return fail("the server is a read-only replica, such as an Aurora reader endpoint", "Use the writer endpoint as host in the rotator environment")
 	case r == nil:
 		failure := &connector.Failure{Stage: connector.StageCheck, State: connector.Unchanged,
-			Why:  fmt.Sprintf("there is no role %q at %s", name, server.Address()),
-			Mend: "Create it: CREATE ROLE " + role + " LOGIN, or correct rotateUsers in the rotator environment"}
-		return failure.And(request.Placeholder("rotateUser.username"))
+			Why: fmt.Sprintf("there is no role %q at %s", name, server.Address()),
+			Mend: "Correct rotateUsers in the rotator environment, or create it. " +
+				connector.SQL("CREATE ROLE "+role+" LOGIN; GRANT "+role+" TO "+identifier(manager)+" WITH ADMIN OPTION")}
+		return failure.Instead(request.Placeholder("rotateUser.username"))
 	case r.self:
 		return fail("it is the managing user itself, whose own password the connector does not change", "Name other users in rotateUsers")
 	case !r.canLogin:
@@ -411,7 +413,7 @@ func (f *findings) grant(request connector.Request) string {
 	case f.role.superuser && !f.superuser:
 		return "It is a superuser, whom only a superuser may change: rotate another user"
 	case f.version < 160000 && f.role.replication && !f.superuser:
-		return "It is a REPLICATION role, which before PostgreSQL 16 only a superuser may change: ALTER ROLE " + target + " NOREPLICATION, or rotate another user"
+		return "It is a REPLICATION role, which before PostgreSQL 16 only a superuser may change: rotate another user. " + connector.SQL("ALTER ROLE "+target+" NOREPLICATION")
 	case !f.createRole && (f.version < 160000 || f.role.managed):
 		return connector.SQL("ALTER ROLE " + manager + " CREATEROLE")
 	case !f.createRole:
@@ -419,7 +421,7 @@ func (f *findings) grant(request connector.Request) string {
 	case f.version >= 160000 && !f.role.managed:
 		return connector.SQL("GRANT " + target + " TO " + manager + " WITH ADMIN OPTION")
 	default:
-		return "On RDS: GRANT rds_password TO " + manager + "; elsewhere read the server's log for the privilege that is missing"
+		return "Read the server's log for the privilege that is missing. On RDS: " + connector.SQL("GRANT rds_password TO "+manager)
 	}
 }
 
