@@ -430,7 +430,7 @@ func scriptedAlter(code string, hangUp bool) func(string) ([]string, string, boo
 			return nil, code, hangUp
 		case strings.Contains(query, "server_version_num"):
 			return []string{"150004", "scram-sha-256", "", "f", "off", "", "", "managing",
-				"user", "t", "", "-1", "f", "f", "t", "", "t"}, "", false
+				"user", "t", "", "-1", "f", "f", "t", "", "t", "f", "t", "off"}, "", false
 		default:
 			return nil, "", false
 		}
@@ -447,6 +447,9 @@ func TestScriptedServers(t *testing.T) {
 		"a hook that refuses a verifier":       {code: "22023", says: []string{"change: ", "22023", "in clear", "never sends", "Nothing was changed"}},
 		"a connection lost during the change":  {hangUp: true, says: []string{"change: ", "closed the connection", "may have been changed", "rotate again"}},
 		"a session ended during the change":    {code: "57P01", says: []string{"change: ", "57P01", "may have been changed"}},
+		"a transaction that takes too long":    {code: "25P04", says: []string{"change: ", "kept it locked", "25P04", "Nothing was changed"}},
+		"a server that is out of disk":         {code: "53100", says: []string{"change: ", "the server failed (53100)", "log", "Nothing was changed"}},
+		"a server whose code is none":          {code: "SECRE", says: []string{"change: ", "no SQLSTATE", "Nothing was changed"}},
 		"a change that is always in the way":   {code: "XX000", says: []string{"change: ", "XX000", "Nothing was changed"}},
 		"a server with more words than wanted": {code: "P0001", says: []string{"change: ", "P0001"}},
 	} {
@@ -511,6 +514,40 @@ func TestGarbageIsAnsweredByAFailure(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestServiceThatIsNoPostgreSQLIsNotTakenForIt(t *testing.T) {
+	for _, mode := range []string{"disable", "verify-full"} {
+		t.Setenv(connector.SSLModeVariable, mode)
+		for _, greeting := range []string{"ERROR\r\n", "E\x00\x00\x00\x08\x00\x00\x00\x00", "SSH-2.0-OpenSSH_9.6\r\n", "NICK"} {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			t.Cleanup(func() { listener.Close() })
+			go func() {
+				for {
+					conn, err := listener.Accept()
+					if err != nil {
+						return
+					}
+					t.Cleanup(func() { conn.Close() }) // which stays open until then
+					_, _ = io.WriteString(conn, greeting)
+				}
+			}()
+			answer := invoke(t, anyEvent(newPassword).with("type", "postgres").with("host", "127.0.0.1").with("port", listener.Addr().(*net.TCPAddr).Port).
+				with("dryRun", true).with("managingUser", nil).with("rotateUser", nil), plenty)
+			assert.Equal(t, 400, answer.Code, "%s %q: %s", mode, greeting, answer.Message)
+			if mode == "disable" || strings.HasPrefix(greeting, "E") { // S and N are a yes and a no to TLS
+				assert.Contains(t, answer.Message, "no PostgreSQL server", "%s %q", mode, greeting)
+			}
+		}
+	}
+}
+
+// A guard that compared each secret with each public word would take minutes for this.
+func TestLargeEventIsAnsweredBeforeTheDeadline(t *testing.T) {
+	t.Parallel()
+	answer := invoke(t, anyEvent("aaaaaa").with("type", strings.Repeat("a", 200_000)).with("database", "a"), 10*time.Second)
+	assert.Equal(t, 400, answer.Code)
 }
 
 // offering is a PostgreSQL server that says yes to TLS and shows a certificate.

@@ -102,13 +102,14 @@ func spans(text string, parts []string) []span {
 // mask replaces the secrets in a text, but where they are part of something public.
 func (g guard) mask(text string) string {
 	public := spans(text, g.public)
+	sort.Slice(public, func(i, j int) bool { return public[i].from < public[j].from })
+	for i := 1; i < len(public); i++ { // the furthest end of those that begin no later
+		public[i].to = max(public[i].to, public[i-1].to)
+	}
 	var secret []span
 	for _, found := range spans(text, g.secrets) {
-		inside := false
-		for _, of := range public {
-			inside = inside || of.from <= found.from && found.to <= of.to
-		}
-		if !inside {
+		after := sort.Search(len(public), func(i int) bool { return public[i].from > found.from })
+		if after == 0 || public[after-1].to < found.to {
 			secret = append(secret, found)
 		}
 	}

@@ -65,6 +65,14 @@ func (f *Failure) Error() string {
 // SQL is a mend for the database's administrator: the statements to run.
 func SQL(statements string) string { return "Run as the database's master user: " + statements + ";" }
 
+// Before puts a sentence before the mend.
+func (f *Failure) Before(sentence string) *Failure {
+	if sentence != "" && f.Mend != "" {
+		sentence += ". " + f.Mend
+	}
+	return f.Instead(sentence)
+}
+
 // Instead puts a sentence in the place of the mend, unless it is empty.
 func (f *Failure) Instead(sentence string) *Failure {
 	if sentence != "" {

@@ -35,6 +35,16 @@ func (r *Report) Outcome() Outcome {
 	return Outcome{Proof: ProofNone, Message: message}
 }
 
+// Version is the number with which a version of the server's begins, 8.0.36 of 8.0.36-log: the rest may be anything.
+func Version(text string) string {
+	const longest = 20 // bytes: three numbers
+	number := strings.Trim(text[:len(text)-len(strings.TrimLeft(text, "0123456789."))], ".")
+	if number == "" || len(number) > longest {
+		return "of an unknown version"
+	}
+	return number
+}
+
 // Printable is a text of the server's fit for a message, such as a version or an account: whole or not at all, since a
 // server may know a password, and a part of it would pass every later check for the whole.
 func Printable(text string) string {

@@ -20,7 +20,7 @@ func DryRun(ctx context.Context, server *connector.Server, request connector.Req
 				return err
 			}
 			report.TLS = greeting.tls
-			report.Add("server version " + connector.Printable(greeting.version))
+			report.Add("server version " + connector.Version(greeting.version))
 			return nil
 		})
 		if err != nil {
@@ -44,7 +44,7 @@ func DryRun(ctx context.Context, server *connector.Server, request connector.Req
 		product = "MariaDB "
 	}
 	report.TLS = manager.tls
-	report.Add(product + connector.Printable(found.version))
+	report.Add(product + connector.Version(found.version))
 	report.Add(fmt.Sprintf("logged in as %q", parseAccount(request.ManagingUser.Username).name))
 	if request.RotateUser == nil {
 		report.Unknown("whether the users to rotate exist and may be changed (no rotateUser in the event)")

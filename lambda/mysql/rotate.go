@@ -186,7 +186,7 @@ func loginManaging(ctx context.Context, server *connector.Server, request connec
 	return open(ctx, server, connector.StageLogin, user, request.ManagingUser.Password, request.Database, func(err error, took time.Duration) *connector.Failure {
 		fail := func(why, mend string, placeholders ...string) *connector.Failure {
 			failure := &connector.Failure{Stage: connector.StageLogin, State: connector.Unchanged, Why: as + why, Mend: mend}
-			return failure.And(request.Placeholder(placeholders...))
+			return failure.Before(request.Placeholder(placeholders...))
 		}
 		if method := methodFailure(server, connector.StageLogin, err, as); method != nil {
 			method.State = connector.Unchanged
@@ -409,7 +409,7 @@ func (c *conn) changeFailure(ctx context.Context, refused error, request connect
 	missing := fail("there is no such account",
 		"A user name without @ means the account with the host %, any host: for another write name@host in rotateUsers, or create it. "+
 			connector.SQL("CREATE USER "+target.String()+" IDENTIFIED BY '<a first password>'")).
-		Instead(request.Placeholder("rotateUser.username"))
+		Before(request.Placeholder("rotateUser.username"))
 	// MySQL 9 refuses a longer one by 1396, earlier versions by 1819.
 	tooLong := !found.mariaDB && len(request.RotateUser.NewPassword.Reveal()) > 256
 	const pluginsLimit = "caching_sha2_password and sha256_password take 256 bytes at the most"

@@ -103,7 +103,10 @@ func (c *conn) encrypt(ctx context.Context) error {
 	case 'N':
 		return c.server.NoTLS()
 	case 'E': // a server too busy to start a process for us
-		return c.busy(c.readEarlyError())
+		if early := c.readEarlyError(); early != nil {
+			return c.busy(early)
+		}
+		return c.noPostgres()
 	default:
 		return c.noPostgres()
 	}
@@ -122,21 +125,30 @@ func (c *conn) noPostgres() *connector.Failure {
 		Mend: "Check type, host and port: MySQL and MariaDB need fn::rotate::mysql"}
 }
 
-// readEarlyError reads the code of an error message whose first byte is read already.
+// readEarlyError reads an error message whose first byte is read already, nil where it is none of PostgreSQL's.
 func (c *conn) readEarlyError() *serverError {
-	early := &serverError{}
 	header := make([]byte, 4)
 	if _, err := io.ReadFull(c.net, header); err != nil {
-		return early
+		return nil
 	}
-	body := make([]byte, min(binary.BigEndian.Uint32(header), maxMessage))
-	read, _ := io.ReadFull(c.net, body)
-	for _, field := range strings.Split(string(body[:read]), "\x00") {
+	// A server that cannot start a process says so in plain text, "could not fork new process for connection".
+	if string(header) == "coul" {
+		return &serverError{}
+	}
+	length := binary.BigEndian.Uint32(header) // of the message with these four bytes
+	if length < 4 || length > maxMessage {
+		return nil
+	}
+	body := make([]byte, length-4)
+	if _, err := io.ReadFull(c.net, body); err != nil {
+		return nil
+	}
+	for _, field := range strings.Split(string(body), "\x00") {
 		if strings.HasPrefix(field, "C") && len(field) == 6 {
-			early.code = field[1:]
+			return &serverError{field[1:]}
 		}
 	}
-	return early
+	return nil
 }
 
 // busy is the failure of a server that turned a connection away before it looked at the password.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"strings"
+	"time"
 
 	"esc-connector-lambda-go/lambda/connector"
 )
@@ -43,7 +43,7 @@ func DryRun(ctx context.Context, server *connector.Server, request connector.Req
 	}
 	defer manager.close()
 	report.TLS = manager.tls
-	report.Add("PostgreSQL " + connector.Printable(manager.version))
+	report.Add("PostgreSQL " + connector.Version(manager.version))
 	report.Add(fmt.Sprintf("logged in as %q to the database %q", request.ManagingUser.Username, request.Database))
 	if request.RotateUser == nil {
 		report.Unknown("whether the users to rotate exist and may be changed (no rotateUser in the event)")
@@ -77,17 +77,34 @@ func (f *findings) lacks(request connector.Request) string {
 	} else {
 		allowed = allowed && !f.role.replication
 	}
-	if f.superuser || allowed {
+	// Whose sessions act as the role itself may change its password, as any role may its own.
+	own := f.role.current && (f.version >= 160000 || !f.role.replication && !f.role.superuser)
+	if f.superuser || allowed || own {
 		return ""
 	}
 	return f.grant(request)
 }
 
-// greet asks a server without TLS whether it has any, to hear that it is PostgreSQL.
+// greet asks a server without TLS whether it has any, to hear that it is PostgreSQL: that answers by a letter, and waits.
 func (c *conn) greet() error {
 	answer, err := c.askTLS()
-	if err == nil && !strings.ContainsRune("SNE", rune(answer)) {
-		return c.noPostgres()
+	if err != nil {
+		return err
 	}
-	return err
+	switch answer {
+	case 'S', 'N':
+		const more = 200 * time.Millisecond
+		if err := c.net.SetReadDeadline(time.Now().Add(more)); err != nil {
+			return c.server.Broken(connector.StageTLS, err, time.Since(c.start))
+		}
+		if n, _ := c.net.Read(make([]byte, 1)); n > 0 {
+			return c.noPostgres()
+		}
+		return nil
+	case 'E':
+		if c.readEarlyError() != nil {
+			return nil
+		}
+	}
+	return c.noPostgres()
 }

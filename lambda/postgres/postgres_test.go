@@ -234,6 +234,19 @@ var refusals = map[string]struct {
 		},
 		stage: connector.StageChange, says: []string{"42501", "CREATEROLE"},
 	},
+	"a managing user whose sessions act as another role": {
+		prepare: func(r *connector.Request) []string {
+			other, manager := "other_"+r.ManagingUser.Username, r.ManagingUser.Username
+			return []string{"CREATE ROLE " + other, "GRANT " + other + " TO " + manager, "ALTER ROLE " + manager + " SET role = " + other}
+		},
+		stage: connector.StageChange, says: []string{"42501", "act as another role", "RESET role;"},
+	},
+	"a managing user whose sessions only read": {
+		prepare: func(r *connector.Request) []string {
+			return []string{"ALTER ROLE " + r.ManagingUser.Username + " SET default_transaction_read_only = on"}
+		},
+		stage: connector.StageCheck, says: []string{"25006", "default_transaction_read_only"},
+	},
 	"a wrong managing password": {
 		prepare: func(r *connector.Request) []string {
 			r.ManagingUser.Password = connector.NewSecret("manager_password")
@@ -444,13 +457,15 @@ func TestTooManySCRAMIterationsAreRefused(t *testing.T) {
 			require.NoError(t, server.Exec(t.Context(), "SET scram_iterations = 1500000; ALTER ROLE "+request.ManagingUser.Username+" PASSWORD '"+managerPassword+"'"))
 			_, err := rotate(t, request, plenty)
 			assert.ErrorContains(t, err, "log in as managing user")
-			assert.ErrorContains(t, err, "1500000 SCRAM iterations")
+			assert.ErrorContains(t, err, "more SCRAM iterations than the connector does, 1000000 at the most")
 
 			request = newRequest(t, server)
 			require.NoError(t, server.Exec(t.Context(), "ALTER ROLE "+request.ManagingUser.Username+" SET scram_iterations = 2000000"))
 			_, err = rotate(t, request, plenty)
 			assert.ErrorContains(t, err, "Nothing was changed")
-			assert.ErrorContains(t, err, "scram_iterations is 2000000")
+			assert.ErrorContains(t, err, "the server's scram_iterations is more than 1000000")
+			_, err = dryRun(t, request)
+			assert.ErrorContains(t, err, "the server's scram_iterations is more than 1000000", "and a dry run tells it before")
 		})
 	}
 }
@@ -489,16 +504,31 @@ func TestNoFunctionOfAnotherUserRunsAsTheManagingUser(t *testing.T) {
 	assert.NoError(t, err)
 }
 
+func dryRun(t *testing.T, request connector.Request) (connector.Outcome, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), plenty)
+	defer cancel()
+	return postgres.DryRun(ctx, connector.NewServer(request, nil), request)
+}
+
+func TestManagingUserWhoseSessionsActAsTheRotatedUserMayChangeIt(t *testing.T) {
+	onEach(t, func(t *testing.T, _ int, server *dbtest.Server) {
+		request := newRequest(t, server)
+		require.NoError(t, server.Exec(t.Context(), "ALTER ROLE "+request.ManagingUser.Username+" NOCREATEROLE",
+			"ALTER ROLE "+request.ManagingUser.Username+" SET role = "+request.RotateUser.Username))
+		_, err := dryRun(t, request)
+		assert.NoError(t, err)
+		_, err = rotate(t, request, plenty)
+		assert.NoError(t, err)
+	})
+}
+
 func TestDryRunChangesNothingAndTellsWhatItFound(t *testing.T) {
 	onEach(t, func(t *testing.T, version int, server *dbtest.Server) {
 		request := newRequest(t, server)
 		stored := "SELECT rolpassword FROM pg_authid WHERE rolname = '" + request.RotateUser.Username + "'"
 		before := asAdmin(t, server, stored)
-		dryRun := func(request connector.Request) (connector.Outcome, error) {
-			ctx, cancel := context.WithTimeout(t.Context(), plenty)
-			defer cancel()
-			return postgres.DryRun(ctx, connector.NewServer(request, nil), request)
-		}
+		dryRun := func(request connector.Request) (connector.Outcome, error) { return dryRun(t, request) }
 		outcome, err := dryRun(request)
 		require.NoError(t, err)
 		assert.Equal(t, connector.ProofNone, outcome.Proof)

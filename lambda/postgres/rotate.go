@@ -98,7 +98,7 @@ func (c *conn) loginFailure(err error, request connector.Request) *connector.Fai
 	user, server := request.ManagingUser.Username, c.server
 	as := fmt.Sprintf("%q at %s: ", user, server.Address())
 	fail := func(why, mend string, placeholders ...string) *connector.Failure {
-		return (&connector.Failure{Stage: c.stage, State: connector.Unchanged, Why: as + why, Mend: mend}).And(request.Placeholder(placeholders...))
+		return (&connector.Failure{Stage: c.stage, State: connector.Unchanged, Why: as + why, Mend: mend}).Before(request.Placeholder(placeholders...))
 	}
 	if method := c.methodFailure(err, as); method != nil {
 		method.State = connector.Unchanged
@@ -147,13 +147,12 @@ func (c *conn) loginFailure(err error, request connector.Request) *connector.Fai
 func (c *conn) methodFailure(err error, as string) *connector.Failure {
 	failure := &connector.Failure{Stage: c.stage}
 	var method errMethod
-	var iterations errIterations
 	switch {
 	case errors.As(err, &method):
 		failure.Why = as + "the server asks for " + string(method) + ", and the connector only logs in by scram-sha-256 or md5: it never sends a password in clear"
 		failure.Mend = "Let the user log in by scram-sha-256 in pg_hba.conf; on RDS: REVOKE rds_iam FROM the user"
-	case errors.As(err, &iterations):
-		failure.Why = fmt.Sprintf("%sthe server asks for %d SCRAM iterations, and the connector does %d at the most", as, int(iterations), maxIterations)
+	case errors.Is(err, errIterations):
+		failure.Why = fmt.Sprintf("%sthe server asks for more SCRAM iterations than the connector does, %d at the most", as, maxIterations)
 		failure.Mend = "Lower scram_iterations, and set the user's password again so that it is stored with fewer"
 	case errors.Is(err, errSCRAM):
 		failure.Why = as + err.Error() + ", or does not know the password it was asked about"
@@ -165,11 +164,14 @@ func (c *conn) methodFailure(err error, as string) *connector.Failure {
 }
 
 func code(err *serverError) string {
-	if len(err.code) != 5 || strings.Trim(err.code, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+	if len(err.code) != 5 || strings.Trim(err.code, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" || !slices.Contains(classes, err.code[:2]) {
 		return "no SQLSTATE"
 	}
 	return err.code
 }
+
+// classes are those of the manual's appendix A. Other codes may be anything, and are not printed.
+var classes = strings.Fields("00 01 02 03 08 09 0A 0B 0F 0L 0P 0Z 20 21 22 23 24 25 26 27 28 2B 2D 2F 34 38 39 3B 3D 3F 40 42 44 53 54 55 57 58 72 F0 HV P0 XX")
 
 // identifier is a name as SQL writes it.
 func identifier(name string) string {
@@ -184,6 +186,8 @@ type findings struct {
 	inRecovery   bool
 	superuser    bool // the managing user is
 	createRole   bool // the managing user has CREATEROLE: read by askCreateRole only
+	acting       bool // the managing user's sessions act as another role
+	readOnly     bool
 	wantRDSGroup bool // rds.restrict_password_commands is on, and the managing user is no member of rds_password
 	role         *role
 }
@@ -200,6 +204,7 @@ type role struct {
 	iam         bool // member of rds_iam
 	managed     bool // the managing user has ADMIN OPTION on it
 	self        bool
+	current     bool // the managing user's sessions act as it
 }
 
 // The catalogs are the only schema that a name can mean, so that no user's function or operator runs as the managing
@@ -214,7 +219,8 @@ const inspectQuery = `SELECT current_setting('server_version_num'), current_sett
 	current_setting('rds.restrict_password_commands', true), pg_has_role(to_regrole('rds_password'), 'MEMBER'), session_user,
 	r.rolname, r.rolcanlogin, r.rolvaliduntil <= now(), r.rolconnlimit, r.rolsuper, r.rolreplication,
 	has_database_privilege(r.oid, current_database(), 'CONNECT'), pg_has_role(r.oid, to_regrole('rds_iam'), 'MEMBER'),
-	pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION')
+	pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION'), r.rolname = current_user, current_user = session_user,
+	current_setting('transaction_read_only')
 	FROM (SELECT) AS always LEFT JOIN pg_roles r ON r.rolname = $1::text::name`
 
 // inspect reads what can be known before a change. The role is nil when there is none of that name.
@@ -223,13 +229,14 @@ func (c *conn) inspect(ctx context.Context, username string) (*findings, error) 
 	if err != nil {
 		return nil, err
 	}
-	const columns, ofRole = 17, 8
+	const columns, ofRole = 20, 8
 	nothing := c.inspectFailure(&serverError{noData}, 0)
 	if len(row) != columns {
 		return nil, nothing
 	}
 	is := func(i int) bool { return row[i] == "t" }
-	found := &findings{encryption: row[1], iterations: defaultIterations, inRecovery: is(3), superuser: row[4] == "on"}
+	found := &findings{encryption: row[1], iterations: defaultIterations, inRecovery: is(3), superuser: row[4] == "on",
+		acting: row[18] == "f", readOnly: row[19] == "on"}
 	if found.version, err = strconv.Atoi(row[0]); err != nil {
 		return nil, nothing
 	}
@@ -247,7 +254,7 @@ func (c *conn) inspect(ctx context.Context, username string) (*findings, error) 
 		return nil, nothing
 	}
 	found.role = &role{name: name, canLogin: is(9), expired: is(10), noSession: row[11] == "0" && !is(12), superuser: is(12), replication: is(13),
-		canConnect: is(14), iam: is(15) && !is(12), managed: is(16), self: name == row[7]}
+		canConnect: is(14), iam: is(15) && !is(12), managed: is(16), self: name == row[7], current: is(17)}
 	return found, nil
 }
 
@@ -302,7 +309,7 @@ func (f *findings) refuse(server *connector.Server, request connector.Request) e
 			Why: fmt.Sprintf("there is no role %q at %s", name, server.Address()),
 			Mend: "Correct rotateUsers in the rotator environment, or create it. " +
 				connector.SQL("CREATE ROLE "+role+" LOGIN; GRANT "+role+" TO "+identifier(manager)+" WITH ADMIN OPTION")}
-		return failure.Instead(request.Placeholder("rotateUser.username"))
+		return failure.Before(request.Placeholder("rotateUser.username"))
 	case r.self:
 		return fail("it is the managing user itself, whose own password the connector does not change", "Name other users in rotateUsers")
 	case !r.canLogin:
@@ -315,23 +322,43 @@ func (f *findings) refuse(server *connector.Server, request connector.Request) e
 		return fail(fmt.Sprintf("the role may not connect to the database %q", request.Database), connector.SQL("GRANT CONNECT ON DATABASE "+identifier(request.Database)+" TO "+role))
 	case r.iam:
 		return fail("the role is a member of rds_iam and cannot log in by password", connector.SQL("REVOKE rds_iam FROM "+role))
+	case f.wantRDSGroup && f.acting:
+		return fail("rds.restrict_password_commands is on, and the role as which the managing user's sessions act is no member of rds_password", actsAsAnother(manager))
 	case f.wantRDSGroup:
 		return fail("rds.restrict_password_commands is on, and the managing user is no member of rds_password", connector.SQL("GRANT rds_password TO "+identifier(manager)))
+	case f.readOnly:
+		return fail(readOnly, readOnlyMend)
+	case !f.storesMD5() && f.iterations > maxIterations:
+		return fail(fmt.Sprintf("the server's scram_iterations is more than %d, which is the most that the connector does", maxIterations), "Lower scram_iterations")
 	}
 	return nil
 }
 
+const (
+	readOnly     = "the server is read-only (25006)"
+	readOnlyMend = "Use the writer endpoint as host; on a writer, see default_transaction_read_only of the database and of the managing user"
+)
+
+func (f *findings) storesMD5() bool {
+	return slices.Contains([]string{"md5", "on", "true", "yes", "1"}, f.encryption)
+}
+
+// actsAsAnother is the mend where the managing user has a setting by which its sessions act as another role.
+func actsAsAnother(manager string) string {
+	name := identifier(manager)
+	return "Its sessions act as another role (ALTER ROLE " + name + " SET role, perhaps IN DATABASE), whose privileges count. " +
+		connector.SQL("ALTER ROLE "+name+" RESET role")
+}
+
 // stored is what the server is to store for the password, by its own password_encryption.
 func (f *findings) stored(secret *password) (string, error) {
-	switch f.encryption {
-	case "md5", "on", "true", "yes", "1":
+	if f.storesMD5() {
 		return md5Hash(f.role.name, secret.Reveal()), nil
 	}
 	verifier, err := secret.verifier(f.iterations)
 	if err != nil {
 		return "", &connector.Failure{Stage: connector.StageCheck, State: connector.Unchanged,
-			Why:  fmt.Sprintf("the server's scram_iterations is %d, and the connector does %d at the most", f.iterations, maxIterations),
-			Mend: "Lower scram_iterations"}
+			Why: "computing the verifier: " + err.Error(), Mend: "Lower scram_iterations"}
 	}
 	return verifier, nil
 }
@@ -380,9 +407,8 @@ func (c *conn) changeFailure(ctx context.Context, refused *serverError, request 
 			failure.Mend = found.grant(request)
 		}
 	case "25006":
-		failure.Why = of + "the server is read-only (25006)"
-		failure.Mend = "Use the writer endpoint as host; on a writer, see default_transaction_read_only of the database and of the managing user"
-	case "57014", "55P03":
+		failure.Why, failure.Mend = of+readOnly, readOnlyMend
+	case "57014", "55P03", "25P04": // the last by transaction_timeout, of PostgreSQL 17
 		failure.Why = of + fmt.Sprintf("another session kept it locked for %s (%s)", connector.Seconds(took), refused.code)
 		failure.Mend = "Find the transaction that changes this role and does not end: SELECT * FROM pg_stat_activity WHERE state <> 'idle'"
 	case "42704":
@@ -394,10 +420,15 @@ func (c *conn) changeFailure(ctx context.Context, refused *serverError, request 
 			failure.Mend = "Rotate again"
 			break
 		}
-		if class := refused.code[:min(2, len(refused.code))]; class == "57" || class == "08" {
+		switch refused.code[:min(2, len(refused.code))] {
+		case "57", "08":
 			failure.Why = of + "the server ended the session (" + code(refused) + ")"
 			failure.State = connector.MaybeChanged
-			break
+			return failure
+		case "53", "58", "F0", "XX":
+			failure.Why = of + "the server failed (" + code(refused) + ")"
+			failure.Mend = "Read the server's log; 53 stands for a lack of memory, disk or connections"
+			return failure
 		}
 		failure.Why = of + "the server refused the verifier that was computed here (" + code(refused) + "). A password-checking extension may insist on the password in clear, " +
 			"which the connector never sends, because the server's log would hold it"
@@ -414,6 +445,10 @@ func (f *findings) grant(request connector.Request) string {
 		return "It is a superuser, whom only a superuser may change: rotate another user"
 	case f.version < 160000 && f.role.replication && !f.superuser:
 		return "It is a REPLICATION role, which before PostgreSQL 16 only a superuser may change: rotate another user. " + connector.SQL("ALTER ROLE "+target+" NOREPLICATION")
+	case f.acting:
+		return actsAsAnother(request.ManagingUser.Username)
+	case f.superuser:
+		return "A superuser may change any role, so that an extension must be in the way: read the server's log"
 	case !f.createRole && (f.version < 160000 || f.role.managed):
 		return connector.SQL("ALTER ROLE " + manager + " CREATEROLE")
 	case !f.createRole:

@@ -28,10 +28,9 @@ const maxIterations = 1_000_000
 // defaultIterations are PostgreSQL's, and the only ones before version 16.
 const defaultIterations = 4096
 
-// errIterations is the error for a server that asks for more than maxIterations.
-type errIterations int
-
-func (e errIterations) Error() string { return strconv.Itoa(int(e)) + " SCRAM iterations" }
+// errIterations is the error for a server that asks for none or for more than maxIterations. It does not tell how many: a
+// server that knows the password could say it so.
+var errIterations = errors.New("a number of SCRAM iterations that the connector does not do")
 
 // keys are what SCRAM-SHA-256 derives from a password (RFC 5802, section 3).
 type keys struct{ client, stored, server []byte }
@@ -48,7 +47,7 @@ type password struct {
 // keys derives the keys for a salt and a number of iterations.
 func (p *password) keys(salt []byte, iterations int) (keys, error) {
 	if iterations < 1 || iterations > maxIterations {
-		return keys{}, errIterations(iterations)
+		return keys{}, errIterations
 	}
 	if p.iterations == iterations && bytes.Equal(p.salt, salt) {
 		return p.derived, nil
