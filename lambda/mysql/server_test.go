@@ -2,6 +2,7 @@ package mysql_test
 
 import (
 	"context"
+	sqldriver "database/sql/driver"
 	"fmt"
 	"net"
 	"os"
@@ -297,13 +298,8 @@ func TestChangeThatMySQLCouldNotMakeInTimeIsNotMadeLater(t *testing.T) {
 	require.NoError(t, err)
 	holder, err := connects.Connect(t.Context())
 	require.NoError(t, err)
-	lock := func(statement string) {
-		prepared, err := holder.Prepare(statement)
-		require.NoError(t, err)
-		_, err = prepared.Exec(nil) //nolint:staticcheck // the driver's own interface, on one connection
-		require.NoError(t, err)
-	}
-	lock("FLUSH TABLES WITH READ LOCK")
+	_, err = holder.(sqldriver.ExecerContext).ExecContext(t.Context(), "FLUSH TABLES WITH READ LOCK", nil)
+	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 	defer cancel()
 	_, err = mysql.Rotate(ctx, connector.NewServer(request, trust(t, server)), request)

@@ -103,8 +103,8 @@ func (c *conn) encrypt(ctx context.Context) error {
 	case 'N':
 		return c.server.NoTLS()
 	case 'E': // a server too busy to start a process for us
-		if early := c.readEarlyError(); early != nil {
-			return c.busy(early)
+		if sqlState, ok := c.readEarlyError(); ok {
+			return c.busy(&serverError{sqlState})
 		}
 		return c.noPostgres()
 	default:
@@ -125,30 +125,31 @@ func (c *conn) noPostgres() *connector.Failure {
 		Mend: "Check type, host and port: MySQL and MariaDB need fn::rotate::mysql"}
 }
 
-// readEarlyError reads an error message whose first byte is read already, nil where it is none of PostgreSQL's.
-func (c *conn) readEarlyError() *serverError {
+// readEarlyError reads the SQLSTATE of an error message whose first byte is read already. It is not ok where that is no
+// message of PostgreSQL's.
+func (c *conn) readEarlyError() (sqlState string, ok bool) {
 	header := make([]byte, 4)
 	if _, err := io.ReadFull(c.net, header); err != nil {
-		return nil
+		return "", false
 	}
 	// A server that cannot start a process says so in plain text, "could not fork new process for connection".
 	if string(header) == "coul" {
-		return &serverError{}
+		return "", true
 	}
 	length := binary.BigEndian.Uint32(header) // of the message with these four bytes
 	if length < 4 || length > maxMessage {
-		return nil
+		return "", false
 	}
 	body := make([]byte, length-4)
 	if _, err := io.ReadFull(c.net, body); err != nil {
-		return nil
+		return "", false
 	}
 	for _, field := range strings.Split(string(body), "\x00") {
 		if strings.HasPrefix(field, "C") && len(field) == 6 {
-			return &serverError{field[1:]}
+			return field[1:], true
 		}
 	}
-	return nil
+	return "", false
 }
 
 // busy is the failure of a server that turned a connection away before it looked at the password.

@@ -102,7 +102,7 @@ func (c *conn) greet() error {
 		}
 		return nil
 	case 'E':
-		if c.readEarlyError() != nil {
+		if _, ok := c.readEarlyError(); ok {
 			return nil
 		}
 	}

@@ -329,7 +329,7 @@ func (f *findings) refuse(server *connector.Server, request connector.Request) e
 	case f.readOnly:
 		return fail(readOnly, readOnlyMend)
 	case !f.storesMD5() && f.iterations > maxIterations:
-		return fail(fmt.Sprintf("the server's scram_iterations is more than %d, which is the most that the connector does", maxIterations), "Lower scram_iterations")
+		return fail(tooManyIterations(), "Lower scram_iterations")
 	}
 	return nil
 }
@@ -338,6 +338,10 @@ const (
 	readOnly     = "the server is read-only (25006)"
 	readOnlyMend = "Use the writer endpoint as host; on a writer, see default_transaction_read_only of the database and of the managing user"
 )
+
+func tooManyIterations() string {
+	return fmt.Sprintf("the server's scram_iterations is more than %d, which is the most that the connector does", maxIterations)
+}
 
 func (f *findings) storesMD5() bool {
 	return slices.Contains([]string{"md5", "on", "true", "yes", "1"}, f.encryption)
@@ -358,7 +362,7 @@ func (f *findings) stored(secret *password) (string, error) {
 	verifier, err := secret.verifier(f.iterations)
 	if err != nil {
 		return "", &connector.Failure{Stage: connector.StageCheck, State: connector.Unchanged,
-			Why: "computing the verifier: " + err.Error(), Mend: "Lower scram_iterations"}
+			Why: tooManyIterations(), Mend: "Lower scram_iterations"}
 	}
 	return verifier, nil
 }
