@@ -60,8 +60,6 @@ if [ "$purpose" = test ]; then
 	command -v npm >/dev/null || missing+=(npm)
 	# MariaDB's password checks are a plugin, and come with the whole package.
 	[ -e /usr/lib/mysql/plugin/simple_password_check.so ] || missing+=(mariadb-server)
-	# By which install-mysql.sh knows Debian's packages, on Ubuntu too.
-	[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing+=(debian-archive-keyring)
 fi
 [ ${#missing[@]} = 0 ] || install "${missing[@]}"
 

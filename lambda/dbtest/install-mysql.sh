@@ -1,21 +1,33 @@
 #!/bin/sh
-# Fetches a MySQL server for the tests from Debian's unstable distribution, the only one with MySQL.
+# Fetches a MySQL server for the tests from the mirror that this system is set up with: on Debian from its unstable
+# distribution, the only one with MySQL, on Ubuntu from the system's own release.
 # Usage: lambda/dbtest/install-mysql.sh
 # Nothing is installed: the packages are unpacked, with all libraries that they need, into
 # ${XDG_CACHE_HOME:-~/.cache}/esc-connector-lambda-go/mysql; a server that is there is left alone.
 set -eu
 
 root=${XDG_CACHE_HOME:-$HOME/.cache}/esc-connector-lambda-go
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 [ ! -x "$root/mysql/bin/mysqld" ] || exit 0
 
-echo "MySQL: fetching the server from Debian unstable"
+. /etc/os-release
+mirror=$(apt-get indextargets --format '$(ORIGIN) $(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
+	awk -v release="$VERSION_CODENAME" '($1 == "Debian" || $1 == "Ubuntu") && $2 == release && $3 == "main" { print $4; exit }')
+case $ID in
+debian) source="$mirror sid main" keyring=/usr/share/keyrings/debian-archive-keyring.gpg package=mysql-server-core ;;
+ubuntu) source="$mirror $VERSION_CODENAME main universe" keyring=/usr/share/keyrings/ubuntu-archive-keyring.gpg package=mysql-server-core-8.0 ;;
+esac
+if [ -z "$mirror" ]; then
+	echo "MySQL: no mirror of Debian or Ubuntu is among apt's sources here, for $PRETTY_NAME; run apt-get update" >&2
+	exit 1
+fi
+
+echo "MySQL: fetching $package"
 mkdir -p "$root"
 new=$(mktemp -d "$root/mysql.XXXXXX")
 trap 'rm -rf "$new"' EXIT
 mkdir -p "$new/apt/state/lists/partial" "$new/apt/cache/archives/partial" "$new/server/bin" "$new/unpacked"
 : >"$new/apt/status"
-echo "deb [arch=amd64 signed-by=$keyring] http://deb.debian.org/debian sid main" >"$new/apt/sources.list"
+echo "deb [arch=amd64 signed-by=$keyring] $source" >"$new/apt/sources.list"
 # A world of apt's own, in which nothing is installed yet: it finds all libraries, and changes nothing of this system's.
 apt() {
 	apt-get -qq -o Dir::Etc::sourcelist="$new/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null -o Dir::Etc::preferences=/dev/null \
@@ -24,9 +36,9 @@ apt() {
 		-o APT::Install-Recommends=false -o Acquire::Languages=none -o Acquire::Retries=3 "$@"
 }
 apt update
-apt --yes --download-only install mysql-server-core >/dev/null
-for package in "$new"/apt/cache/archives/*.deb; do
-	dpkg-deb -x "$package" "$new/unpacked"
+apt --yes --download-only install "$package" >/dev/null
+for archive in "$new"/apt/cache/archives/*.deb; do
+	dpkg-deb -x "$archive" "$new/unpacked"
 done
 for part in usr/sbin/mysqld usr/lib/mysql usr/lib/x86_64-linux-gnu usr/share/mysql; do
 	mkdir -p "$new/server/${part%/*}"

@@ -317,7 +317,7 @@ func TestDryRunOnMySQL(t *testing.T) {
 	request := newRequest(t, oracle, "%")
 	outcome, err := mysql.DryRun(t.Context(), connector.NewServer(request, trusted), request)
 	require.NoError(t, err)
-	for _, part := range []string{"MySQL 9.", `logged in as "manager_`, "the managing user may change users", "issued by", "Not known: whether 'user_"} {
+	for _, part := range []string{"; MySQL ", `logged in as "manager_`, "the managing user may change users", "issued by", "Not known: whether 'user_"} {
 		assert.Contains(t, outcome.Message, part)
 	}
 	assert.NoError(t, logIn(t, oracle, request.RotateUser.Username, oldPassword))
