@@ -5,9 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -38,15 +40,33 @@ func mariaDBProgram(binDir, name string) (string, error) {
 	return "", errors.New("no program " + name + "; install it with: apt-get install mariadb-server")
 }
 
-func startMariaDB(ctx context.Context, options Options) (server *Server, err error) {
-	install, err := mariaDBProgram(options.BinDir, "mariadb-install-db")
-	if err != nil {
-		return nil, err
-	}
-	mariadbd, err := mariaDBProgram(options.BinDir, "mariadbd")
-	if err != nil {
-		return nil, err
-	}
+func startMariaDB(ctx context.Context, options Options) (*Server, error) {
+	return startProduct(ctx, options, func(string, *user.User) (product, error) {
+		install, err := mariaDBProgram(options.BinDir, "mariadb-install-db")
+		if err != nil {
+			return product{}, err
+		}
+		mariadbd, err := mariaDBProgram(options.BinDir, "mariadbd")
+		return product{
+			server: mariadbd, group: "mariadbd", settings: map[string]string{"innodb_log_file_size": "8M"},
+			install: []string{install, "--no-defaults", "--skip-test-db", "--skip-name-resolve", "--auth-root-authentication-method=normal",
+				"--innodb_log_file_size=8M", "--innodb_flush_log_at_trx_commit=0"},
+			first: "DROP USER root@'127.0.0.1', root@'::1';\n",
+		}, err
+	})
+}
+
+// product is what MariaDB and MySQL do each in its own way.
+type product struct {
+	server   string // the program
+	group    string // of the configuration file
+	settings map[string]string
+	install  []string // the command that makes the data, but for its folder
+	first    string   // statements before the administrator's
+}
+
+// startProduct starts the product that find finds. find gets the server's folder and the account that it runs as.
+func startProduct(ctx context.Context, options Options, find func(folder string, as *user.User) (product, error)) (server *Server, err error) {
 	if len(options.Addresses) == 0 {
 		options.Addresses = []string{"127.0.0.1"}
 	}
@@ -63,6 +83,10 @@ func startMariaDB(ctx context.Context, options Options) (server *Server, err err
 			os.RemoveAll(folder)
 		}
 	}()
+	found, err := find(folder, as)
+	if err != nil {
+		return nil, err
+	}
 	server = &Server{
 		Host:          options.Addresses[0],
 		AdminUser:     "root",
@@ -81,11 +105,10 @@ func startMariaDB(ctx context.Context, options Options) (server *Server, err err
 		"bind-address":                   strings.Join(options.Addresses, ","),
 		"port":                           strconv.Itoa(server.Port),
 		"socket":                         filepath.Join(folder, "sock"),
-		"pid-file":                       filepath.Join(folder, "mariadbd.pid"),
+		"pid-file":                       filepath.Join(folder, "server.pid"),
 		"skip-name-resolve":              "1",
 		"innodb_flush_log_at_trx_commit": "0",
 		"innodb_buffer_pool_size":        "16M",
-		"innodb_log_file_size":           "8M",
 		"max_connections":                "50",
 		"general_log":                    "1",
 		"general_log_file":               server.LogFile,
@@ -101,11 +124,10 @@ func startMariaDB(ctx context.Context, options Options) (server *Server, err err
 		settings["ssl_cert"] = files.certificate
 		settings["ssl_key"] = files.key
 	}
-	for name, value := range options.Settings {
-		settings[name] = value
-	}
+	maps.Copy(settings, found.settings)
+	maps.Copy(settings, options.Settings)
 	var config strings.Builder
-	config.WriteString("[mariadbd]\n")
+	fmt.Fprintf(&config, "[%s]\n", found.group)
 	for name, value := range settings {
 		fmt.Fprintf(&config, "%s = %s\n", name, value)
 	}
@@ -113,28 +135,26 @@ func startMariaDB(ctx context.Context, options Options) (server *Server, err err
 	if err := writeFile(configFile, config.String(), as); err != nil {
 		return nil, err
 	}
-	if err := prepare(ctx, as, folder, install, "--no-defaults", "--datadir="+server.DataDir, "--skip-test-db", "--skip-name-resolve",
-		"--auth-root-authentication-method=normal", "--innodb_log_file_size=8M", "--innodb_flush_log_at_trx_commit=0"); err != nil {
+	if err := prepare(ctx, as, folder, append(found.install, "--datadir="+server.DataDir)...); err != nil {
 		return nil, err
 	}
 	// The administrator gets its password before the port opens, from a file that only the account can read.
 	initFile := filepath.Join(folder, "init.sql")
-	if err := writeFile(initFile, fmt.Sprintf("DROP USER root@'127.0.0.1', root@'::1';\n"+
-		"ALTER USER root@localhost IDENTIFIED BY '%[1]s';\n"+
+	if err := writeFile(initFile, found.first+fmt.Sprintf("ALTER USER root@localhost IDENTIFIED BY '%[1]s';\n"+
 		"CREATE USER root@'%%' IDENTIFIED BY '%[1]s';\n"+
 		"GRANT ALL ON *.* TO root@'%%' WITH GRANT OPTION;\n",
 		server.AdminPassword), as); err != nil {
 		return nil, err
 	}
 
-	server.exec = server.execMariaDB
-	err = server.start(ctx, as, "KILL", []string{mariadbd, "--defaults-file=" + configFile, "--init-file=" + initFile}, func(ctx context.Context) error {
-		return server.execMariaDB(ctx, []string{"SELECT 1"})
+	server.exec = server.execMySQL
+	err = server.start(ctx, as, "KILL", []string{found.server, "--defaults-file=" + configFile, "--init-file=" + initFile}, func(ctx context.Context) error {
+		return server.execMySQL(ctx, []string{"SELECT 1"})
 	})
 	return server, err
 }
 
-func (s *Server) execMariaDB(ctx context.Context, statements []string) error {
+func (s *Server) execMySQL(ctx context.Context, statements []string) error {
 	config := mysql.NewConfig()
 	config.Net, config.Addr = "tcp", net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
 	config.User, config.Passwd, config.DBName = s.AdminUser, s.AdminPassword, "mysql"

@@ -245,70 +245,71 @@ func TestShadowedAccountIsNotTakenForProved(t *testing.T) {
 	assert.Contains(t, outcome.Note, "shadows")
 }
 
-func TestRefusalsNameTheStageAndTheMendAndChangeNothing(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		prepare func(request *connector.Request) []string // statements of the administrator
-		stage   connector.Stage
-		says    []string
-	}{
-		"an account that is not there": {
-			prepare: func(r *connector.Request) []string { r.RotateUser.Username = "user2"; return nil },
-			stage:   connector.StageChange, says: []string{"'user2'@'%'", "1396", "no such account", "rotateUser.username still holds the template's placeholder"},
+// refusal is what the database refuses: how it comes to that, and what the failure says.
+type refusal struct {
+	prepare func(request *connector.Request) []string // statements of the administrator
+	stage   connector.Stage
+	says    []string
+}
+
+// refusals are those of MariaDB and MySQL alike.
+var refusals = map[string]refusal{
+	"an account that is not there": {
+		prepare: func(r *connector.Request) []string { r.RotateUser.Username = "user2"; return nil },
+		stage:   connector.StageChange, says: []string{"'user2'@'%'", "1396", "no such account", "rotateUser.username still holds the template's placeholder"},
+	},
+	"an account of another host": {
+		prepare: func(r *connector.Request) []string { r.RotateUser.Username += "@localhost"; return nil },
+		stage:   connector.StageChange, says: []string{"@'localhost'", "no such account"},
+	},
+	"a managing user without CREATE USER": {
+		prepare: func(r *connector.Request) []string {
+			return []string{"REVOKE CREATE USER ON *.* FROM " + r.ManagingUser.Username + "@'%'"}
 		},
-		"an account of another host": {
-			prepare: func(r *connector.Request) []string { r.RotateUser.Username += "@localhost"; return nil },
-			stage:   connector.StageChange, says: []string{"@'localhost'", "no such account"},
+		stage: connector.StageChange, says: []string{"GRANT CREATE USER ON *.* TO 'manager_"},
+	},
+	"a wrong managing password": {
+		prepare: func(r *connector.Request) []string {
+			r.ManagingUser.Password = connector.NewSecret("manager_password")
+			return nil
 		},
-		"a managing user without CREATE USER": {
-			prepare: func(r *connector.Request) []string {
-				return []string{"REVOKE CREATE USER ON *.* FROM " + r.ManagingUser.Username + "@'%'"}
-			},
-			stage: connector.StageChange, says: []string{"GRANT CREATE USER ON *.* TO 'manager_"},
+		stage: connector.StageLogin, says: []string{"1045", "managingUser.password still holds the template's placeholder"},
+	},
+	"a managing user that is not there": {
+		prepare: func(r *connector.Request) []string { r.ManagingUser.Username = "managing_user"; return nil },
+		stage:   connector.StageLogin, says: []string{"1045", "managingUser.username still holds the template's placeholder"},
+	},
+	"a managing user that is locked": {
+		prepare: func(r *connector.Request) []string {
+			return []string{"ALTER USER " + r.ManagingUser.Username + "@'%' ACCOUNT LOCK"}
 		},
-		"a wrong managing password": {
-			prepare: func(r *connector.Request) []string {
-				r.ManagingUser.Password = connector.NewSecret("manager_password")
-				return nil
-			},
-			stage: connector.StageLogin, says: []string{"1045", "managingUser.password still holds the template's placeholder", "TLS", "DB_SSLMODE"},
+		stage: connector.StageLogin, says: []string{"locked", "ACCOUNT UNLOCK"},
+	},
+	"a database that is not there": {
+		prepare: func(r *connector.Request) []string {
+			r.Database = "rotator_db"
+			return []string{"GRANT ALTER ON rotator_db.* TO " + r.ManagingUser.Username + "@'%'"}
 		},
-		"a managing user that is not there": {
-			prepare: func(r *connector.Request) []string { r.ManagingUser.Username = "managing_user"; return nil },
-			stage:   connector.StageLogin, says: []string{"1045", "managingUser.username still holds the template's placeholder"},
-		},
-		"a managing user that is locked": {
-			prepare: func(r *connector.Request) []string {
-				return []string{"ALTER USER " + r.ManagingUser.Username + "@'%' ACCOUNT LOCK"}
-			},
-			stage: connector.StageLogin, says: []string{"locked", "ACCOUNT UNLOCK"},
-		},
-		"a managing user that has to use TLS": {
-			prepare: func(r *connector.Request) []string {
-				return []string{"ALTER USER " + r.ManagingUser.Username + "@'%' REQUIRE SSL"}
-			},
-			stage: connector.StageLogin, says: []string{"1045", "REQUIRE SSL", "DB_SSLMODE"},
-		},
-		"a database that is not there": {
-			prepare: func(r *connector.Request) []string {
-				r.Database = "rotator_db"
-				return []string{"GRANT ALTER ON rotator_db.* TO " + r.ManagingUser.Username + "@'%'"}
-			},
-			stage: connector.StageLogin, says: []string{"1049", `"rotator_db"`, "database still holds the template's placeholder"},
-		},
-		"a database without rights": {
-			prepare: func(r *connector.Request) []string { r.Database = "mysql"; return nil },
-			stage:   connector.StageLogin, says: []string{"1044", "GRANT ALTER ON `mysql`.* TO 'manager_"},
-		},
-	} {
+		stage: connector.StageLogin, says: []string{"1049", `"rotator_db"`, "database still holds the template's placeholder"},
+	},
+	"a database without rights": {
+		prepare: func(r *connector.Request) []string { r.Database = "mysql"; return nil },
+		stage:   connector.StageLogin, says: []string{"1044", "GRANT ALTER ON `mysql`.* TO 'manager_"},
+	},
+}
+
+// refused runs rotations that the server refuses. state is what must stay as it is of a user.
+func refused(t *testing.T, server *dbtest.Server, rotate func(*testing.T, connector.Request) (connector.Outcome, error),
+	state func(t *testing.T, user string) string, cases map[string]refusal) {
+	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			request := newRequest(t, plain, "%")
+			request := newRequest(t, server, "%")
 			user := request.RotateUser.Username
 			if statements := c.prepare(&request); statements != nil {
-				require.NoError(t, plain.Exec(t.Context(), statements...))
+				require.NoError(t, server.Exec(t.Context(), statements...))
 			}
-			before := stored(t, plain, user)
+			before := state(t, user)
 			_, err := rotate(t, request)
 			var failure *connector.Failure
 			require.ErrorAs(t, err, &failure)
@@ -317,9 +318,30 @@ func TestRefusalsNameTheStageAndTheMendAndChangeNothing(t *testing.T) {
 			for _, part := range c.says {
 				assert.ErrorContains(t, err, part)
 			}
-			assert.Equal(t, before, stored(t, plain, user))
+			assert.Equal(t, before, state(t, user))
 		})
 	}
+}
+
+func TestRefusalsNameTheStageAndTheMendAndChangeNothing(t *testing.T) {
+	t.Parallel()
+	state := func(t *testing.T, user string) string { return stored(t, plain, user) }
+	refused(t, plain, rotate, state, refusals)
+	refused(t, plain, rotate, state, map[string]refusal{
+		"a managing user that has to use TLS": {
+			prepare: func(r *connector.Request) []string {
+				return []string{"ALTER USER " + r.ManagingUser.Username + "@'%' REQUIRE SSL"}
+			},
+			stage: connector.StageLogin, says: []string{"1045", "REQUIRE SSL", "DB_SSLMODE"},
+		},
+		"a wrong password without TLS": {
+			prepare: func(r *connector.Request) []string {
+				r.ManagingUser.Password = connector.NewSecret("another")
+				return nil
+			},
+			stage: connector.StageLogin, says: []string{"1045", "TLS", "DB_SSLMODE"},
+		},
+	})
 }
 
 func TestLockedAccountIsChangedAndNotProved(t *testing.T) {

@@ -180,43 +180,14 @@ func TestMySQLsModesDoNotMatter(t *testing.T) {
 
 func TestMySQLsRefusalsNameTheStageAndTheMendAndChangeNothing(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
-		prepare func(request *connector.Request) []string // statements of the administrator
-		stage   connector.Stage
-		says    []string
-	}{
-		"an account that is not there": {
-			prepare: func(r *connector.Request) []string { r.RotateUser.Username = "user2"; return nil },
-			stage:   connector.StageChange, says: []string{"'user2'@'%'", "1396", "no such account", "rotateUser.username still holds the template's placeholder"},
-		},
-		"an account of another host": {
-			prepare: func(r *connector.Request) []string { r.RotateUser.Username += "@localhost"; return nil },
-			stage:   connector.StageChange, says: []string{"@'localhost'", "no such account"},
-		},
-		"a managing user without CREATE USER": {
-			prepare: func(r *connector.Request) []string {
-				return []string{"REVOKE CREATE USER ON *.* FROM " + r.ManagingUser.Username + "@'%'"}
-			},
-			stage: connector.StageChange, says: []string{"1227", "GRANT CREATE USER ON *.* TO 'manager_"},
-		},
+	state := func(t *testing.T, user string) string { return fmt.Sprint(logIn(t, oracle, user, oldPassword)) }
+	refused(t, oracle, onMySQL, state, refusals)
+	refused(t, oracle, onMySQL, state, map[string]refusal{
 		"a system user": {
 			prepare: func(r *connector.Request) []string {
 				return []string{"GRANT SYSTEM_USER ON *.* TO " + r.RotateUser.Username + "@'%'"}
 			},
 			stage: connector.StageChange, says: []string{"1227", "system user", "GRANT SYSTEM_USER ON *.* TO 'manager_"},
-		},
-		"a wrong managing password": {
-			prepare: func(r *connector.Request) []string {
-				r.ManagingUser.Password = connector.NewSecret("manager_password")
-				return nil
-			},
-			stage: connector.StageLogin, says: []string{"1045", "managingUser.password still holds the template's placeholder"},
-		},
-		"a managing user that is locked": {
-			prepare: func(r *connector.Request) []string {
-				return []string{"ALTER USER " + r.ManagingUser.Username + "@'%' ACCOUNT LOCK"}
-			},
-			stage: connector.StageLogin, says: []string{"locked (error 3118)", "ACCOUNT UNLOCK"},
 		},
 		"a managing user whose password has expired": {
 			prepare: func(r *connector.Request) []string {
@@ -224,36 +195,7 @@ func TestMySQLsRefusalsNameTheStageAndTheMendAndChangeNothing(t *testing.T) {
 			},
 			stage: connector.StageLogin, says: []string{"has expired"},
 		},
-		"a database that is not there": {
-			prepare: func(r *connector.Request) []string {
-				r.Database = "rotator_db"
-				return []string{"GRANT ALTER ON rotator_db.* TO " + r.ManagingUser.Username + "@'%'"}
-			},
-			stage: connector.StageLogin, says: []string{"1049", `"rotator_db"`, "database still holds the template's placeholder"},
-		},
-		"a database without rights": {
-			prepare: func(r *connector.Request) []string { r.Database = "mysql"; return nil },
-			stage:   connector.StageLogin, says: []string{"1044", "GRANT ALTER ON `mysql`.* TO 'manager_"},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			request := newRequest(t, oracle, "%")
-			user := request.RotateUser.Username
-			if statements := c.prepare(&request); statements != nil {
-				require.NoError(t, oracle.Exec(t.Context(), statements...))
-			}
-			_, err := onMySQL(t, request)
-			var failure *connector.Failure
-			require.ErrorAs(t, err, &failure)
-			assert.Equal(t, c.stage, failure.Stage, err)
-			assert.Equal(t, connector.Unchanged, failure.State, err)
-			for _, part := range c.says {
-				assert.ErrorContains(t, err, part)
-			}
-			assert.NoError(t, logIn(t, oracle, user, oldPassword))
-		})
-	}
+	})
 }
 
 func TestMySQLsAccountThatCannotLogInIsChangedAndNotProved(t *testing.T) {
