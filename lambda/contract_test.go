@@ -594,10 +594,11 @@ func TestCertificatesThatAreNotBelieved(t *testing.T) {
 		"a good one for an address":    {by: authority, host: "127.0.0.1", as: "::ffff:127.0.0.1%lo", code: 200, says: []string{"verified"}},
 		"one for another, of a zone":   {by: authority, host: "127.0.0.9", as: "::ffff:127.0.0.1%lo", code: 400, says: []string{"TLS: ", "127.0.0.9", "not for this host"}},
 		"one for another address":      {by: authority, host: "127.0.0.9", code: 400, says: []string{"TLS: ", "127.0.0.9", "not for this host"}},
+		"one for no host":              {by: authority, code: 400, says: []string{"TLS: ", "names no host", "databaseCaFile"}},
 		"one by a CA of the same name": {by: stranger, host: "127.0.0.1", code: 400, says: []string{"TLS: ", "own CA", "DB_SSLROOTCERT"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			certificate, key, err := c.by.Issue(c.end, c.host)
+			certificate, key, err := c.by.Issue(c.end, strings.Fields(c.host)...)
 			require.NoError(t, err)
 			answer := invoke(t, event{"type": "postgres", "host": cmp.Or(c.as, "127.0.0.1"), "port": offering(t, certificate, key), "dryRun": true}, plenty)
 			assert.Equal(t, c.code, answer.Code, answer.Message)

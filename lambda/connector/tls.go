@@ -161,6 +161,9 @@ func (s *Server) untrusted(leaf *x509.Certificate, err error) error {
 	failure := &Failure{Stage: StageTLS, State: Unchanged}
 	var invalid x509.CertificateInvalidError
 	switch {
+	case errors.As(err, new(x509.HostnameError)) && len(names(leaf)) == 0:
+		failure.Why = s.Address() + ": the server's certificate names no host, as one that MySQL or MariaDB has made by itself"
+		failure.Mend = "Give the server a certificate for its host name, and the CA's PEM file with the stack's setting databaseCaFile (" + SSLRootCertVariable + ")"
 	case errors.As(err, new(x509.HostnameError)):
 		failure.Why = s.Address() + ": the server's certificate is for " + strconv.Quote(strings.Join(names(leaf), ", ")) + ", not for this host"
 		failure.Mend = "Use the database's own endpoint as host, as its certificate names it"
