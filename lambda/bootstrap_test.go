@@ -240,19 +240,7 @@ func TestTLSTerms(t *testing.T) {
 // silent is a port that accepts connections and never says a word.
 func silent(t *testing.T, address string) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
-	require.NoError(t, err)
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			t.Cleanup(func() { conn.Close() })
-		}
-	}()
-	return listener.Addr().(*net.TCPAddr).Port
+	return serve(t, address, func(conn net.Conn) { t.Cleanup(func() { conn.Close() }) })
 }
 
 // dropping is a port whose connection requests get no answer: nobody accepts, and its queue is full.

@@ -355,7 +355,13 @@ func TestSecretPrintsAsAPlaceholder(t *testing.T) {
 // error by its SQLSTATE, or the end of the connection.
 func scripted(t *testing.T, answer func(query string) (row []string, code string, hangUp bool)) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	return serve(t, "127.0.0.1", func(conn net.Conn) { converse(conn, answer) })
+}
+
+// serve is a port whose connections are each handled by a goroutine.
+func serve(t *testing.T, address string, handle func(net.Conn)) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
 	require.NoError(t, err)
 	t.Cleanup(func() { listener.Close() })
 	go func() {
@@ -364,7 +370,7 @@ func scripted(t *testing.T, answer func(query string) (row []string, code string
 			if err != nil {
 				return
 			}
-			go converse(conn, answer)
+			go handle(conn)
 		}
 	}()
 	return listener.Addr().(*net.TCPAddr).Port
@@ -486,22 +492,13 @@ func TestGarbageIsAnsweredByAFailure(t *testing.T) {
 	t.Setenv(connector.SSLModeVariable, "disable")
 	huge := binary.BigEndian.AppendUint32([]byte{'R'}, 1<<31-1)
 	for _, garbage := range []string{"", "\x00", "HTTP/1.1 400 Bad Request\r\n\r\n", string(huge), strings.Repeat("\xff", 300), "\x4a\x00\x00\x00\x0a5.7.0\x00", "R\x00\x00\x00\x0c\x00\x00\x00\x0b", "\x05\x00\x00\x00\xff\x15\x04ab"} {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		t.Cleanup(func() { listener.Close() })
-		go func() {
-			for {
-				conn, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				_, _ = io.WriteString(conn, garbage)
-				conn.Close()
-			}
-		}()
+		port := serve(t, "127.0.0.1", func(conn net.Conn) {
+			_, _ = io.WriteString(conn, garbage)
+			conn.Close()
+		})
 		for _, kind := range []string{"postgres", "mysql"} {
 			for _, dryRun := range []bool{false, true} {
-				event := anyEvent(newPassword).with("type", kind).with("host", "127.0.0.1").with("port", listener.Addr().(*net.TCPAddr).Port).with("dryRun", dryRun)
+				event := anyEvent(newPassword).with("type", kind).with("host", "127.0.0.1").with("port", port).with("dryRun", dryRun)
 				if dryRun {
 					event = event.with("managingUser", nil).with("rotateUser", nil)
 				}
@@ -520,20 +517,11 @@ func TestServiceThatIsNoPostgreSQLIsNotTakenForIt(t *testing.T) {
 	for _, mode := range []string{"disable", "verify-full"} {
 		t.Setenv(connector.SSLModeVariable, mode)
 		for _, greeting := range []string{"ERROR\r\n", "E\x00\x00\x00\x08\x00\x00\x00\x00", "SSH-2.0-OpenSSH_9.6\r\n", "NICK"} {
-			listener, err := net.Listen("tcp", "127.0.0.1:0")
-			require.NoError(t, err)
-			t.Cleanup(func() { listener.Close() })
-			go func() {
-				for {
-					conn, err := listener.Accept()
-					if err != nil {
-						return
-					}
-					t.Cleanup(func() { conn.Close() }) // which stays open until then
-					_, _ = io.WriteString(conn, greeting)
-				}
-			}()
-			answer := invoke(t, anyEvent(newPassword).with("type", "postgres").with("host", "127.0.0.1").with("port", listener.Addr().(*net.TCPAddr).Port).
+			port := serve(t, "127.0.0.1", func(conn net.Conn) {
+				t.Cleanup(func() { conn.Close() }) // which stays open until then
+				_, _ = io.WriteString(conn, greeting)
+			})
+			answer := invoke(t, anyEvent(newPassword).with("type", "postgres").with("host", "127.0.0.1").with("port", port).
 				with("dryRun", true).with("managingUser", nil).with("rotateUser", nil), plenty)
 			assert.Equal(t, 400, answer.Code, "%s %q: %s", mode, greeting, answer.Message)
 			if mode == "disable" || strings.HasPrefix(greeting, "E") { // S and N are a yes and a no to TLS
@@ -543,7 +531,7 @@ func TestServiceThatIsNoPostgreSQLIsNotTakenForIt(t *testing.T) {
 	}
 }
 
-// A guard that compared each secret with each public word would take minutes for this.
+// A guard that compares each secret with each public word takes longer for this than it has.
 func TestLargeEventIsAnsweredBeforeTheDeadline(t *testing.T) {
 	t.Parallel()
 	answer := invoke(t, anyEvent("aaaaaa").with("type", strings.Repeat("a", 200_000)).with("database", "a"), 10*time.Second)

@@ -194,8 +194,8 @@ func (c *Cloud) AddPolicy(ctx context.Context, name, document string) error {
 	return nil
 }
 
-// SecretsProvider makes a key in KMS, and answers the URL by which a stack keeps its secrets under it. That takes a tenth
-// of the time that a passphrase does, whose key each command derives anew by a million rounds.
+// SecretsProvider makes a key in KMS, and answers the URL by which a stack keeps its secrets under it. That costs less
+// than a passphrase, whose key each command derives anew by a million rounds.
 func (c *Cloud) SecretsProvider(ctx context.Context) (string, error) {
 	key, err := kms.NewFromConfig(c.config()).CreateKey(ctx, &kms.CreateKeyInput{})
 	if err != nil {

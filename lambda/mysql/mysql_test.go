@@ -388,7 +388,13 @@ func TestWhatComesAfterAuthenticationProvesThePassword(t *testing.T) {
 
 func TestSameRequestAtTheSameTimeSucceedsEachTime(t *testing.T) {
 	t.Parallel()
-	request, other := newRequest(t, plain, "%"), newRequest(t, plain, "%")
+	manyAtOnce(t, plain, rotate)
+}
+
+// manyAtOnce runs one request many times at once, and beside it another.
+func manyAtOnce(t *testing.T, server *dbtest.Server, rotate func(*testing.T, connector.Request) (connector.Outcome, error)) {
+	t.Helper()
+	request, other := newRequest(t, server, "%"), newRequest(t, server, "%")
 	var all sync.WaitGroup
 	for i := range 12 {
 		all.Go(func() {

@@ -410,7 +410,7 @@ func (c *conn) changeFailure(ctx context.Context, refused error, request connect
 		"A user name without @ means the account with the host %, any host: for another write name@host in rotateUsers, or create it. "+
 			connector.SQL("CREATE USER "+target.String()+" IDENTIFIED BY '<a first password>'")).
 		Before(request.Placeholder("rotateUser.username"))
-	// MySQL 9 refuses a longer one by 1396, earlier versions by 1819.
+	// MySQL 9.7 refuses a longer one by 1396; where there is a password policy, that may come first.
 	tooLong := !found.mariaDB && len(request.RotateUser.NewPassword.Reveal()) > 256
 	const pluginsLimit = "caching_sha2_password and sha256_password take 256 bytes at the most"
 	switch n {

@@ -160,7 +160,7 @@ func (c *conn) busy(err *serverError) *connector.Failure {
 }
 
 // login authenticates by SCRAM-SHA-256 or md5 and waits until the server is ready. The error is a *serverError, an
-// errMethod, an errIterations, errSCRAM, or that of the network.
+// errMethod, errIterations, errSCRAM, or that of the network.
 func (c *conn) login(stage connector.Stage, username string, secret *password, database string) error {
 	c.stage = stage
 	c.server.Enter(stage)

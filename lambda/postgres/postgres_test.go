@@ -511,6 +511,27 @@ func dryRun(t *testing.T, request connector.Request) (connector.Outcome, error) 
 	return postgres.DryRun(ctx, connector.NewServer(request, nil), request)
 }
 
+func TestManagingUserAsInTheReadmeReadsNoTables(t *testing.T) {
+	onEach(t, func(t *testing.T, _ int, server *dbtest.Server) {
+		request := newRequest(t, server)
+		owner, user := "owner_"+request.RotateUser.Username, request.RotateUser.Username
+		manager := "readme_" + request.ManagingUser.Username
+		require.NoError(t, server.Exec(t.Context(), "CREATE ROLE "+owner, "GRANT "+owner+" TO "+user,
+			"CREATE ROLE "+manager+" LOGIN CREATEROLE NOINHERIT PASSWORD '"+managerPassword+"'", "GRANT "+user+" TO "+manager+" WITH ADMIN OPTION"))
+		asAdmin(t, server, "CREATE TABLE of_"+owner+" (); ALTER TABLE of_"+owner+" OWNER TO "+owner)
+		request.ManagingUser.Username = manager
+		_, err := rotate(t, request, plenty)
+		require.NoError(t, err)
+		for _, statement := range []string{"SELECT * FROM of_" + owner, "DROP TABLE of_" + owner} {
+			output, err := psql(t, server, manager, managerPassword, statement)
+			assert.Error(t, err, statement)
+			assert.Regexp(t, "permission denied|must be owner", output)
+			output, err = psql(t, server, user, newPassword, "EXPLAIN "+"SELECT * FROM of_"+owner)
+			assert.NoError(t, err, output)
+		}
+	})
+}
+
 func TestManagingUserWhoseSessionsActAsTheRotatedUserMayChangeIt(t *testing.T) {
 	onEach(t, func(t *testing.T, _ int, server *dbtest.Server) {
 		request := newRequest(t, server)
