@@ -70,15 +70,16 @@ type Function func(ctx context.Context, args resource.PropertyMap) (resource.Pro
 
 // Main serves p until the engine that started this process ends. It does not return.
 func Main(p Provider) {
-	err := sdkprovider.Main(p.Name, func(*sdkprovider.HostClient) (pulumirpc.ResourceProviderServer, error) {
-		return &server{provider: p}, nil
-	})
+	err := sdkprovider.Main(p.Name, func(*sdkprovider.HostClient) (pulumirpc.ResourceProviderServer, error) { return p.Server(), nil })
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "serving the %s provider: %v\n", p.Name, err)
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
+
+// Server is p as an engine calls it.
+func (p Provider) Server() pulumirpc.ResourceProviderServer { return &server{provider: p} }
 
 type server struct {
 	pulumirpc.UnimplementedResourceProviderServer

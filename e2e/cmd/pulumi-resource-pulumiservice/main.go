@@ -25,9 +25,12 @@ import (
 
 const defaultProject = "default"
 
-func main() {
+func main() { provider.Main(standIn()) }
+
+// standIn is the table of what this provider knows.
+func standIn() provider.Provider {
 	s := &service{}
-	provider.Main(provider.Provider{
+	return provider.Provider{
 		Name:      "pulumiservice",
 		Version:   "1.3.0",
 		Config:    []string{"accessToken", "apiUrl"},
@@ -67,7 +70,7 @@ func main() {
 		Functions: map[string]provider.Function{
 			"pulumiservice:index:getEnvironment": s.getEnvironment,
 		},
-	})
+	}
 }
 
 // service is Pulumi Cloud, as the configuration names it.

@@ -1,71 +1,46 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/blang/semver"
 	"github.com/pulumi/pulumi/pkg/v3/cmd/esc/cli/client"
-	"github.com/pulumi/pulumi/sdk/v3/go/auto"
-	"github.com/pulumi/pulumi/sdk/v3/go/auto/optimport"
+	"github.com/pulumi/pulumi/pkg/v3/display"
+	"github.com/pulumi/pulumi/pkg/v3/engine"
+	"github.com/pulumi/pulumi/pkg/v3/engine/lifecycletest/framework"
+	"github.com/pulumi/pulumi/pkg/v3/resource/deploy"
+	"github.com/pulumi/pulumi/pkg/v3/resource/deploy/deploytest"
+	"github.com/pulumi/pulumi/pkg/v3/resource/plugin"
+	"github.com/pulumi/pulumi/pkg/v3/resource/stack"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/asset"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/config"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/util/rpcutil"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
-	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"esc-connector-lambda-go/e2e/esc"
 )
 
 const token = "pul-test"
 
-var plugins string
-
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		folder, err := os.MkdirTemp("", "plugins-")
-		if err == nil {
-			plugins = folder
-			defer func() { _ = os.RemoveAll(folder) }()
-			var output []byte
-			output, err = exec.Command("go", "build", "-o", filepath.Join(folder, "pulumi-resource-pulumiservice"), ".").CombinedOutput()
-			fmt.Fprint(os.Stderr, string(output))
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "building the provider:", err)
-			return 1
-		}
-		return m.Run()
-	}())
-}
-
-// withoutOutputs is the CLI, but for the outputs of a stack: none here has any, and the Automation API asks for them
-// twice after each update, which takes longer than the update.
-type withoutOutputs struct{ auto.PulumiCommand }
-
-func (c withoutOutputs) Run(ctx context.Context, folder string, stdin io.Reader, out, errOut []io.Writer, environment []string, args ...string) (string, string, int, error) {
-	if len(args) > 1 && args[0] == "stack" && args[1] == "output" {
-		return "{}", "", 0, nil
-	}
-	return c.PulumiCommand.Run(ctx, folder, stdin, out, errOut, environment, args...)
-}
-
-// project is a stack on the real CLI, and the ESC service that its provider reaches.
+// project is a stack on the CLI's own engine, which runs in this process, and the ESC service that its provider reaches.
 type project struct {
-	t       *testing.T
-	service *esc.Service
-	client  client.Client
-	stack   auto.Stack
-	// kept is the file in which the backend keeps the stack's state.
-	kept string
+	t        *testing.T
+	service  *esc.Service
+	client   client.Client
+	plan     framework.TestPlan
+	snapshot *deploy.Snapshot
 }
 
 func newProject(t *testing.T) *project {
@@ -80,88 +55,118 @@ func newProject(t *testing.T) *project {
 	server.Config.Handler = service
 	server.Start()
 	t.Cleanup(server.Close)
+	return &project{
+		t: t, service: service, client: client.New("test", backend, token, false),
+		plan: framework.TestPlan{Project: "road", Stack: "dev", Decrypter: config.NopDecrypter, Config: config.Map{
+			config.MustMakeKey("pulumiservice", "apiUrl"):      config.NewValue(backend),
+			config.MustMakeKey("pulumiservice", "accessToken"): config.NewValue(token),
+		}},
+	}
+}
 
-	folder := t.TempDir()
-	state := filepath.Join(folder, "state")
-	require.NoError(t, os.Mkdir(state, 0o755))
-	workspaceOptions := []auto.LocalWorkspaceOption{
-		auto.WorkDir(folder),
-		auto.PulumiHome(filepath.Join(folder, "home")),
-		auto.Project(workspace.Project{
-			Name: "road", Runtime: workspace.NewProjectRuntimeInfo("go", nil),
-			Backend: &workspace.ProjectBackend{URL: "file://" + state},
-			Config:  map[string]workspace.ProjectConfigType{"pulumiservice:apiUrl": {Value: backend}},
-		}),
-		auto.EnvVars(map[string]string{
-			"PULUMI_ACCESS_TOKEN": token, "PULUMI_CONFIG_PASSPHRASE": "test", "PULUMI_SKIP_UPDATE_CHECK": "true",
-			"PATH": plugins + string(os.PathListSeparator) + os.Getenv("PATH"),
-		}),
+// served is the provider, called as a plugin is: through gRPC.
+func (p *project) served() (plugin.Provider, error) {
+	stop := make(chan bool)
+	handle, err := rpcutil.ServeWithOptions(rpcutil.ServeOptions{Cancel: stop, Init: func(server *grpc.Server) error {
+		pulumirpc.RegisterResourceProviderServer(server, standIn().Server())
+		return nil
+	}})
+	if err != nil {
+		return nil, err
 	}
-	cli := &auto.PulumiCommandOptions{SkipVersionCheck: true}
-	if _, err := exec.LookPath("pulumi"); err != nil {
-		cache, err := os.UserCacheDir()
-		require.NoError(t, err)
-		cli.Root = filepath.Join(cache, "esc-connector-lambda-go")
-		require.FileExists(t, filepath.Join(cli.Root, "bin", "pulumi"), "the Pulumi CLI is not on PATH, and not built: run `make test`")
+	p.t.Cleanup(func() { close(stop) })
+	connection, err := grpc.NewClient(fmt.Sprintf("127.0.0.1:%d", handle.Port), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, err
 	}
-	command, err := auto.NewPulumiCommand(cli)
-	require.NoError(t, err)
-	workspaceOptions = append(workspaceOptions, auto.Pulumi(withoutOutputs{command}))
-	local, err := auto.NewLocalWorkspace(t.Context(), workspaceOptions...)
-	require.NoError(t, err)
-	stack, err := auto.NewStack(t.Context(), "dev", local)
-	require.NoError(t, err)
-	return &project{t, service, client.New("test", backend, token, false), stack,
-		filepath.Join(state, ".pulumi", "stacks", "road", "dev.json")}
+	return plugin.NewProviderWithClient(nil, pulumirpc.NewResourceProviderClient(connection), false), nil
+}
+
+type program = func(monitor *deploytest.ResourceMonitor) error
+
+// operation is engine.Update and its kin.
+type operation = func(engine.UpdateInfo, *engine.Context, engine.UpdateOptions, bool) (*deploy.Plan, display.ResourceChanges, error)
+
+// run runs the operation, and answers what it changed. Its error holds the engine's messages.
+func (p *project) run(operate operation, do program) (changes display.ResourceChanges, err error) {
+	p.t.Helper()
+	language := deploytest.NewLanguageRuntimeF(func(_ plugin.RunInfo, monitor *deploytest.ResourceMonitor) error { return do(monitor) })
+	options := framework.TestUpdateOptions{T: p.t, SkipDisplayTests: true, HostF: deploytest.NewPluginHostF(nil, nil, language, nil, nil,
+		deploytest.NewProviderLoader("pulumiservice", semver.MustParse("1.3.0"), p.served))}
+	counted := framework.TestOp(func(
+		info engine.UpdateInfo, ctx *engine.Context, options engine.UpdateOptions, dryRun bool,
+	) (plan *deploy.Plan, _ display.ResourceChanges, err error) {
+		plan, changes, err = operate(info, ctx, options, dryRun)
+		return plan, changes, err
+	})
+	said := func(_ workspace.Project, _ deploy.Target, _ engine.JournalEntries, events []engine.Event, err error) error {
+		for _, event := range events {
+			if diagnostic, is := event.Payload().(engine.DiagEventPayload); is && err != nil {
+				err = fmt.Errorf("%w\n%s", err, diagnostic.Message)
+			}
+		}
+		return err
+	}
+	snapshot, err := counted.Run(p.plan.GetProject(), p.plan.GetTarget(p.t, p.snapshot), options, false, nil, said)
+	if snapshot != nil {
+		p.snapshot = snapshot
+	}
+	return changes, err
 }
 
 // inputs are those of acme/db/<name>.
-func inputs(name, yaml string) pulumi.Map {
-	return pulumi.Map{
-		"organization": pulumi.String("acme"), "project": pulumi.String("db"), "name": pulumi.String(name),
-		"yaml": pulumi.NewStringAsset(yaml),
+func inputs(t *testing.T, name, yaml string) resource.PropertyMap {
+	t.Helper()
+	document, err := asset.FromText(yaml)
+	require.NoError(t, err)
+	return resource.PropertyMap{
+		"organization": resource.NewProperty("acme"), "project": resource.NewProperty("db"), "name": resource.NewProperty(name),
+		"yaml": resource.NewProperty(document),
 	}
 }
 
-// up registers the resource "app" with the inputs.
-func (p *project) up(inputs pulumi.Map, options ...pulumi.ResourceOption) (auto.UpResult, error) {
-	p.stack.Workspace().SetProgram(func(ctx *pulumi.Context) error {
-		var resource pulumi.CustomResourceState
-		return ctx.RegisterResource("pulumiservice:index:Environment", "app", inputs, &resource, options...)
-	})
-	return p.stack.Up(p.t.Context())
-}
-
-func (p *project) mustUp(inputs pulumi.Map, options ...pulumi.ResourceOption) auto.UpResult {
+// up registers the stack, as every program does, and in it the resource "app" with the inputs.
+func (p *project) up(inputs resource.PropertyMap, ignored ...string) (display.ResourceChanges, error) {
 	p.t.Helper()
-	result, err := p.up(inputs, options...)
-	require.NoError(p.t, err)
-	return result
+	return p.run(engine.Update, func(monitor *deploytest.ResourceMonitor) error {
+		root, err := monitor.RegisterResource(resource.RootStackType, "road-dev", false)
+		if err != nil {
+			return err
+		}
+		_, err = monitor.RegisterResource("pulumiservice:index:Environment", "app", true,
+			deploytest.ResourceOptions{Parent: root.URN, Inputs: inputs, IgnoreChanges: ignored})
+		return err
+	})
 }
 
-// state is the stack's state as the backend keeps it, without white space between its tokens.
+func (p *project) mustUp(inputs resource.PropertyMap, ignored ...string) display.ResourceChanges {
+	p.t.Helper()
+	changes, err := p.up(inputs, ignored...)
+	require.NoError(p.t, err)
+	return changes
+}
+
+// state is the stack's state as a backend keeps it.
 func (p *project) state() string {
 	p.t.Helper()
-	text, err := os.ReadFile(p.kept)
+	deployment, err := stack.SerializeDeployment(p.t.Context(), p.snapshot, false)
 	require.NoError(p.t, err)
-	var compact bytes.Buffer
-	require.NoError(p.t, json.Compact(&compact, text))
-	return compact.String()
+	text, err := json.Marshal(deployment)
+	require.NoError(p.t, err)
+	return string(text)
 }
 
 // refresh and destroy do without the program, as the CLI does by default.
 
 func (p *project) refresh() {
 	p.t.Helper()
-	p.stack.Workspace().SetProgram(nil)
-	_, err := p.stack.Refresh(p.t.Context())
+	_, err := p.run(engine.Refresh, nil)
 	require.NoError(p.t, err)
 }
 
 func (p *project) destroy() {
 	p.t.Helper()
-	p.stack.Workspace().SetProgram(nil)
-	_, err := p.stack.Destroy(p.t.Context())
+	_, err := p.run(engine.Destroy, nil)
 	require.NoError(p.t, err)
 }
 
@@ -175,7 +180,7 @@ func (p *project) definition(id string) string {
 func TestAnEnvironmentLivesWithItsStack(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	p.mustUp(inputs("app", "values:\n  a: 1\n"))
+	p.mustUp(inputs(t, "app", "values:\n  a: 1\n"))
 	assert.Equal(t, "values:\n  a: 1\n", p.definition("acme/db/app"))
 	state := p.state()
 	assert.Contains(t, state, `"id":"acme/db/app"`)
@@ -183,8 +188,8 @@ func TestAnEnvironmentLivesWithItsStack(t *testing.T) {
 	assert.Contains(t, state, `"revision":2`)
 	assert.Contains(t, state, `"text":"values:\n  a: 1\n"`, "the document is kept as an asset")
 
-	again := p.mustUp(inputs("app", "values:\n  a: 1\n"))
-	assert.Equal(t, map[string]int{"same": 2}, *again.Summary.ResourceChanges, "the stack and the environment")
+	again := p.mustUp(inputs(t, "app", "values:\n  a: 1\n"))
+	assert.Equal(t, display.ResourceChanges{deploy.OpSame: 2}, again, "the stack and the environment")
 
 	p.destroy()
 	assert.Empty(t, p.service.Environments())
@@ -193,8 +198,8 @@ func TestAnEnvironmentLivesWithItsStack(t *testing.T) {
 func TestASecretDocumentStaysSecretInTheState(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	document := inputs("app", "")
-	document["yaml"] = pulumi.ToSecret(pulumi.NewStringAsset("values:\n  a:\n    fn::secret: s3cr3t-text\n"))
+	document := inputs(t, "app", "values:\n  a:\n    fn::secret: s3cr3t-text\n")
+	document["yaml"] = resource.MakeSecret(document["yaml"])
 	p.mustUp(document)
 	assert.NotContains(t, p.state(), "s3cr3t-text")
 	assert.NotContains(t, p.definition("acme/db/app"), "s3cr3t-text")
@@ -205,27 +210,27 @@ func TestASecretDocumentStaysSecretInTheState(t *testing.T) {
 func TestAnUpdateOverwritesWhatStandsThere(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	p.mustUp(inputs("app", "values:\n  a: 1\n"))
+	p.mustUp(inputs(t, "app", "values:\n  a: 1\n"))
 	_, _, err := p.client.UpdateEnvironment(t.Context(), "acme", "db", "app", []byte("values:\n  edited: true\n"), "")
 	require.NoError(t, err)
-	p.mustUp(inputs("app", "values:\n  a: 1\n"))
+	p.mustUp(inputs(t, "app", "values:\n  a: 1\n"))
 	assert.Contains(t, p.definition("acme/db/app"), "edited", "no changed input, no update")
-	p.mustUp(inputs("app", "values:\n  a: 2\n"))
+	p.mustUp(inputs(t, "app", "values:\n  a: 2\n"))
 	assert.Equal(t, "values:\n  a: 2\n", p.definition("acme/db/app"))
 }
 
 func TestARefreshReadsTheDocument(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	p.mustUp(inputs("app", "values:\n  a: 1\n"))
+	p.mustUp(inputs(t, "app", "values:\n  a: 1\n"))
 	_, _, err := p.client.UpdateEnvironment(t.Context(), "acme", "db", "app", []byte("values:\n  edited: true\n"), "")
 	require.NoError(t, err)
 	p.refresh()
 	assert.Contains(t, p.state(), "edited: true")
-	ignored := p.mustUp(inputs("app", "values:\n  a: 1\n"), pulumi.IgnoreChanges([]string{"yaml"}))
-	assert.Equal(t, map[string]int{"same": 2}, *ignored.Summary.ResourceChanges)
+	ignored := p.mustUp(inputs(t, "app", "values:\n  a: 1\n"), "yaml")
+	assert.Equal(t, display.ResourceChanges{deploy.OpSame: 2}, ignored)
 	assert.Contains(t, p.definition("acme/db/app"), "edited")
-	p.mustUp(inputs("app", "values:\n  a: 1\n"))
+	p.mustUp(inputs(t, "app", "values:\n  a: 1\n"))
 	assert.NotContains(t, p.definition("acme/db/app"), "edited")
 }
 
@@ -235,24 +240,26 @@ func TestARefreshThatFailsLosesTheEnvironmentFromTheState(t *testing.T) {
 		t.Run(http.StatusText(status), func(t *testing.T) {
 			t.Parallel()
 			p := newProject(t)
-			p.mustUp(inputs("app", "values:\n  a: 1\n"))
+			p.mustUp(inputs(t, "app", "values:\n  a: 1\n"))
 			p.service.Fail(esc.Fault{Status: status})
 			p.refresh()
 			p.service.Recover()
 			assert.NotContains(t, p.state(), "acme/db/app")
 
-			_, err := p.up(inputs("app", "values:\n  a: 2\n"))
+			_, err := p.up(inputs(t, "app", "values:\n  a: 2\n"))
 			assert.ErrorContains(t, err, "already exists")
 			assert.Equal(t, "values:\n  a: 1\n", p.definition("acme/db/app"))
 
-			unprotected := false
-			_, err = p.stack.ImportResources(t.Context(), optimport.Protect(unprotected), optimport.GenerateCode(false),
-				optimport.Resources([]*optimport.ImportResource{
+			_, err = p.run(func(
+				info engine.UpdateInfo, ctx *engine.Context, options engine.UpdateOptions, dryRun bool,
+			) (*deploy.Plan, display.ResourceChanges, error) {
+				return engine.Import(info, ctx, options, []deploy.Import{
 					{Type: "pulumiservice:index:Environment", Name: "app", ID: "acme/db/app"},
-				}))
+				}, dryRun)
+			}, nil)
 			require.NoError(t, err)
-			back := p.mustUp(inputs("app", "values:\n  a: 2\n"), pulumi.IgnoreChanges([]string{"yaml"}))
-			assert.Equal(t, map[string]int{"same": 2}, *back.Summary.ResourceChanges)
+			back := p.mustUp(inputs(t, "app", "values:\n  a: 2\n"), "yaml")
+			assert.Equal(t, display.ResourceChanges{deploy.OpSame: 2}, back)
 			assert.Equal(t, "values:\n  a: 1\n", p.definition("acme/db/app"))
 		})
 	}
@@ -261,14 +268,14 @@ func TestARefreshThatFailsLosesTheEnvironmentFromTheState(t *testing.T) {
 func TestANewNameDeletesTheEnvironmentFirst(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	p.mustUp(inputs("app", "values:\n  a: 1\n"))
+	p.mustUp(inputs(t, "app", "values:\n  a: 1\n"))
 	// Deletion comes first: when creation then fails, the environment is gone.
 	p.service.Fail(esc.Fault{Status: http.StatusForbidden, Method: http.MethodPost})
-	_, err := p.up(inputs("renamed", "values:\n  a: 1\n"))
+	_, err := p.up(inputs(t, "renamed", "values:\n  a: 1\n"))
 	assert.Error(t, err)
 	assert.Empty(t, p.service.Environments())
 	p.service.Recover()
-	p.mustUp(inputs("renamed", "values:\n  a: 1\n"))
+	p.mustUp(inputs(t, "renamed", "values:\n  a: 1\n"))
 	assert.Equal(t, []string{"acme/db/renamed"}, p.service.Environments())
 }
 
@@ -276,7 +283,7 @@ func TestACreationThatIsCutOffLeavesAnEmptyEnvironment(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
 	p.service.Fail(esc.Fault{Status: http.StatusForbidden, Method: http.MethodPatch})
-	_, err := p.up(inputs("app", "values:\n  a: 1\n"))
+	_, err := p.up(inputs(t, "app", "values:\n  a: 1\n"))
 	assert.ErrorContains(t, err, "failed to update environment")
 	p.service.Recover()
 	assert.Empty(t, p.definition("acme/db/app"))
@@ -286,7 +293,7 @@ func TestACreationThatIsCutOffLeavesAnEmptyEnvironment(t *testing.T) {
 func TestADocumentThatDoesNotPassTheCheckCreatesNothing(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	_, err := p.up(inputs("app", "values:\n  a: ${environments.db.missing.b}\n"))
+	_, err := p.up(inputs(t, "app", "values:\n  a: ${environments.db.missing.b}\n"))
 	assert.ErrorContains(t, err, `environment "acme/db/missing" not found`)
 	assert.Empty(t, p.service.Environments())
 }
@@ -294,38 +301,39 @@ func TestADocumentThatDoesNotPassTheCheckCreatesNothing(t *testing.T) {
 func TestWhatTheProviderDoesNotKnowIsRefusedByName(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	unknown := inputs("app", "values:\n  a: 1\n")
-	unknown["deletionProtected"] = pulumi.Bool(true)
+	unknown := inputs(t, "app", "values:\n  a: 1\n")
+	unknown["deletionProtected"] = resource.NewProperty(true)
 	_, err := p.up(unknown)
 	assert.ErrorContains(t, err, `knows no property "deletionProtected"`)
-	_, err = p.up(inputs("a/b", "values:\n  a: 1\n"))
+	_, err = p.up(inputs(t, "a/b", "values:\n  a: 1\n"))
 	assert.ErrorContains(t, err, "illegal character")
-	p.stack.Workspace().SetProgram(func(ctx *pulumi.Context) error {
-		var resource pulumi.CustomResourceState
-		return ctx.RegisterResource("pulumiservice:index:TeamStackPermission", "team", pulumi.Map{}, &resource)
+	_, err = p.run(engine.Update, func(monitor *deploytest.ResourceMonitor) error {
+		_, err := monitor.RegisterResource("pulumiservice:index:TeamStackPermission", "team", true)
+		return err
 	})
-	_, err = p.stack.Up(t.Context())
 	assert.ErrorContains(t, err, "has no resource pulumiservice:index:TeamStackPermission")
 }
 
 func TestGetEnvironmentTellsThatOneExists(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	require.NoError(t, p.client.CreateEnvironment(context.Background(), "acme", "db", "app"))
-	var found struct {
-		EnvironmentID string `pulumi:"environmentId"`
-	}
+	require.NoError(t, p.client.CreateEnvironment(t.Context(), "acme", "db", "app"))
+	var found resource.PropertyMap
 	look := func(name string) error {
-		p.stack.Workspace().SetProgram(func(ctx *pulumi.Context) error {
-			return ctx.Invoke("pulumiservice:index:getEnvironment", map[string]any{
-				"organizationName": "acme", "projectName": "db", "name": name,
-			}, &found)
+		_, err := p.run(engine.Update, func(monitor *deploytest.ResourceMonitor) (err error) {
+			var failures []*pulumirpc.CheckFailure
+			found, failures, err = monitor.Invoke("pulumiservice:index:getEnvironment", resource.PropertyMap{
+				"organizationName": resource.NewProperty("acme"), "projectName": resource.NewProperty("db"), "name": resource.NewProperty(name),
+			}, "", "", "")
+			for _, failure := range failures {
+				err = errors.Join(err, errors.New(failure.GetReason()))
+			}
+			return err
 		})
-		_, err := p.stack.Up(t.Context())
 		return err
 	}
 	require.NoError(t, look("app"))
-	assert.Len(t, strings.Split(found.EnvironmentID, "-"), 5, "a UUID")
+	assert.Len(t, strings.Split(found["environmentId"].StringValue(), "-"), 5, "a UUID")
 	assert.ErrorContains(t, look("other"), "environment acme/db/other not found")
 	p.service.Fail(esc.Fault{Status: http.StatusForbidden})
 	assert.ErrorContains(t, look("app"), "failed to look up environment acme/db/app")
