@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/dbtest"
 )
 
 // build is the function's program, built as for Lambda, once.
@@ -266,7 +267,7 @@ func dropping(t *testing.T) int {
 // holdPostgres keeps a role locked until it is released.
 func holdPostgres(t *testing.T, role string) (release func()) {
 	t.Helper()
-	return hold(t, "psql", []string{"--no-psqlrc", "--quiet"},
+	return hold(t, dbtest.Psql(), []string{"--no-psqlrc", "--quiet"},
 		[]string{"PGHOST=" + postgresServer.Host, fmt.Sprintf("PGPORT=%d", postgresServer.Port), "PGUSER=" + postgresServer.AdminUser, "PGPASSWORD=" + postgresServer.AdminPassword},
 		fmt.Sprintf("BEGIN; ALTER ROLE %s CONNECTION LIMIT 7; SELECT 'locked';\n", sqlName(role)))
 }

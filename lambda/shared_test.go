@@ -175,7 +175,7 @@ func sqlAccount(username string) string {
 // psql logs in with PostgreSQL's own client and runs a statement.
 func psql(t *testing.T, server *dbtest.Server, username, password, statement string) error {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "psql", "--no-psqlrc", "--no-password", "--command", statement)
+	cmd := exec.CommandContext(t.Context(), dbtest.Psql(), "--no-psqlrc", "--no-password", "--command", statement)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "PGHOST=" + server.Host, "PGPORT=" + strconv.Itoa(server.Port),
 		"PGUSER=" + username, "PGPASSWORD=" + password, "PGDATABASE=" + databaseName, "PGCONNECT_TIMEOUT=20"}
 	if output, err := cmd.CombinedOutput(); err != nil {

@@ -48,7 +48,7 @@ func startMariaDB(ctx context.Context, options Options) (*Server, error) {
 		}
 		mariadbd, err := mariaDBProgram(options.BinDir, "mariadbd")
 		return product{
-			server: mariadbd, group: "mariadbd", settings: map[string]string{"innodb_log_file_size": "8M"},
+			server: mariadbd, original: mariadbd, group: "mariadbd", settings: map[string]string{"innodb_log_file_size": "8M"},
 			install: []string{install, "--no-defaults", "--skip-test-db", "--skip-name-resolve", "--auth-root-authentication-method=normal",
 				"--innodb_log_file_size=8M", "--innodb_flush_log_at_trx_commit=0"},
 			first: "DROP USER root@'127.0.0.1', root@'::1';\n",
@@ -59,6 +59,7 @@ func startMariaDB(ctx context.Context, options Options) (*Server, error) {
 // product is what MariaDB and MySQL do each in its own way.
 type product struct {
 	server   string // the program
+	original string // the program where it is installed, of which server may be a copy
 	group    string // of the configuration file
 	settings map[string]string
 	install  []string // the command that makes the data, but for its folder
@@ -135,7 +136,10 @@ func startProduct(ctx context.Context, options Options, find func(folder string,
 	if err := writeFile(configFile, config.String(), as); err != nil {
 		return nil, err
 	}
-	if err := prepare(ctx, as, folder, append(found.install, "--datadir="+server.DataDir)...); err != nil {
+	err = makeData(ctx, as, found.original, server.DataDir, found.install[1:], func() error {
+		return prepare(ctx, as, folder, append(found.install, "--datadir="+server.DataDir)...)
+	})
+	if err != nil {
 		return nil, err
 	}
 	// The administrator gets its password before the port opens, from a file that only the account can read.

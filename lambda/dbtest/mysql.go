@@ -28,13 +28,14 @@ func startMySQL(ctx context.Context, options Options) (*Server, error) {
 			}
 			binDir = filepath.Join(cache, "esc-connector-lambda-go/mysql/bin")
 		}
-		if _, err := os.Stat(filepath.Join(binDir, "mysqld")); err != nil {
+		original := filepath.Join(binDir, "mysqld")
+		if _, err := os.Stat(original); err != nil {
 			return product{}, fmt.Errorf("%w; fetch it with: lambda/dbtest/install-mysql.sh", err)
 		}
 		binDir, err := readable(ctx, binDir, "mysqld", folder, as)
 		mysqld := filepath.Join(binDir, "mysqld")
 		return product{
-			server: mysqld, group: "mysqld",
+			server: mysqld, original: original, group: "mysqld",
 			settings: map[string]string{"mysqlx": "OFF", "secure-file-priv": "NULL", "innodb_redo_log_capacity": "8M"},
 			install:  []string{mysqld, "--no-defaults", "--initialize-insecure"},
 		}, err

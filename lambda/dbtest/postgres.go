@@ -46,6 +46,18 @@ func systemPostgres() (string, error) {
 	return slices.MaxFunc(folders, func(a, b string) int { return major(a) - major(b) }), nil
 }
 
+// Psql is PostgreSQL's own client: the program itself where Debian has it, since what stands on PATH there is a wrapper
+// in Perl, which takes three times as long to start.
+func Psql() string {
+	if folder, err := systemPostgres(); err == nil {
+		client := filepath.Join(folder, "psql")
+		if _, err := os.Stat(client); err == nil {
+			return client
+		}
+	}
+	return "psql"
+}
+
 // StartPostgres starts a PostgreSQL server, and returns when it answers.
 func StartPostgres(ctx context.Context, options Options) (*Server, error) {
 	server, err := startPostgres(ctx, options)
@@ -82,25 +94,35 @@ func startPostgres(ctx context.Context, options Options) (server *Server, err er
 		return nil, err
 	}
 	server = &Server{
-		Host:          options.Addresses[0],
-		AdminUser:     "postgres",
-		AdminPassword: randomPassword(),
-		LogFile:       filepath.Join(folder, "log"),
-		ErrorLogFile:  filepath.Join(folder, "log"),
-		DataDir:       filepath.Join(folder, "data"),
-		folder:        folder,
+		Host:         options.Addresses[0],
+		AdminUser:    "postgres",
+		LogFile:      filepath.Join(folder, "log"),
+		ErrorLogFile: filepath.Join(folder, "log"),
+		DataDir:      filepath.Join(folder, "data"),
+		folder:       folder,
 	}
 	if server.Port, err = freePort(options.Addresses); err != nil {
 		return nil, err
 	}
-	passwordFile := filepath.Join(folder, "password")
-	if err := writeFile(passwordFile, server.AdminPassword, as); err != nil {
+	passwordFile := filepath.Join(server.DataDir, "administrator")
+	initdb := []string{"--username", server.AdminUser, "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-locale", "--no-sync"}
+	err = makeData(ctx, as, filepath.Join(options.BinDir, "postgres"), server.DataDir, initdb, func() error {
+		// initdb wants its folder empty.
+		first := filepath.Join(folder, "administrator")
+		if err := writeFile(first, randomPassword(), as); err != nil {
+			return err
+		}
+		line := append([]string{filepath.Join(binDir, "initdb"), "--pgdata", server.DataDir, "--pwfile", first}, initdb...)
+		return errors.Join(prepare(ctx, as, folder, line...), os.Rename(first, passwordFile))
+	})
+	if err != nil {
 		return nil, err
 	}
-	if err := prepare(ctx, as, folder, filepath.Join(binDir, "initdb"), "--pgdata", server.DataDir, "--username", server.AdminUser,
-		"--pwfile", passwordFile, "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-locale", "--no-sync"); err != nil {
+	password, err := os.ReadFile(passwordFile)
+	if err != nil {
 		return nil, err
 	}
+	server.AdminPassword = string(password)
 
 	settings := map[string]string{
 		"listen_addresses":        quote(strings.Join(options.Addresses, ",")),

@@ -117,7 +117,7 @@ const plenty = 30 * time.Second
 // psql runs a statement with PostgreSQL's own client.
 func psql(t *testing.T, server *dbtest.Server, username, password, statement string) (string, error) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "psql", "--no-psqlrc", "--no-password", "--tuples-only", "--no-align", "--command", statement)
+	cmd := exec.CommandContext(t.Context(), dbtest.Psql(), "--no-psqlrc", "--no-password", "--tuples-only", "--no-align", "--command", statement)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "PGHOST=" + server.Host, "PGPORT=" + strconv.Itoa(server.Port),
 		"PGUSER=" + username, "PGPASSWORD=" + password, "PGDATABASE=app"}
 	output, err := cmd.CombinedOutput()
@@ -361,7 +361,7 @@ func TestWhatComesAfterAuthenticationProvesThePassword(t *testing.T) {
 		request := newRequest(t, server)
 		user := request.RotateUser.Username
 		require.NoError(t, server.Exec(t.Context(), "ALTER ROLE "+user+" CONNECTION LIMIT 1"))
-		session := exec.Command("psql", "--no-psqlrc", "--quiet", "--tuples-only")
+		session := exec.Command(dbtest.Psql(), "--no-psqlrc", "--quiet", "--tuples-only")
 		session.Env = []string{"PATH=" + os.Getenv("PATH"), "PGHOST=" + server.Host, "PGPORT=" + strconv.Itoa(server.Port), "PGUSER=" + user, "PGPASSWORD=" + oldPassword, "PGDATABASE=app"}
 		input, err := session.StdinPipe()
 		require.NoError(t, err)
