@@ -25,7 +25,6 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/constant"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/util/rpcutil"
-	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -293,7 +292,8 @@ func keptPath(folder string) (string, error) {
 	return filepath.Join(programs, hex.EncodeToString(digest.Sum(nil))), nil
 }
 
-// environment is what pulumi.Run reads, on top of the host's own.
+// environment is what pulumi.Run reads, on top of the host's own. The names are those of the Env constants of package
+// github.com/pulumi/pulumi/sdk/v3/go/pulumi, whose import would double the time that the host takes to start.
 func (h *host) environment(req *pulumirpc.RunRequest) ([]string, error) {
 	config, err := json.Marshal(req.GetConfig())
 	if err != nil {
@@ -305,16 +305,16 @@ func (h *host) environment(req *pulumirpc.RunRequest) ([]string, error) {
 	}
 	environment := os.Environ()
 	for name, value := range map[string]string{
-		pulumi.EnvOrganization:        req.GetOrganization(),
-		pulumi.EnvProject:             req.GetProject(),
-		pulumi.EnvPulumiRootDirectory: req.GetInfo().GetRootDirectory(),
-		pulumi.EnvStack:               req.GetStack(),
-		pulumi.EnvConfig:              string(config),
-		pulumi.EnvConfigSecretKeys:    string(secretKeys),
-		pulumi.EnvDryRun:              fmt.Sprint(req.GetDryRun()),
-		pulumi.EnvParallel:            fmt.Sprint(req.GetParallel()),
-		pulumi.EnvMonitor:             req.GetMonitorAddress(),
-		pulumi.EnvEngine:              h.engine,
+		"PULUMI_ORGANIZATION":       req.GetOrganization(),
+		"PULUMI_PROJECT":            req.GetProject(),
+		"PULUMI_ROOT_DIRECTORY":     req.GetInfo().GetRootDirectory(),
+		"PULUMI_STACK":              req.GetStack(),
+		"PULUMI_CONFIG":             string(config),
+		"PULUMI_CONFIG_SECRET_KEYS": string(secretKeys),
+		"PULUMI_DRY_RUN":            fmt.Sprint(req.GetDryRun()),
+		"PULUMI_PARALLEL":           fmt.Sprint(req.GetParallel()),
+		"PULUMI_MONITOR":            req.GetMonitorAddress(),
+		"PULUMI_ENGINE":             h.engine,
 	} {
 		environment = append(environment, name+"="+value)
 	}
