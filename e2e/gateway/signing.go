@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -385,46 +386,27 @@ func (s *signing) check(arn string, content []byte, fromS3 bool) error {
 // inline reads the code that a call names in S3, or brings. It answers the content, and the call's body as moto takes it, with
 // the content in it. In CreateFunction the code stands under Code.
 func (s *signing) inline(r *http.Request, body []byte, under string) (content []byte, fromS3 bool, rewritten []byte, err error) {
-	var request map[string]json.RawMessage
+	var request map[string]any
 	if err := json.Unmarshal(body, &request); err != nil {
 		return nil, false, nil, err
 	}
 	code := request
 	if under != "" {
-		code = nil
-		if err := json.Unmarshal(request[under], &code); err != nil {
-			return nil, false, nil, fmt.Errorf("reading %s: %w", under, err)
-		}
+		code, _ = request[under].(map[string]any)
 	}
-	var from struct {
-		ZipFile                          []byte
-		S3Bucket, S3Key, S3ObjectVersion string
+	text := func(key string) string { value, _ := code[key].(string); return value }
+	if text("S3Bucket") == "" {
+		content, err = base64.StdEncoding.DecodeString(text("ZipFile"))
+		return content, false, body, err
 	}
-	encoded, err := json.Marshal(code)
-	if err != nil {
-		return nil, false, nil, err
-	}
-	if err := json.Unmarshal(encoded, &from); err != nil {
-		return nil, false, nil, err
-	}
-	if from.S3Bucket == "" {
-		return from.ZipFile, false, body, nil
-	}
-	content, err = object(r.Context(), s3Client(s.functions.config(regionOf(r))), from.S3Bucket, from.S3Key, from.S3ObjectVersion)
+	content, err = object(r.Context(), s3Client(s.functions.config(regionOf(r))), text("S3Bucket"), text("S3Key"), text("S3ObjectVersion"))
 	if err != nil {
 		return nil, true, nil, err
 	}
 	for _, key := range []string{"S3Bucket", "S3Key", "S3ObjectVersion"} {
 		delete(code, key)
 	}
-	if code["ZipFile"], err = json.Marshal(content); err != nil {
-		return nil, true, nil, err
-	}
-	if under != "" {
-		if request[under], err = json.Marshal(code); err != nil {
-			return nil, true, nil, err
-		}
-	}
+	code["ZipFile"] = content
 	rewritten, err = json.Marshal(request)
 	return content, true, rewritten, err
 }
