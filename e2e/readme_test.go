@@ -56,7 +56,10 @@ func TestReadme(t *testing.T) {
 		"cluster":      cluster,
 		"database":     database,
 		"document":     document,
-		"esc":          escCommand,
+		"esc-edit":     escEdit,
+		"esc-open":     escOpen,
+		"esc-rotate":   escRotate,
+		"settings":     settings,
 		"esc-fail":     escFail,
 		"esc-recover":  escRecover,
 		"login":        login,
@@ -82,24 +85,16 @@ const person = `#!/bin/bash
 set -eu
 case $1 in
 new)
-	answers=(--config aws:region=us-west-2 --config "backendUrl=$ESC"
+	answers=(--config aws:region=us-west-2 --config "backendUrl=$ESC" --config organization=acme
 		--config rotatedSecretsEnvironmentName=demo/orders)
 	[ -z "${RDS_IDENTIFIER:-}" ] || answers+=(--config "rdsDbIdentifier=$RDS_IDENTIFIER")
 	case $* in *--generate-only*) answers=() ;; *) answers+=(--stack dev) ;; esac
 	"$PULUMI" "$@" --yes --non-interactive "${answers[@]}"
-	folder=.
-	while [ $# -gt 0 ]; do
-		[ "$1" = --dir ] && folder=$2
-		shift
-	done
-	if [ ${#answers[@]} -gt 0 ]; then
-		"$PULUMI" --cwd "$folder" config set organization acme
-	fi
 	;;
 up | destroy | refresh) "$PULUMI" "$@" --yes --skip-preview --non-interactive ;;
 preview) "$PULUMI" "$@" --non-interactive ;;
 import)
-	"$PULUMI" config set pulumiservice:apiUrl "$ESC"
+	grep -q pulumiservice:apiUrl Pulumi.dev.yaml || "$PULUMI" config set pulumiservice:apiUrl "$ESC"
 	"$PULUMI" "$@" --yes --skip-preview --non-interactive
 	;;
 stack) if [ "${2:-}" = rm ]; then "$PULUMI" "$@" --yes; else "$PULUMI" "$@"; fi ;;
@@ -296,7 +291,7 @@ func serve(ts *testscript.TestScript, _ bool, args []string) {
 	lines := bufio.NewScanner(output)
 	for i, want := range args {
 		if i > 0 {
-			withESC(ts, func() { run(ts, false, of(ts).machine.Pulumi, "env", "rotate", "acme/demo/orders") })
+			escRotate(ts, false, []string{"acme/demo/orders"})
 		}
 		_, err := io.WriteString(input, "\n")
 		ts.Check(err)

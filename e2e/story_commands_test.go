@@ -5,25 +5,117 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/pulumi/pulumi/pkg/v3/cmd/esc/cli/client"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
 	"github.com/rogpeppe/go-internal/testscript"
+	"gopkg.in/yaml.v3"
 
 	"esc-connector-lambda-go/e2e/road"
 )
 
 // environments are those of most stories.
 var environments = []string{"demo/rotator", "demo/rotatorManagingCreds"}
+
+// client is ESC's API for whom [as] made the one who runs the commands: the client that the CLI has, as a schedule of Pulumi
+// Cloud or an application's SDK uses it. A story that is about the CLI says `pulumi env`.
+func (s *story) client(ts *testscript.TestScript) client.Client {
+	const insecure = true // the process does not trust the certificate that the CLI verifies
+	return client.New("esc-story", s.cloud.ESCURL, ts.Getenv("PULUMI_ACCESS_TOKEN"), insecure)
+}
+
+// parts are those of ORGANIZATION/PROJECT/ENVIRONMENT.
+func parts(ts *testscript.TestScript, environment string) (organization, project, name string) {
+	names := strings.Split(environment, "/")
+	if len(names) != 3 {
+		ts.Fatalf("%q is not ORGANIZATION/PROJECT/ENVIRONMENT", environment)
+	}
+	return names[0], names[1], names[2]
+}
+
+// refused fails unless ESC did as neg says.
+func refused(ts *testscript.TestScript, neg bool, what string, diagnostics []client.EnvironmentDiagnostic, err error) {
+	if len(diagnostics) > 0 {
+		err = errors.Join(err, fmt.Errorf("%+v", diagnostics))
+	}
+	switch {
+	case err != nil && !neg:
+		ts.Fatalf("%s: %v", what, err)
+	case err == nil && neg:
+		ts.Fatalf("%s: succeeded, and should have been refused", what)
+	}
+}
+
+// esc-rotate ENVIRONMENT rotates what the environment holds, and prints whether all went well and what did not.
+func escRotate(ts *testscript.TestScript, neg bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	organization, project, name := parts(ts, args[0])
+	answer, diagnostics, err := of(ts).client(ts).RotateEnvironment(ctx, organization, project, name, nil)
+	refused(ts, neg, "rotating "+args[0], diagnostics, err)
+	if err != nil || len(diagnostics) > 0 {
+		return
+	}
+	event := answer.SecretRotationEvent
+	result := "rotated"
+	if event.Status != client.RotationEventSucceeded {
+		result = "rotated with errors"
+	}
+	fmt.Fprintln(ts.Stdout(), result)
+	for _, rotation := range event.Rotations {
+		if rotation.ErrorMessage != nil {
+			fmt.Fprintf(ts.Stdout(), "%s: %s\n", rotation.EnvironmentPath, *rotation.ErrorMessage)
+		}
+	}
+}
+
+// esc-open ENVIRONMENT PROPERTY prints a text that the environment holds, as an application reads it.
+func escOpen(ts *testscript.TestScript, neg bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	organization, project, name := parts(ts, args[0])
+	esc := of(ts).client(ts)
+	session, diagnostics, err := esc.OpenEnvironment(ctx, organization, project, name, "", time.Hour)
+	refused(ts, neg, "opening "+args[0], diagnostics, err)
+	if err != nil || len(diagnostics) > 0 {
+		return
+	}
+	value, err := esc.GetOpenProperty(ctx, organization, project, name, session, args[1])
+	ts.Check(err)
+	fmt.Fprintln(ts.Stdout(), value.ToString(false))
+}
+
+// esc-edit ENVIRONMENT OLD NEW [OLD NEW...] replaces each OLD by its NEW in the document, as a user does in an editor.
+func escEdit(ts *testscript.TestScript, neg bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	organization, project, name := parts(ts, args[0])
+	esc := of(ts).client(ts)
+	document, etag, _, err := esc.GetEnvironment(ctx, organization, project, name, "", true)
+	ts.Check(err)
+	text := string(document)
+	for edit := range slices.Chunk(args[1:], 2) {
+		if !strings.Contains(text, edit[0]) {
+			ts.Fatalf("the document %s does not hold %q:\n%s", args[0], edit[0], text)
+		}
+		text = strings.ReplaceAll(text, edit[0], edit[1])
+	}
+	diagnostics, _, err := esc.UpdateEnvironment(ctx, organization, project, name, []byte(text), etag)
+	refused(ts, neg, "editing "+args[0], diagnostics, err)
+}
 
 // filled ENGINE CLUSTER makes a database and a project whose settings leave nothing to fill in by hand.
 // The database's port is $PORT.
@@ -32,14 +124,42 @@ func filled(ts *testscript.TestScript, neg bool, args []string) {
 	server, err := of(ts).machine.Server(args[0])
 	ts.Check(err)
 	ts.Setenv("PORT", strconv.Itoa(server.Port))
-	newProject(ts, neg, []string{"project", "rdsDbIdentifier=" + args[1], "rotatedSecretsEnvironmentName=" + environments[0]})
-	run(ts, neg, of(ts).machine.Pulumi, "config", "set-all",
-		"--plaintext", "organization="+road.Organization,
-		"--plaintext", "databaseName="+ts.Getenv("DATABASE"),
-		"--plaintext", "rotateUsername1="+ts.Getenv("USER1"),
-		"--plaintext", "rotateUsername2="+ts.Getenv("USER2"),
-		"--plaintext", "managingUsername="+ts.Getenv("MANAGER"),
-		"--secret", "managingPassword="+ts.Getenv("MANAGING"))
+	project(ts, neg, []string{
+		"project", "rdsDbIdentifier=" + args[1], "rotatedSecretsEnvironmentName=" + environments[0],
+		"organization=" + road.Organization, "databaseName=" + ts.Getenv("DATABASE"),
+		"rotateUsername1=" + ts.Getenv("USER1"), "rotateUsername2=" + ts.Getenv("USER2"), "managingUsername=" + ts.Getenv("MANAGER"),
+	})
+	run(ts, neg, of(ts).machine.Pulumi, "config", "set", "--secret", "managingPassword", ts.Getenv("MANAGING"))
+}
+
+// settings KEY=VALUE... writes settings of the project at hand into its stack's file, as a user does in an editor. A
+// setting without a value goes.
+func settings(ts *testscript.TestScript, _ bool, args []string) {
+	project, err := workspace.LoadProject(ts.MkAbs("Pulumi.yaml"))
+	ts.Check(err)
+	path := ts.MkAbs("Pulumi.dev.yaml")
+	text, err := os.ReadFile(path)
+	ts.Check(err)
+	var stack map[string]any
+	ts.Check(yaml.Unmarshal(text, &stack))
+	set, _ := stack["config"].(map[string]any)
+	if set == nil {
+		set = map[string]any{}
+		stack["config"] = set
+	}
+	for _, setting := range args {
+		key, value, _ := strings.Cut(setting, "=")
+		if !strings.Contains(key, ":") {
+			key = project.Name.String() + ":" + key
+		}
+		set[key] = value
+		if value == "" {
+			delete(set, key)
+		}
+	}
+	text, err = yaml.Marshal(stack)
+	ts.Check(err)
+	ts.Check(os.WriteFile(path, text, 0o600))
 }
 
 // written is an environment's document, as ESC keeps it, and its revision: each write makes a new one.
