@@ -1,15 +1,18 @@
 package mysql_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	sqldriver "database/sql/driver"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -100,7 +103,7 @@ func TestMySQLTakesAnyPassword(t *testing.T) {
 	})
 }
 
-func TestMySQLWithoutTLSSendsNoPasswordInClear(t *testing.T) {
+func TestMySQLIsRotatedWithoutTLS(t *testing.T) {
 	t.Parallel()
 	request := newRequest(t, oracle, "%")
 	// rotate's terms are plain text: MySQL then gives its public key, by which the password is encrypted.
@@ -110,6 +113,76 @@ func TestMySQLWithoutTLSSendsNoPasswordInClear(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, connector.ProofDone, outcome.Proof)
 		assert.NoError(t, logIn(t, oracle, request.RotateUser.Username, password))
+	}
+}
+
+// record passes connections on to the server. What it returns waits until the client has ended them all, and answers
+// all that it sent.
+func record(t *testing.T, server *dbtest.Server) (port int, sent func() []byte) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { listener.Close() })
+	var lock sync.Mutex
+	var all bytes.Buffer
+	accepting := make(chan struct{})
+	var clients sync.WaitGroup
+	go func() {
+		defer close(accepting)
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			upstream, err := net.Dial("tcp", net.JoinHostPort(server.Host, strconv.Itoa(server.Port)))
+			if err != nil {
+				client.Close()
+				return
+			}
+			clients.Go(func() {
+				var one bytes.Buffer
+				_, _ = io.Copy(upstream, io.TeeReader(client, &one))
+				upstream.Close()
+				lock.Lock()
+				defer lock.Unlock()
+				all.Write(one.Bytes())
+			})
+			go func() { _, _ = io.Copy(client, upstream); client.Close() }()
+		}
+	}()
+	return listener.Addr().(*net.TCPAddr).Port, func() []byte {
+		listener.Close()
+		<-accepting
+		clients.Wait()
+		return all.Bytes()
+	}
+}
+
+// MySQL asks for the whole password of an account that nobody has logged in to, and for a digest later.
+func TestMySQLLogsInToAnAccountThatItDoesNotRememberAndToOneThatItDoes(t *testing.T) {
+	t.Parallel()
+	for mode, terms := range map[string]*connector.TLS{"verify-full": trusted, "require": {}, "disable": nil} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			request := newRequest(t, oracle, "%")
+			for range 2 {
+				through := request
+				port, sent := record(t, oracle)
+				through.Port = port
+				outcome, err := mysql.DryRun(t.Context(), connector.NewServer(through, terms), through)
+				require.NoError(t, err)
+				assert.Contains(t, outcome.Message, `logged in as "manager_`)
+				wire := sent()
+				assert.NotEmpty(t, wire)
+				assert.False(t, bytes.Contains(wire, []byte(managerPassword)), "the managing password went over the wire in clear")
+				if mode == "disable" {
+					assert.True(t, bytes.Contains(wire, []byte(request.ManagingUser.Username)), "what went over the wire is seen")
+				}
+			}
+			request.ManagingUser.Password = connector.NewSecret("wrong")
+			_, err := mysql.DryRun(t.Context(), connector.NewServer(request, terms), request)
+			assert.ErrorContains(t, err, "1045")
+		})
 	}
 }
 
