@@ -5,10 +5,11 @@ demo: ## the whole road on this machine, step by step
 	@e2e/setup.sh demo
 	@cd e2e && go run ./cmd/demo
 
+# Tests wait for servers and for each other, and so more run at once than there are processors.
 test: ## every test
 	@e2e/setup.sh test
-	go test -p 4 ./...
-	cd e2e && go test -timeout 40m ./...
+	go test -p $$(($$(nproc) * 2)) ./...
+	cd e2e && go test -timeout 40m -parallel $$(($$(nproc) + 1)) ./...
 
 bench: ## ours against the least possible, as one table
 	@e2e/setup.sh demo

@@ -19,6 +19,9 @@ import (
 
 // Where the machine has no AWS CLI, the stories' aws is this test binary.
 func TestMain(m *testing.M) {
+	if os.Getenv(asParent) != "" {
+		startAndWait()
+	}
 	commands := map[string]func(){}
 	// This process may be that aws, which is on PATH then.
 	if _, err := exec.LookPath("aws"); err != nil || filepath.Base(os.Args[0]) == "aws" {

@@ -81,12 +81,12 @@ func StartMachine(ctx context.Context, progress func(step string)) (*Machine, er
 }
 
 func (m *Machine) start(ctx context.Context, progress func(string)) error {
-	if err := m.findTools(); err != nil {
+	if err := errors.Join(m.findTools(), m.linkPlugins()); err != nil {
 		return err
 	}
 	var wait sync.WaitGroup
-	failures := make([]error, 4)
-	for i, step := range []func(context.Context) error{m.startMoto, m.startPostgres, m.startMariaDB, m.installPlugins} {
+	failures := make([]error, 3)
+	for i, step := range []func(context.Context) error{m.startMoto, m.startPostgres, m.startMariaDB} {
 		wait.Go(func() { failures[i] = step(ctx) })
 	}
 	progress("starting moto, PostgreSQL and MariaDB")
@@ -110,6 +110,16 @@ func (m *Machine) Stop() error {
 		<-m.motoExit
 	}
 	return errors.Join(append(failures, os.RemoveAll(m.folder))...)
+}
+
+// ServerPIDs are the process ids of the machine's servers, by their names.
+func (m *Machine) ServerPIDs() (map[string]int, error) {
+	postgres, err := m.Postgres.PID()
+	if err != nil {
+		return nil, err
+	}
+	mariadb, err := m.MariaDB.PID()
+	return map[string]int{"moto": m.moto.Process.Pid, "PostgreSQL": postgres, "MariaDB": mariadb}, err
 }
 
 // findTools looks for the CLI on PATH and then in the cache. The plugins are in the cache.
@@ -226,13 +236,15 @@ func freePort() (int, error) {
 	return listener.Addr().(*net.TCPAddr).Port, listener.Close()
 }
 
-// installPlugins lets the CLI install the stand-ins, once for all roads.
-func (m *Machine) installPlugins(ctx context.Context) error {
+// linkPlugins puts the stand-ins where the CLI keeps what it has installed, once for all roads.
+func (m *Machine) linkPlugins() error {
 	for name, version := range map[string]string{"aws": AWSVersion, "pulumiservice": PulumiServiceVersion} {
-		install := exec.CommandContext(ctx, m.Pulumi, "plugin", "install", "resource", name, version, "--file", m.plugin(name), "--reinstall")
-		install.Env = append(os.Environ(), "PULUMI_HOME="+m.pulumiHome(), "PULUMI_SKIP_UPDATE_CHECK=true")
-		if out, err := install.CombinedOutput(); err != nil {
-			return fmt.Errorf("installing the stand-in %s provider: %w\n%s", name, err, out)
+		folder := filepath.Join(m.pulumiHome(), "plugins", fmt.Sprintf("resource-%s-v%s", name, version))
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return fmt.Errorf("installing the stand-in %s provider: %w", name, err)
+		}
+		if err := os.Symlink(m.plugin(name), filepath.Join(folder, "pulumi-resource-"+name)); err != nil {
+			return fmt.Errorf("installing the stand-in %s provider: %w", name, err)
 		}
 	}
 	return nil
