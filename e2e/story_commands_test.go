@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -118,12 +117,8 @@ func escEdit(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // filled ENGINE CLUSTER makes a database and a project whose settings leave nothing to fill in by hand.
-// The database's port is $PORT.
 func filled(ts *testscript.TestScript, neg bool, args []string) {
 	database(ts, false, args)
-	server, err := of(ts).machine.Server(args[0])
-	ts.Check(err)
-	ts.Setenv("PORT", strconv.Itoa(server.Port))
 	project(ts, neg, []string{
 		"project", "rdsDbIdentifier=" + args[1], "rotatedSecretsEnvironmentName=" + environments[0],
 		"organization=" + road.Organization, "databaseName=" + ts.Getenv("DATABASE"),

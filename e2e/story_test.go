@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -285,7 +286,7 @@ func project(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // database ENGINE NAME [instance] makes an RDS cluster of the engine, or a single instance, and on its server the
-// database app, the users user1 and user2 and the managing user manager, whose password is $MANAGING.
+// database app, the users user1 and user2 and the managing user manager, whose password is $MANAGING. The port is $PORT.
 func database(ts *testscript.TestScript, _ bool, args []string) {
 	s := of(ts)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -304,6 +305,7 @@ func database(ts *testscript.TestScript, _ bool, args []string) {
 		add, rdsEngine = s.cloud.AddInstance, map[string]string{road.Postgres: "postgres", road.MySQL: "mysql"}
 	}
 	ts.Check(add(ctx, args[1], rdsEngine[engine], server))
+	ts.Setenv("PORT", strconv.Itoa(server.Port))
 	ts.Setenv("DATABASE", users.Database)
 	ts.Setenv("MANAGER", users.ManagingUser)
 	ts.Setenv("MANAGING", users.ManagingPassword)

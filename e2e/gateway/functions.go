@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -62,6 +63,7 @@ type configuration struct {
 
 type function struct {
 	configuration
+	code
 	arn    string
 	region string
 	folder string
@@ -227,6 +229,7 @@ func (f *functions) forward(w http.ResponseWriter, r *http.Request, known *funct
 				target["LoggingConfig"] = known.LoggingConfig
 			}
 			target["State"] = known.state
+			target["CodeSha256"], target["CodeSize"] = known.CodeSha256, known.CodeSize
 			if encoded, err := json.Marshal(answer); err == nil {
 				body = encoded
 			}
@@ -272,11 +275,11 @@ func (f *functions) create(w http.ResponseWriter, r *http.Request, body []byte) 
 		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", err.Error())
 		return
 	}
-	folder, ok := f.accept(w, r, body, function.FunctionName, "Code", request.CodeSigningConfigArn)
+	folder, accepted, ok := f.accept(w, r, body, function.FunctionName, "Code", request.CodeSigningConfigArn)
 	if !ok {
 		return
 	}
-	function.folder = folder
+	function.folder, function.code = folder, accepted
 	function.arn = fmt.Sprintf("arn:%s:lambda:%s:%s:function:%s",
 		partition(function.region), function.region, f.gateway.options.Account, function.FunctionName)
 	if f.forward(w, r, function) {
@@ -287,24 +290,27 @@ func (f *functions) create(w http.ResponseWriter, r *http.Request, body []byte) 
 	}
 }
 
-// accept takes the code of a call, if its signature is trusted as far as that is asked for, and unpacks it. The call then
-// has the code in it. Where it answers false, it has refused the call.
-func (f *functions) accept(w http.ResponseWriter, r *http.Request, body []byte, name, under, signingConfig string) (folder string, ok bool) {
+// accept takes the code of a call, if its signature is trusted as far as that is asked for, and unpacks it. The call is one
+// for moto then. Where it answers false, it has refused the call.
+func (f *functions) accept(
+	w http.ResponseWriter, r *http.Request, body []byte, name, under, signingConfig string,
+) (folder string, accepted code, ok bool) {
 	content, fromS3, rewritten, err := f.signing.inline(r, body, under)
 	if err == nil {
 		if err := f.signing.check(signingConfig, content, fromS3); err != nil {
 			lambdaError(w, http.StatusBadRequest, "CodeVerificationFailedException", err.Error())
-			return "", false
+			return "", code{}, false
 		}
 		folder, err = f.unpack(name, content)
 	}
 	if err != nil {
 		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", err.Error())
-		return "", false
+		return "", code{}, false
 	}
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(rewritten)), int64(len(rewritten))
 	r.Header.Set("Content-Length", strconv.Itoa(len(rewritten)))
-	return folder, true
+	digest := sha256.Sum256(content)
+	return folder, code{base64.StdEncoding.EncodeToString(digest[:]), len(content)}, true
 }
 
 func partition(region string) string {
@@ -320,16 +326,19 @@ func partition(region string) string {
 
 func (f *functions) updateCode(w http.ResponseWriter, r *http.Request, name string, body []byte) {
 	function := f.find(name)
-	folder, ok := f.accept(w, r, body, name, "", f.signing.attached(name))
+	if function == nil {
+		f.forward(w, r, nil)
+		return
+	}
+	folder, accepted, ok := f.accept(w, r, body, name, "", f.signing.attached(name))
 	if !ok {
 		return
 	}
-	if f.forward(w, r, function) && function != nil {
-		function.stop()
-		f.mu.Lock()
-		function.folder = folder
-		f.mu.Unlock()
-	}
+	function.stop()
+	f.mu.Lock()
+	function.folder, function.code = folder, accepted
+	f.mu.Unlock()
+	f.forward(w, r, function)
 }
 
 func (f *functions) updateConfiguration(w http.ResponseWriter, r *http.Request, name string, body []byte) {

@@ -383,8 +383,15 @@ func (s *signing) check(arn string, content []byte, fromS3 bool) error {
 	return nil
 }
 
-// inline reads the code that a call names in S3, or brings. It answers the content, and the call's body as moto takes it, with
-// the content in it. In CreateFunction the code stands under Code.
+// code is what the gateway tells of an archive, in the words of a FunctionConfiguration.
+type code struct {
+	CodeSha256 string
+	CodeSize   int
+}
+
+// inline reads the code that a call brings, or names in S3. It answers the content, and the call's body for moto, which
+// gets the content's digest for the code: an archive is large, and nobody asks moto for it. In CreateFunction the code
+// stands under Code.
 func (s *signing) inline(r *http.Request, body []byte, under string) (content []byte, fromS3 bool, rewritten []byte, err error) {
 	var request map[string]any
 	if err := json.Unmarshal(body, &request); err != nil {
@@ -395,20 +402,21 @@ func (s *signing) inline(r *http.Request, body []byte, under string) (content []
 		code, _ = request[under].(map[string]any)
 	}
 	text := func(key string) string { value, _ := code[key].(string); return value }
-	if text("S3Bucket") == "" {
+	if fromS3 = text("S3Bucket") != ""; fromS3 {
+		content, err = object(r.Context(), s3Client(s.functions.config(regionOf(r))), text("S3Bucket"), text("S3Key"), text("S3ObjectVersion"))
+	} else {
 		content, err = base64.StdEncoding.DecodeString(text("ZipFile"))
-		return content, false, body, err
 	}
-	content, err = object(r.Context(), s3Client(s.functions.config(regionOf(r))), text("S3Bucket"), text("S3Key"), text("S3ObjectVersion"))
-	if err != nil {
-		return nil, true, nil, err
+	if err != nil || code == nil {
+		return nil, fromS3, nil, err
 	}
 	for _, key := range []string{"S3Bucket", "S3Key", "S3ObjectVersion"} {
 		delete(code, key)
 	}
-	code["ZipFile"] = content
+	digest := sha256.Sum256(content)
+	code["ZipFile"] = digest[:]
 	rewritten, err = json.Marshal(request)
-	return content, true, rewritten, err
+	return content, fromS3, rewritten, err
 }
 
 func answer(w http.ResponseWriter, status int, value any) {
