@@ -69,23 +69,30 @@ if ! command -v moto_server >/dev/null && [ ! -x "$moto" ]; then
 	"$cache/moto/bin/pip" install --quiet 'moto[server]==5.2.1'
 fi
 
-# build PACKAGE FILE [REMARK] builds a command of this module. go build does nothing when it is up to date.
+# build FOLDER PACKAGE... builds commands into the folder. go build does nothing when they are up to date, as they are after
+# a commit that does not change them.
 build() {
-	if [ ! -x "$2" ]; then
-		say "Building $(basename "$2")${3:+ ($3)}"
-	fi
-	go build -o "$2" "$1"
+	local folder=$1 package
+	shift
+	for package; do
+		if [ ! -x "$folder/${package##*/}" ]; then
+			say "Building ${package##*/}"
+		fi
+	done
+	go build -buildvcs=false -o "$folder/" "$@"
 }
 
+pulumi=()
+command -v pulumi-language-go >/dev/null || pulumi+=(./cmd/pulumi-language-go)
 if ! command -v pulumi >/dev/null; then
-	build github.com/pulumi/pulumi/pkg/v3/cmd/pulumi "$bin/pulumi" 'the Pulumi CLI has many parts: four to eight minutes, once'
+	[ -x "$bin/pulumi" ] || say 'The Pulumi CLI has many parts: four to eight minutes, once'
+	pulumi+=(github.com/pulumi/pulumi/pkg/v3/cmd/pulumi)
 fi
-if ! command -v pulumi-language-go >/dev/null; then
-	build ./cmd/pulumi-language-go "$bin/pulumi-language-go"
-fi
+[ ${#pulumi[@]} = 0 ] || build "$bin" "${pulumi[@]}"
 # Not beside the CLI: it warns of providers that it finds on PATH.
-build ./cmd/pulumi-resource-aws "$cache/plugins/pulumi-resource-aws" 'the AWS SDK is large: a minute or two, once'
-build ./cmd/pulumi-resource-pulumiservice "$cache/plugins/pulumi-resource-pulumiservice"
+mkdir -p "$cache/plugins"
+[ -x "$cache/plugins/pulumi-resource-aws" ] || say 'The AWS SDK is large: a minute or two, once'
+build "$cache/plugins" ./cmd/pulumi-resource-aws ./cmd/pulumi-resource-pulumiservice
 
 if [ "$purpose" = test ]; then
 	../lambda/dbtest/install-postgres.sh

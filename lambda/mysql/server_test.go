@@ -302,25 +302,21 @@ func TestMySQLIsRotatedByManyAtOnce(t *testing.T) {
 }
 
 func TestChangeThatMySQLCouldNotMakeInTimeIsNotMadeLater(t *testing.T) {
-	// On a server of its own: the lock stops every change there.
-	server, err := dbtest.StartMySQL(t.Context(), dbtest.Options{TLS: true})
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
-	require.NoError(t, server.Exec(t.Context(), "CREATE DATABASE app"))
-	request := newRequest(t, server, "%")
-	holder, err := connects(t, server, server.AdminUser, server.AdminPassword).Connect(t.Context())
+	// Not parallel: the lock stops every change on the server.
+	request := newRequest(t, oracle, "%")
+	holder, err := connects(t, oracle, oracle.AdminUser, oracle.AdminPassword).Connect(t.Context())
 	require.NoError(t, err)
 	_, err = holder.(sqldriver.ExecerContext).ExecContext(t.Context(), "FLUSH TABLES WITH READ LOCK", nil)
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 	defer cancel()
-	_, err = mysql.Rotate(ctx, connector.NewServer(request, trust(t, server)), request)
+	_, err = mysql.Rotate(ctx, connector.NewServer(request, trusted), request)
 	assert.ErrorContains(t, err, "kept it locked")
 	assert.ErrorContains(t, err, "Nothing was changed")
 	require.NoError(t, holder.Close())
 	time.Sleep(500 * time.Millisecond) // a change that still waits would be made now
-	assert.NoError(t, logIn(t, server, request.RotateUser.Username, oldPassword))
-	_, err = mysql.Rotate(t.Context(), connector.NewServer(request, trust(t, server)), request)
+	assert.NoError(t, logIn(t, oracle, request.RotateUser.Username, oldPassword))
+	_, err = mysql.Rotate(t.Context(), connector.NewServer(request, trusted), request)
 	assert.NoError(t, err)
 }
 
