@@ -24,8 +24,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Options are the choices for a server. The zero value is a server without TLS, with the settings of its
@@ -64,6 +67,9 @@ type Server struct {
 	ErrorLogFile string
 	// DataDir is the folder of the server's data: binary logs of MariaDB and MySQL lie there, named binlog.000001 and so on.
 	DataDir string
+
+	administering sync.Mutex
+	session       *pgconn.PgConn // the administrator's, on PostgreSQL
 
 	exec       func(ctx context.Context, statements []string) error
 	supervisor *exec.Cmd

@@ -1,6 +1,7 @@
 package dbtest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -184,21 +185,43 @@ func quote(value string) string {
 }
 
 func (s *Server) execPostgres(ctx context.Context, statements []string) error {
-	config, err := pgconn.ParseConfig("sslmode=disable")
-	if err != nil {
-		return err
-	}
-	config.Host, config.Port = s.Host, uint16(s.Port)
-	config.User, config.Password, config.Database = s.AdminUser, s.AdminPassword, "postgres"
-	connection, err := pgconn.ConnectConfig(ctx, config)
-	if err != nil {
-		return err
-	}
-	defer connection.Close(context.WithoutCancel(ctx))
 	for _, statement := range statements {
-		if _, err := connection.Exec(ctx, statement).ReadAll(); err != nil {
-			return fmt.Errorf("%s: %w", net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), err)
+		if _, err := s.Query(ctx, statement); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// Query runs a statement as Exec does, and answers the rows of its last result: a line each, with the columns' text between
+// bars. PostgreSQL only. All statements run one after the other in one session, which forgets what they set.
+func (s *Server) Query(ctx context.Context, statement string) (string, error) {
+	s.administering.Lock()
+	defer s.administering.Unlock()
+	if s.session == nil || s.session.IsClosed() {
+		config, err := pgconn.ParseConfig("sslmode=disable")
+		if err != nil {
+			return "", err
+		}
+		config.Host, config.Port = s.Host, uint16(s.Port)
+		config.User, config.Password, config.Database = s.AdminUser, s.AdminPassword, "postgres"
+		if s.session, err = pgconn.ConnectConfig(ctx, config); err != nil {
+			return "", err
+		}
+	}
+	results, err := s.session.Exec(ctx, statement).ReadAll()
+	if err == nil {
+		_, err = s.session.Exec(ctx, "DISCARD ALL").ReadAll()
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), errors.Join(err, s.session.Close(ctx)))
+	}
+	if len(results) == 0 {
+		return "", nil
+	}
+	var lines []string
+	for _, row := range results[len(results)-1].Rows {
+		lines = append(lines, string(bytes.Join(row, []byte("|"))))
+	}
+	return strings.Join(lines, "\n"), nil
 }

@@ -124,6 +124,14 @@ func psql(t *testing.T, server *dbtest.Server, username, password, statement str
 	return strings.TrimSpace(string(output)), err
 }
 
+// stored is what the server keeps of a role's password.
+func stored(t *testing.T, server *dbtest.Server, role string) string {
+	t.Helper()
+	kept, err := server.Query(t.Context(), "SELECT rolpassword FROM pg_authid WHERE rolname = '"+role+"'")
+	require.NoError(t, err)
+	return kept
+}
+
 func asAdmin(t *testing.T, server *dbtest.Server, statement string) string {
 	t.Helper()
 	output, err := psql(t, server, server.AdminUser, server.AdminPassword, statement)
@@ -142,7 +150,7 @@ func TestTheServersOwnEncryptionIsKept(t *testing.T) {
 				assert.Equal(t, connector.ProofDone, outcome.Proof)
 			}
 			user := request.RotateUser.Username
-			assert.True(t, strings.HasPrefix(asAdmin(t, server, "SELECT rolpassword FROM pg_authid WHERE rolname = '"+user+"'"), prefix), encryption)
+			assert.True(t, strings.HasPrefix(stored(t, server, user), prefix), encryption)
 			_, err := psql(t, server, user, newPassword, "SELECT 1")
 			assert.NoError(t, err)
 			_, err = psql(t, server, user, oldPassword, "SELECT 1")
@@ -157,7 +165,7 @@ func TestSCRAMIterationsOfTheServerAreKept(t *testing.T) {
 		require.NoError(t, servers[version].Exec(t.Context(), "ALTER ROLE "+request.ManagingUser.Username+" SET scram_iterations = 12345"))
 		_, err := rotate(t, request, plenty)
 		require.NoError(t, err)
-		assert.Contains(t, asAdmin(t, servers[version], "SELECT rolpassword FROM pg_authid WHERE rolname = '"+request.RotateUser.Username+"'"), "SCRAM-SHA-256$12345:")
+		assert.Contains(t, stored(t, servers[version], request.RotateUser.Username), "SCRAM-SHA-256$12345:")
 		_, err = psql(t, servers[version], request.RotateUser.Username, newPassword, "SELECT 1")
 		assert.NoError(t, err)
 	}
@@ -299,8 +307,7 @@ func TestRefusalsNameTheStageAndTheMendAndChangeNothing(t *testing.T) {
 				if statements := refusal.prepare(&request); statements != nil {
 					require.NoError(t, server.Exec(t.Context(), statements...))
 				}
-				stored := "SELECT rolpassword FROM pg_authid WHERE rolname = '" + user + "'"
-				before := asAdmin(t, server, stored)
+				before := stored(t, server, user)
 				timeout := plenty
 				if name == "a managing user at its limit" { // is asked again until the end
 					timeout = 2 * time.Second
@@ -313,7 +320,7 @@ func TestRefusalsNameTheStageAndTheMendAndChangeNothing(t *testing.T) {
 				for _, part := range refusal.says {
 					assert.ErrorContains(t, err, part)
 				}
-				assert.Equal(t, before, asAdmin(t, server, stored))
+				assert.Equal(t, before, stored(t, server, user))
 			})
 		}
 	})
@@ -368,7 +375,8 @@ func TestWhatComesAfterAuthenticationProvesThePassword(t *testing.T) {
 		require.NoError(t, session.Start())
 		t.Cleanup(func() { input.Close(); _ = session.Wait() })
 		require.Eventually(t, func() bool {
-			return asAdmin(t, server, "SELECT count(*) FROM pg_stat_activity WHERE usename = '"+user+"'") == "1"
+			sessions, err := server.Query(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE usename = '"+user+"'")
+			return err == nil && sessions == "1"
 		}, 10*time.Second, 20*time.Millisecond)
 
 		outcome, err := rotate(t, request, plenty)
@@ -392,8 +400,8 @@ func TestProofIsSkippedWhereNoneIsPossible(t *testing.T) {
 
 func TestServerThatIsBusyIsAskedAgain(t *testing.T) {
 	t.Parallel()
-	// Three of the ten connections are the superusers'.
-	server, err := dbtest.StartPostgres(t.Context(), dbtest.Options{Settings: map[string]string{"max_connections": "10"}})
+	// Three of the eleven connections are the superusers', and the administrator has another.
+	server, err := dbtest.StartPostgres(t.Context(), dbtest.Options{Settings: map[string]string{"max_connections": "11"}})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
 	require.NoError(t, server.Exec(t.Context(), "CREATE DATABASE app", "CREATE ROLE crowd LOGIN PASSWORD 'crowd'"))
@@ -547,8 +555,7 @@ func TestManagingUserWhoseSessionsActAsTheRotatedUserMayChangeIt(t *testing.T) {
 func TestDryRunChangesNothingAndTellsWhatItFound(t *testing.T) {
 	onEach(t, func(t *testing.T, version int, server *dbtest.Server) {
 		request := newRequest(t, server)
-		stored := "SELECT rolpassword FROM pg_authid WHERE rolname = '" + request.RotateUser.Username + "'"
-		before := asAdmin(t, server, stored)
+		before := stored(t, server, request.RotateUser.Username)
 		dryRun := func(request connector.Request) (connector.Outcome, error) { return dryRun(t, request) }
 		outcome, err := dryRun(request)
 		require.NoError(t, err)
@@ -556,7 +563,7 @@ func TestDryRunChangesNothingAndTellsWhatItFound(t *testing.T) {
 		for _, part := range []string{"nothing was changed", "127.0.0.1", fmt.Sprintf("PostgreSQL %d.", version), `"` + request.RotateUser.Username + `" exists and may be changed`} {
 			assert.Contains(t, outcome.Message, part)
 		}
-		assert.Equal(t, before, asAdmin(t, server, stored))
+		assert.Equal(t, before, stored(t, server, request.RotateUser.Username))
 
 		bare := request
 		bare.RotateUser = nil
