@@ -69,8 +69,8 @@ if ! command -v moto_server >/dev/null && [ ! -x "$moto" ]; then
 	"$cache/moto/bin/pip" install --quiet 'moto[server]==5.2.1'
 fi
 
-# build FOLDER PACKAGE... builds commands into the folder. go build does nothing when they are up to date, as they are after
-# a commit that does not change them.
+# build FOLDER PACKAGE... builds commands into the folder. go build does nothing when they are up to date; without the
+# commit in them, they are so after one that does not change them.
 build() {
 	local folder=$1 package
 	shift

@@ -29,8 +29,8 @@ import (
 // environments are those of most stories.
 var environments = []string{"demo/rotator", "demo/rotatorManagingCreds"}
 
-// client is ESC's API for whom [as] made the one who runs the commands: the client that the CLI has, as a schedule of Pulumi
-// Cloud or an application's SDK uses it. A story that is about the CLI says `pulumi env`.
+// client is ESC's API as the user whom the word `as` chose: the client that the CLI has, as a schedule of Pulumi Cloud or an
+// application's SDK uses it. A story that is about the CLI says `pulumi env`.
 func (s *story) client(ts *testscript.TestScript) client.Client {
 	const insecure = true // the process does not trust the certificate that the CLI verifies
 	return client.New("esc-story", s.cloud.ESCURL, ts.Getenv("PULUMI_ACCESS_TOKEN"), insecure)
@@ -58,27 +58,24 @@ func refused(ts *testscript.TestScript, neg bool, what string, diagnostics []cli
 	}
 }
 
-// esc-rotate ENVIRONMENT rotates what the environment holds, and prints whether all went well and what did not.
+// esc-rotate ENVIRONMENT rotates what the environment holds. Where that fails, for a part of it too, it prints why.
 func escRotate(ts *testscript.TestScript, neg bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	organization, project, name := parts(ts, args[0])
 	answer, diagnostics, err := of(ts).client(ts).RotateEnvironment(ctx, organization, project, name, nil)
-	refused(ts, neg, "rotating "+args[0], diagnostics, err)
-	if err != nil || len(diagnostics) > 0 {
-		return
-	}
-	event := answer.SecretRotationEvent
-	result := "rotated"
-	if event.Status != client.RotationEventSucceeded {
-		result = "rotated with errors"
-	}
-	fmt.Fprintln(ts.Stdout(), result)
-	for _, rotation := range event.Rotations {
-		if rotation.ErrorMessage != nil {
-			fmt.Fprintf(ts.Stdout(), "%s: %s\n", rotation.EnvironmentPath, *rotation.ErrorMessage)
+	if err == nil && len(diagnostics) == 0 {
+		event := answer.SecretRotationEvent
+		if event.Status != client.RotationEventSucceeded {
+			err = fmt.Errorf("the rotation ended as %q", event.Status)
+		}
+		for _, rotation := range event.Rotations {
+			if rotation.ErrorMessage != nil {
+				fmt.Fprintf(ts.Stdout(), "%s: %s\n", rotation.EnvironmentPath, *rotation.ErrorMessage)
+			}
 		}
 	}
+	refused(ts, neg, "rotating "+args[0], diagnostics, err)
 }
 
 // esc-open ENVIRONMENT PROPERTY prints a text that the environment holds, as an application reads it.
@@ -130,7 +127,7 @@ func filled(ts *testscript.TestScript, neg bool, args []string) {
 // settings KEY=VALUE... writes settings of the project at hand into its stack's file, as a user does in an editor. A
 // setting without a value goes.
 func settings(ts *testscript.TestScript, _ bool, args []string) {
-	project, err := workspace.LoadProject(ts.MkAbs("Pulumi.yaml"))
+	file, err := workspace.LoadProject(ts.MkAbs("Pulumi.yaml"))
 	ts.Check(err)
 	path := ts.MkAbs("Pulumi.dev.yaml")
 	text, err := os.ReadFile(path)
@@ -145,7 +142,7 @@ func settings(ts *testscript.TestScript, _ bool, args []string) {
 	for _, setting := range args {
 		key, value, _ := strings.Cut(setting, "=")
 		if !strings.Contains(key, ":") {
-			key = project.Name.String() + ":" + key
+			key = file.Name.String() + ":" + key
 		}
 		set[key] = value
 		if value == "" {

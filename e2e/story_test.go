@@ -267,7 +267,10 @@ func project(ts *testscript.TestScript, _ bool, args []string) {
 	file := filepath.Join(folder, "Pulumi.yaml")
 	text, err := os.ReadFile(file)
 	ts.Check(err)
-	kept, _, _ := strings.Cut(strings.NewReplacer("${PROJECT}", args[0], "${DESCRIPTION}", "A story").Replace(string(text)), "template:\n")
+	kept, _, found := strings.Cut(strings.NewReplacer("${PROJECT}", args[0], "${DESCRIPTION}", "A story").Replace(string(text)), "template:\n")
+	if !found {
+		ts.Fatalf("%s holds no template section to leave out", file)
+	}
 	ts.Check(os.WriteFile(file, []byte(kept), 0o644))
 
 	settings := map[string]string{"aws:region": road.Region, args[0] + ":backendUrl": s.cloud.ESCURL}

@@ -228,8 +228,10 @@ func (f *functions) forward(w http.ResponseWriter, r *http.Request, known *funct
 			if known.LoggingConfig != nil {
 				target["LoggingConfig"] = known.LoggingConfig
 			}
+			f.mu.Lock()
 			target["State"] = known.state
 			target["CodeSha256"], target["CodeSize"] = known.CodeSha256, known.CodeSize
+			f.mu.Unlock()
 			if encoded, err := json.Marshal(answer); err == nil {
 				body = encoded
 			}
@@ -334,11 +336,21 @@ func (f *functions) updateCode(w http.ResponseWriter, r *http.Request, name stri
 	if !ok {
 		return
 	}
-	function.stop()
 	f.mu.Lock()
-	function.folder, function.code = folder, accepted
+	before := function.code
+	function.code = accepted
 	f.mu.Unlock()
-	f.forward(w, r, function)
+	taken := f.forward(w, r, function)
+	f.mu.Lock()
+	if taken {
+		function.folder = folder
+	} else {
+		function.code = before
+	}
+	f.mu.Unlock()
+	if taken {
+		function.stop()
+	}
 }
 
 func (f *functions) updateConfiguration(w http.ResponseWriter, r *http.Request, name string, body []byte) {

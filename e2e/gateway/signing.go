@@ -390,8 +390,8 @@ type code struct {
 }
 
 // inline reads the code that a call brings, or names in S3. It answers the content, and the call's body for moto, which
-// gets the content's digest for the code: an archive is large, and nobody asks moto for it. In CreateFunction the code
-// stands under Code.
+// gets the content's digest for the code: an archive is large, and of what moto keeps of it only ListFunctions tells. In
+// CreateFunction the code stands under Code.
 func (s *signing) inline(r *http.Request, body []byte, under string) (content []byte, fromS3 bool, rewritten []byte, err error) {
 	var request map[string]any
 	if err := json.Unmarshal(body, &request); err != nil {
@@ -407,8 +407,11 @@ func (s *signing) inline(r *http.Request, body []byte, under string) (content []
 	} else {
 		content, err = base64.StdEncoding.DecodeString(text("ZipFile"))
 	}
-	if err != nil || code == nil {
+	if err != nil {
 		return nil, fromS3, nil, err
+	}
+	if code == nil {
+		return nil, false, nil, fmt.Errorf("the call has no %s", under)
 	}
 	for _, key := range []string{"S3Bucket", "S3Key", "S3ObjectVersion"} {
 		delete(code, key)

@@ -81,7 +81,10 @@ func StartMachine(ctx context.Context, progress func(step string)) (*Machine, er
 }
 
 func (m *Machine) start(ctx context.Context, progress func(string)) error {
-	if err := errors.Join(m.findTools(), m.linkPlugins()); err != nil {
+	if err := m.findTools(); err != nil {
+		return err
+	}
+	if err := m.linkPlugins(); err != nil {
 		return err
 	}
 	var wait sync.WaitGroup
@@ -241,10 +244,15 @@ func (m *Machine) linkPlugins() error {
 	for name, version := range map[string]string{"aws": AWSVersion, "pulumiservice": PulumiServiceVersion} {
 		folder := filepath.Join(m.pulumiHome(), "plugins", fmt.Sprintf("resource-%s-v%s", name, version))
 		if err := os.MkdirAll(folder, 0o755); err != nil {
-			return fmt.Errorf("installing the stand-in %s provider: %w", name, err)
+			return fmt.Errorf("linking the stand-in %s provider: %w", name, err)
 		}
-		if err := os.Symlink(m.plugin(name), filepath.Join(folder, "pulumi-resource-"+name)); err != nil {
-			return fmt.Errorf("installing the stand-in %s provider: %w", name, err)
+		target := filepath.Join(folder, "pulumi-resource-"+name)
+		// A hard link stays what it is while somebody builds the stand-in anew. From another file system there is none.
+		if os.Link(m.plugin(name), target) == nil {
+			continue
+		}
+		if err := os.Symlink(m.plugin(name), target); err != nil {
+			return fmt.Errorf("linking the stand-in %s provider: %w", name, err)
 		}
 	}
 	return nil

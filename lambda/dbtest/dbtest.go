@@ -16,7 +16,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -57,7 +56,8 @@ type Server struct {
 	// Host and Port are where the server listens.
 	Host string
 	Port int
-	// AdminUser may do anything: PostgreSQL's postgres, root of the others. Its password is random.
+	// AdminUser may do anything: PostgreSQL's postgres, root of the others. Its password is random. On PostgreSQL it is the
+	// same for all servers whose data is a copy of the same.
 	AdminUser, AdminPassword string
 	// CAFile is the PEM file of the CA that signed the server's certificate, "" without TLS.
 	CAFile string
@@ -77,7 +77,7 @@ type Server struct {
 	folder     string
 }
 
-// Exec runs each statement as the administrator, in the database postgres, or mysql.
+// Exec runs the statements as the administrator in one session, in the database postgres, or mysql.
 func (s *Server) Exec(ctx context.Context, statements ...string) error {
 	return s.exec(ctx, statements)
 }
@@ -93,6 +93,9 @@ func (s *Server) PID() (int, error) {
 
 // Stop ends the server and deletes its data.
 func (s *Server) Stop() error {
+	if s.session != nil {
+		_ = s.session.Close(context.Background()) // the server ends it otherwise
+	}
 	if err := s.lifeline.Close(); err != nil {
 		return fmt.Errorf("stopping the server on port %d: %w", s.Port, err)
 	}
@@ -196,6 +199,9 @@ func prepare(ctx context.Context, as *user.User, folder string, args ...string) 
 	return nil
 }
 
+// dataVersion is to be raised when what a server's install function makes changes.
+const dataVersion = 1
+
 // makeData has install make a server's data, and keeps a copy in the user's cache folder: the next server's data is a copy of
 // that, which takes a tenth of the time. The copy is for the server program of that path, the account, and the options.
 func makeData(ctx context.Context, as *user.User, program, dataDir string, options []string, install func() error) error {
@@ -211,14 +217,21 @@ func makeData(ctx context.Context, as *user.User, program, dataDir string, optio
 	if as != nil {
 		owner = as.Uid
 	}
-	identity := sha256.Sum256(fmt.Appendf(nil, "%s %d %s %s %q", program, file.Size(), file.ModTime(), owner, options))
+	identity := sha256.Sum256(fmt.Appendf(nil, "%d %s %d %d %s %q", dataVersion, program, file.Size(), file.ModTime().UnixNano(), owner, options))
 	kept := filepath.Join(cache, "esc-connector-lambda-go/data", filepath.Base(program)+"-"+hex.EncodeToString(identity[:8]))
-	if _, err := os.Stat(kept); err == nil {
-		return copyFolder(ctx, kept, dataDir)
+	if _, err := os.Stat(kept); err == nil && copyFolder(ctx, kept, dataDir) == nil {
+		return nil
 	}
-	if err := install(); err != nil {
+	if err := errors.Join(os.RemoveAll(dataDir), install()); err != nil {
 		return err
 	}
+	// A cache that cannot be written, or that another process has filled meanwhile, is no reason to do without the server.
+	_ = keepData(ctx, dataDir, kept)
+	return nil
+}
+
+// keepData puts a copy of the data at kept, whole or not at all.
+func keepData(ctx context.Context, dataDir, kept string) error {
 	if err := os.MkdirAll(filepath.Dir(kept), 0o755); err != nil {
 		return err
 	}
@@ -231,11 +244,7 @@ func makeData(ctx context.Context, as *user.User, program, dataDir string, optio
 	if err := copyFolder(ctx, dataDir, whole); err != nil {
 		return err
 	}
-	// Another process may have been faster.
-	if err := os.Rename(whole, kept); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil
+	return os.Rename(whole, kept)
 }
 
 // copyFolder copies a folder with its modes and owners.

@@ -185,17 +185,13 @@ func quote(value string) string {
 }
 
 func (s *Server) execPostgres(ctx context.Context, statements []string) error {
-	for _, statement := range statements {
-		if _, err := s.Query(ctx, statement); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := s.Query(ctx, statements...)
+	return err
 }
 
-// Query runs a statement as Exec does, and answers the rows of its last result: a line each, with the columns' text between
-// bars. PostgreSQL only. All statements run one after the other in one session, which forgets what they set.
-func (s *Server) Query(ctx context.Context, statement string) (string, error) {
+// Query runs the statements as Exec does, and answers the rows of the last result: a line each, with the columns' text
+// between bars. PostgreSQL only. Its callers wait for each other: they share a session, which forgets what they set.
+func (s *Server) Query(ctx context.Context, statements ...string) (string, error) {
 	s.administering.Lock()
 	defer s.administering.Unlock()
 	if s.session == nil || s.session.IsClosed() {
@@ -209,18 +205,21 @@ func (s *Server) Query(ctx context.Context, statement string) (string, error) {
 			return "", err
 		}
 	}
-	results, err := s.session.Exec(ctx, statement).ReadAll()
-	if err == nil {
-		_, err = s.session.Exec(ctx, "DISCARD ALL").ReadAll()
+	var last *pgconn.Result
+	for _, statement := range append(statements, "DISCARD ALL") {
+		results, err := s.session.Exec(ctx, statement).ReadAll()
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), errors.Join(err, s.session.Close(ctx)))
+		}
+		if len(results) > 0 && statement != "DISCARD ALL" {
+			last = results[len(results)-1]
+		}
 	}
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), errors.Join(err, s.session.Close(ctx)))
-	}
-	if len(results) == 0 {
+	if last == nil {
 		return "", nil
 	}
 	var lines []string
-	for _, row := range results[len(results)-1].Rows {
+	for _, row := range last.Rows {
 		lines = append(lines, string(bytes.Join(row, []byte("|"))))
 	}
 	return strings.Join(lines, "\n"), nil

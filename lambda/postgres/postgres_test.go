@@ -410,7 +410,7 @@ func TestServerThatIsBusyIsAskedAgain(t *testing.T) {
 	require.NoError(t, err)
 	config.Host, config.Port, config.User, config.Password, config.Database = server.Host, uint16(server.Port), "crowd", "crowd", "app"
 	var crowd []*pgconn.PgConn
-	require.Eventually(t, func() bool { // the connections before are on their way out
+	require.Eventually(t, func() bool { // connections that tests have ended are on their way out
 		if session, err := pgconn.ConnectConfig(t.Context(), config); err == nil {
 			crowd = append(crowd, session)
 		}

@@ -79,6 +79,7 @@ func (p *project) served() (plugin.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.t.Cleanup(func() { _ = connection.Close() })
 	return plugin.NewProviderWithClient(nil, pulumirpc.NewResourceProviderClient(connection), false), nil
 }
 
@@ -337,4 +338,15 @@ func TestGetEnvironmentTellsThatOneExists(t *testing.T) {
 	assert.ErrorContains(t, look("other"), "environment acme/db/other not found")
 	p.service.Fail(esc.Fault{Status: http.StatusForbidden})
 	assert.ErrorContains(t, look("app"), "failed to look up environment acme/db/app")
+}
+
+func TestTheAccessTokenIsThatOfTheEnvironmentWithoutASetting(t *testing.T) {
+	t.Setenv("PULUMI_ACCESS_TOKEN", "")
+	configured := service{}
+	assert.ErrorContains(t, configured.configure(t.Context(), nil), "no access token")
+	t.Setenv("PULUMI_ACCESS_TOKEN", "from the environment")
+	require.NoError(t, configured.configure(t.Context(), nil))
+	assert.Equal(t, "from the environment", configured.token)
+	require.NoError(t, configured.configure(t.Context(), map[string]string{"accessToken": "of the setting"}))
+	assert.Equal(t, "of the setting", configured.token)
 }
