@@ -193,7 +193,8 @@ func (m *Machine) startMoto(ctx context.Context) error {
 	}
 	defer log.Close()
 	m.moto = exec.Command(moto, "-H", "127.0.0.1", "-p", strconv.Itoa(port))
-	// Roles are looked at by the gateway; moto's own managed policies cost a second per account, and its machine images a tenth.
+	// Roles are looked at by the gateway; moto's own managed policies cost a second per account, and its machine images
+	// some more.
 	m.moto.Env = append(os.Environ(), "MOTO_IAM_LOAD_MANAGED_POLICIES=false", "MOTO_EC2_LOAD_DEFAULT_AMIS=false")
 	m.moto.Stdout, m.moto.Stderr = log, log
 	m.moto.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -94,7 +94,10 @@ func (s *Server) PID() (int, error) {
 // Stop ends the server and deletes its data.
 func (s *Server) Stop() error {
 	if s.session != nil {
-		_ = s.session.Close(context.Background()) // the server ends it otherwise
+		// A server that a test has frozen does not answer.
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		_ = s.session.Close(ctx)
+		cancel()
 	}
 	if err := s.lifeline.Close(); err != nil {
 		return fmt.Errorf("stopping the server on port %d: %w", s.Port, err)
@@ -203,7 +206,7 @@ func prepare(ctx context.Context, as *user.User, folder string, args ...string) 
 const dataVersion = 1
 
 // makeData has install make a server's data, and keeps a copy in the user's cache folder: the next server's data is a copy of
-// that, which takes a tenth of the time. The copy is for the server program of that path, the account, and the options.
+// that, which takes a fraction of the time. The copy is for the server program of that path, the account, and the options.
 func makeData(ctx context.Context, as *user.User, program, dataDir string, options []string, install func() error) error {
 	file, err := os.Stat(program)
 	if err != nil {
