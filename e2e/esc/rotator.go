@@ -189,15 +189,20 @@ func (r databaseRotator) invoke(ctx context.Context, inputs databaseInputs, even
 	return nil
 }
 
-// newPassword is 40 characters of those that a keyboard has, space aside.
+// newPassword is 40 characters of those that a keyboard has, space aside. It never holds ${, which the evaluator takes for an
+// interpolation when somebody edits the document.
 func newPassword() string {
 	var password strings.Builder
-	for range 40 {
+	for password.Len() < 40 {
 		n, err := rand.Int(rand.Reader, big.NewInt('~'-'!'+1))
 		if err != nil {
 			panic(err) // crypto/rand's Reader does not fail
 		}
-		password.WriteByte(byte('!' + n.Int64()))
+		next := byte('!' + n.Int64())
+		if next == '{' && strings.HasSuffix(password.String(), "$") {
+			continue
+		}
+		password.WriteByte(next)
 	}
 	return password.String()
 }
