@@ -80,7 +80,7 @@ func TestReadme(t *testing.T) {
 }
 
 // person is who reads the README and types: the answers that pulumi asks for, and where Pulumi
-// Cloud is. The stack's state is in a folder, so that the organization must be named.
+// Cloud is. The stack's state is in a folder, so that the organization must be named, and who keeps its secrets.
 const person = `#!/bin/bash
 set -eu
 case $1 in
@@ -88,7 +88,7 @@ new)
 	answers=(--config aws:region=us-west-2 --config "backendUrl=$ESC" --config organization=acme
 		--config rotatedSecretsEnvironmentName=demo/orders)
 	[ -z "${RDS_IDENTIFIER:-}" ] || answers+=(--config "rdsDbIdentifier=$RDS_IDENTIFIER")
-	case $* in *--generate-only*) answers=() ;; *) answers+=(--stack dev) ;; esac
+	case $* in *--generate-only*) answers=() ;; *) answers+=(--stack dev --secrets-provider "$SECRETS_PROVIDER") ;; esac
 	"$PULUMI" "$@" --yes --non-interactive "${answers[@]}"
 	;;
 up | destroy | refresh) "$PULUMI" "$@" --yes --skip-preview --non-interactive ;;
@@ -119,6 +119,13 @@ func addPerson(env *testscript.Env) error {
 		}
 	}
 	s := env.Values["story"].(*story)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	secretsProvider, err := s.cloud.SecretsProvider(ctx)
+	if err != nil {
+		return err
+	}
+	env.Setenv("SECRETS_PROVIDER", secretsProvider)
 	env.Setenv("PULUMI", s.machine.Pulumi)
 	env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 	env.Setenv("CA", s.machine.CABundle)

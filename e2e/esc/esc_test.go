@@ -1,23 +1,19 @@
 package esc_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
-	"runtime"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -28,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"esc-connector-lambda-go/e2e/esc"
+	"esc-connector-lambda-go/e2e/moto"
 )
 
 const (
@@ -37,63 +34,31 @@ const (
 	readerToken = "pul-reader"
 )
 
-// moto is the URL of the moto server that the tests of this package share. Each
+// motoURL is where the moto server is that the tests of this package share. Each
 // test has an AWS account of its own in it.
-var moto string
+var motoURL string
 
 func TestMain(m *testing.M) {
-	// The kernel kills moto when the thread that started it ends: it must be one that stays.
-	runtime.LockOSThread()
 	os.Exit(func() int {
-		stop, err := startMoto()
+		folder, err := os.MkdirTemp("", "esc-test-")
 		if err != nil {
-			fmt.Fprintln(os.Stderr, "starting moto_server (pip install 'moto[server]==5.2.1'):", err)
+			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		defer stop()
-		return m.Run()
+		defer os.RemoveAll(folder)
+		server, err := moto.Start(context.Background(), filepath.Join(folder, "moto.log"))
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		motoURL = server.URL
+		status := m.Run()
+		if err := server.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "stopping moto:", err)
+			return 1
+		}
+		return status
 	}())
-}
-
-func startMoto() (stop func(), err error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	address := listener.Addr().(*net.TCPAddr)
-	if err := listener.Close(); err != nil {
-		return nil, err
-	}
-	var output bytes.Buffer
-	command := exec.Command("moto_server", "-H", "127.0.0.1", "-p", fmt.Sprint(address.Port))
-	command.Stdout, command.Stderr = &output, &output
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := command.Start(); err != nil {
-		return nil, err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- command.Wait() }()
-	stop = func() {
-		_ = command.Process.Kill()
-		<-ended
-	}
-	moto = "http://" + address.String()
-	deadline := time.Now().Add(time.Minute)
-	for {
-		if response, err := http.Get(moto + "/moto-api/data.json"); err == nil {
-			_ = response.Body.Close()
-			return stop, nil
-		}
-		select {
-		case err := <-ended:
-			return nil, fmt.Errorf("it ended: %w: %s", err, output.String())
-		case <-time.After(50 * time.Millisecond):
-		}
-		if time.Now().After(deadline) {
-			stop()
-			return nil, fmt.Errorf("it did not answer within a minute: %s", output.String())
-		}
-	}
 }
 
 // world is an ESC service and its AWS account: moto, and a connector that records its events.
@@ -118,7 +83,7 @@ var accounts atomic.Int64
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, account: fmt.Sprintf("1000000%05d", accounts.Add(1))}
-	target, err := url.Parse(moto)
+	target, err := url.Parse(motoURL)
 	require.NoError(t, err)
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(target)

@@ -80,7 +80,7 @@ func (c *Cloud) start() (err error) {
 		return fmt.Errorf("linking the program: %w", err)
 	}
 	c.AWS, err = gateway.New(gateway.Options{
-		Moto: c.machine.motoURL, Account: c.Account, DatabaseHost: "localhost",
+		Moto: c.machine.moto.URL, Account: c.Account, DatabaseHost: "localhost",
 		SystemCAs: c.machine.CABundle, Folder: functions,
 	})
 	if err != nil {

@@ -11,18 +11,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
-	"time"
 
+	"esc-connector-lambda-go/e2e/moto"
 	"esc-connector-lambda-go/lambda/dbtest"
 )
 
@@ -44,9 +40,7 @@ type Machine struct {
 
 	folder    string
 	authority *dbtest.Authority
-	moto      *exec.Cmd
-	motoURL   string
-	motoExit  chan struct{}
+	moto      *moto.Server
 	account   atomic.Int64
 }
 
@@ -108,9 +102,8 @@ func (m *Machine) Stop() error {
 			failures = append(failures, server.Stop())
 		}
 	}
-	if m.moto != nil && m.moto.Process != nil {
-		failures = append(failures, m.moto.Process.Kill())
-		<-m.motoExit
+	if m.moto != nil {
+		failures = append(failures, m.moto.Stop())
 	}
 	return errors.Join(append(failures, os.RemoveAll(m.folder))...)
 }
@@ -122,7 +115,7 @@ func (m *Machine) ServerPIDs() (map[string]int, error) {
 		return nil, err
 	}
 	mariadb, err := m.MariaDB.PID()
-	return map[string]int{"moto": m.moto.Process.Pid, "PostgreSQL": postgres, "MariaDB": mariadb}, err
+	return map[string]int{"moto": m.moto.PID(), "PostgreSQL": postgres, "MariaDB": mariadb}, err
 }
 
 // findTools looks for the CLI on PATH and then in the cache. The plugins are in the cache.
@@ -173,71 +166,9 @@ func (m *Machine) startMariaDB(ctx context.Context) (err error) {
 	return nil
 }
 
-// startMoto runs moto on a free port. It ends with this process, whatever ends that.
-func (m *Machine) startMoto(ctx context.Context) error {
-	moto, err := exec.LookPath("moto_server")
-	if err != nil {
-		cache, cacheErr := CacheFolder()
-		if cacheErr != nil {
-			return cacheErr
-		}
-		moto = filepath.Join(cache, "moto", "bin", "moto_server")
-	}
-	port, err := freePort()
-	if err != nil {
-		return err
-	}
-	log, err := os.Create(filepath.Join(m.folder, "moto.log"))
-	if err != nil {
-		return fmt.Errorf("starting moto: %w", err)
-	}
-	defer log.Close()
-	m.moto = exec.Command(moto, "-H", "127.0.0.1", "-p", strconv.Itoa(port))
-	// Roles are looked at by the gateway; moto's own managed policies cost a second per account, and its machine images
-	// some more.
-	m.moto.Env = append(os.Environ(), "MOTO_IAM_LOAD_MANAGED_POLICIES=false", "MOTO_EC2_LOAD_DEFAULT_AMIS=false")
-	m.moto.Stdout, m.moto.Stderr = log, log
-	m.moto.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := m.moto.Start(); err != nil {
-		return fmt.Errorf("starting moto (%s): %w; e2e/setup.sh installs it", moto, err)
-	}
-	m.motoExit = make(chan struct{})
-	go func() {
-		_ = m.moto.Wait()
-		close(m.motoExit)
-	}()
-	m.motoURL = fmt.Sprintf("http://127.0.0.1:%d", port)
-	return m.waitForMoto(ctx, log.Name())
-}
-
-func (m *Machine) waitForMoto(ctx context.Context, log string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	for {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, m.motoURL+"/moto-api/data.json", nil)
-		if err != nil {
-			return fmt.Errorf("asking moto: %w", err)
-		}
-		if response, err := http.DefaultClient.Do(request); err == nil {
-			return response.Body.Close()
-		}
-		select {
-		case <-m.motoExit:
-			said, _ := os.ReadFile(log)
-			return fmt.Errorf("moto ended at its start: %s", said)
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for moto at %s: %w", m.motoURL, ctx.Err())
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
-func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("looking for a free port: %w", err)
-	}
-	return listener.Addr().(*net.TCPAddr).Port, listener.Close()
+func (m *Machine) startMoto(ctx context.Context) (err error) {
+	m.moto, err = moto.Start(ctx, filepath.Join(m.folder, "moto.log"))
+	return err
 }
 
 // linkPlugins puts the stand-ins where the CLI keeps what it has installed, once for all roads.

@@ -16,6 +16,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -317,13 +318,31 @@ func tail(log string) string {
 	return log
 }
 
-// freePort is a TCP port that nobody listens on, on any of the addresses.
-func freePort(addresses []string) (int, error) {
-	listener, err := net.Listen("tcp", net.JoinHostPort(addresses[0], "0"))
-	if err != nil {
-		return 0, err
+// FreePort is a TCP port that nobody listens on, on any of the addresses, for a server that must be told one. It is below
+// those that Linux gives to whoever takes any (ip_local_port_range), or one of them would be gone before the server listens.
+func FreePort(addresses ...string) (int, error) {
+	var err error
+	for range 100 {
+		port := 15000 + mathrand.IntN(15000)
+		if err = listen(port, addresses); err == nil {
+			return port, nil
+		}
 	}
-	return listener.Addr().(*net.TCPAddr).Port, listener.Close()
+	return 0, fmt.Errorf("looking for a free port of %s: %w", strings.Join(addresses, ", "), err)
+}
+
+// listen fails where somebody listens on that port of an address.
+func listen(port int, addresses []string) error {
+	for _, address := range addresses {
+		listener, err := net.Listen("tcp", net.JoinHostPort(address, strconv.Itoa(port)))
+		if err != nil {
+			return err
+		}
+		if err := listener.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func randomPassword() string {

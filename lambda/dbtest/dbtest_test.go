@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -88,4 +89,24 @@ func TestServerDiesWithItsParentWhateverKillsIt(t *testing.T) {
 			}, 20*time.Second, 20*time.Millisecond, "server %d and its folder %s outlive their parent", pid, folder)
 		})
 	}
+}
+
+// Other processes take ports by the hundred between the choice of one and the server's start.
+func TestFreePortIsNoneThatTheKernelGivesAway(t *testing.T) {
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	require.NoError(t, err)
+	var first, last int
+	_, err = fmt.Sscan(string(text), &first, &last)
+	require.NoError(t, err)
+	for range 100 {
+		port, err := dbtest.FreePort("127.0.0.1", "127.0.0.2")
+		require.NoError(t, err)
+		assert.True(t, port > 1023 && (port < first || port > last), "%d is among %d to %d", port, first, last)
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.2:%d", port))
+		require.NoError(t, err)
+		require.NoError(t, listener.Close())
+	}
+
+	_, err = dbtest.FreePort("127.0.0.1", "192.0.2.1")
+	require.ErrorContains(t, err, "127.0.0.1, 192.0.2.1")
 }

@@ -97,7 +97,7 @@ func startProduct(ctx context.Context, options Options, find func(folder string,
 		DataDir:       filepath.Join(folder, "data"),
 		folder:        folder,
 	}
-	if server.Port, err = freePort(options.Addresses); err != nil {
+	if server.Port, err = FreePort(options.Addresses...); err != nil {
 		return nil, err
 	}
 

@@ -102,7 +102,7 @@ func startPostgres(ctx context.Context, options Options) (server *Server, err er
 		DataDir:      filepath.Join(folder, "data"),
 		folder:       folder,
 	}
-	if server.Port, err = freePort(options.Addresses); err != nil {
+	if server.Port, err = FreePort(options.Addresses...); err != nil {
 		return nil, err
 	}
 	passwordFile := filepath.Join(server.DataDir, "administrator")
