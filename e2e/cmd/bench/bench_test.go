@@ -52,6 +52,13 @@ func TestQuantileIsTheNearestRank(t *testing.T) {
 
 // A client that opens two connections one after the other, with one question on the first and two on the second.
 func TestRoundTripsAndConnectionsAreCounted(t *testing.T) {
+	ask := func(connection net.Conn) error {
+		if _, err := connection.Write([]byte("?")); err != nil {
+			return err
+		}
+		_, err := io.ReadFull(connection, make([]byte, 1))
+		return err
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = listener.Close() })
@@ -75,10 +82,7 @@ func TestRoundTripsAndConnectionsAreCounted(t *testing.T) {
 				return err
 			}
 			for range questions {
-				if _, err := connection.Write([]byte("?")); err != nil {
-					return err
-				}
-				if _, err := io.ReadFull(connection, make([]byte, 1)); err != nil {
+				if err := ask(connection); err != nil {
 					return err
 				}
 			}
@@ -91,4 +95,21 @@ func TestRoundTripsAndConnectionsAreCounted(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 2+1+2, found.turns)
 	assert.Equal(t, 1, found.open)
+
+	// One that has both at once.
+	found, err = countTurns(server, func(port int) error {
+		for range 2 {
+			connection, err := net.DialTCP("tcp", nil, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+			if err != nil {
+				return err
+			}
+			defer connection.Close()
+			if err := ask(connection); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	assert.Equal(t, 2, found.open)
 }

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"esc-connector-lambda-go/lambda/dbtest"
 )
 
@@ -30,7 +32,7 @@ func countTurns(server *dbtest.Server, client func(port int) error) (counts, err
 			if err != nil {
 				return
 			}
-			serving.Go(func() { relay.carry(connection) })
+			serving.Go(func() { relay.carry(connection.(*net.TCPConn)) })
 		}
 	})
 	err = client(listener.Addr().(*net.TCPAddr).Port)
@@ -45,37 +47,69 @@ type relay struct {
 
 	lock    sync.Mutex
 	counts  counts
-	now     int // open connections
+	clients []*net.TCPConn
 	failure error
 }
 
-func (r *relay) opened() {
+// opened counts a connection, and those that the client has beside it. A client that has closed one before it opened the
+// next does not have both: the kernel knows that before the one that carries the first has read as far as its end.
+func (r *relay) opened(client *net.TCPConn) error {
 	r.lock.Lock()
 	defer r.lock.Unlock()
 	r.counts.turns++
-	r.now++
-	r.counts.open = max(r.counts.open, r.now)
+	r.clients = append(r.clients, client)
+	open := 0
+	for _, client := range r.clients {
+		established, err := established(client)
+		if err != nil {
+			return err
+		}
+		if established {
+			open++
+		}
+	}
+	r.counts.open = max(r.counts.open, open)
+	return nil
+}
+
+// established is whether neither end has closed the connection.
+func established(connection *net.TCPConn) (bool, error) {
+	raw, err := connection.SyscallConn()
+	if err != nil {
+		return false, fmt.Errorf("looking at a connection: %w", err)
+	}
+	var info *unix.TCPInfo
+	var failure error
+	err = raw.Control(func(descriptor uintptr) {
+		info, failure = unix.GetsockoptTCPInfo(int(descriptor), unix.IPPROTO_TCP, unix.TCP_INFO)
+	})
+	switch {
+	case errors.Is(err, net.ErrClosed):
+		return false, nil
+	case err != nil || failure != nil:
+		return false, fmt.Errorf("looking at a connection: %w", errors.Join(err, failure))
+	}
+	return info.State == unix.BPF_TCP_ESTABLISHED, nil
 }
 
 // carry returns when both ends have closed.
-func (r *relay) carry(client net.Conn) {
+func (r *relay) carry(client *net.TCPConn) {
 	defer client.Close()
-	server, err := net.Dial("tcp", r.to)
+	err := r.opened(client)
+	var server net.Conn
+	if err == nil {
+		server, err = net.Dial("tcp", r.to)
+	}
 	if err != nil {
 		r.lock.Lock()
 		defer r.lock.Unlock()
 		r.failure = fmt.Errorf("counting round trips: %w", err)
 		return
 	}
-	// Not before: the client closes one connection before it opens the next, and the news of that must arrive here.
-	r.opened()
 	serversTurn := false
 	var directions sync.WaitGroup
 	directions.Go(func() {
 		r.copy(server, client, func() { serversTurn = false })
-		r.lock.Lock()
-		r.now--
-		r.lock.Unlock()
 		_ = server.Close()
 	})
 	directions.Go(func() {
