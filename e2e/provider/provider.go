@@ -50,6 +50,8 @@ type Resource struct {
 	Required []string
 	// Replace are the inputs whose change replaces the resource.
 	Replace []string
+	// Same are the inputs of which two values can mean the same, and whether they do. May be nil.
+	Same map[string]func(old, new resource.PropertyValue) bool
 	// DeleteBeforeReplace deletes the old resource first when it is replaced.
 	DeleteBeforeReplace bool
 	// Check completes the inputs, for instance with a generated name. May be nil.
@@ -244,7 +246,11 @@ func (s *server) Diff(_ context.Context, req *pulumirpc.DiffRequest) (*pulumirpc
 			news[resource.PropertyKey(key)] = old
 		}
 	}
-	changed := changedKeys(olds, news)
+	changed := slices.DeleteFunc(changedKeys(olds, news), func(key string) bool {
+		same := row.Same[key]
+		old, new := olds[resource.PropertyKey(key)], news[resource.PropertyKey(key)]
+		return same != nil && same(old, new)
+	})
 	replaces := slices.DeleteFunc(slices.Clone(changed), func(key string) bool {
 		return row.Update != nil && !slices.Contains(row.Replace, key)
 	})

@@ -209,6 +209,21 @@ func (c *clients) openIDConnectProvider() provider.Resource {
 		Inputs:   []string{"url", "clientIdLists", "thumbprintLists", "tags"},
 		Required: []string{"url", "clientIdLists"},
 		Replace:  []string{"url"},
+		// IAM answers the URL without its scheme, which a refresh and an import then take for the input. The provider
+		// accepts no input like that, and takes both for the same: validOpenIDURL and suppressOpenIDURL in
+		// https://github.com/hashicorp/terraform-provider-aws/tree/main/internal/service/iam.
+		Check: func(_ resource.URN, inputs resource.PropertyMap) (resource.PropertyMap, error) {
+			if text := inputs["url"].StringValue(); !strings.HasPrefix(text, "https://") {
+				return nil, fmt.Errorf("expected %q to have a host, got %s", "url", text)
+			}
+			return inputs, nil
+		},
+		Same: map[string]func(old, new resource.PropertyValue) bool{
+			"url": func(old, new resource.PropertyValue) bool {
+				return old.IsString() && new.IsString() &&
+					strings.TrimPrefix(old.StringValue(), "https://") == strings.TrimPrefix(new.StringValue(), "https://")
+			},
+		},
 		Create: func(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
 			var in openIDConnectProviderInputs
 			if err := decode(inputs, &in); err != nil {
@@ -287,7 +302,7 @@ func (c *clients) readOpenIDConnectProvider(ctx context.Context, arn string) (re
 		return nil, fmt.Errorf("reading IAM OIDC Provider (%s): %w", arn, err)
 	}
 	return properties(map[string]any{
-		"arn": arn, "url": "https://" + strings.TrimPrefix(*live.Url, "https://"), "clientIdLists": live.ClientIDList,
+		"arn": arn, "url": strings.TrimPrefix(*live.Url, "https://"), "clientIdLists": live.ClientIDList,
 		"thumbprintLists": live.ThumbprintList, "tags": fromIAMTags(live.Tags),
 	}), nil
 }
