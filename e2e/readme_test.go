@@ -506,15 +506,22 @@ func namesWithin(ts *testscript.TestScript, _ bool, args []string) {
 			"aws:ec2/securityGroup:SecurityGroup":                 "ec2:CreateSecurityGroup",
 			"aws:iam/openIdConnectProvider:OpenIdConnectProvider": "iam:CreateOpenIDConnectProvider",
 			"aws:iam/role:Role":                                   "iam:CreateRole",
-			"aws:lambda/codeSigningConfig:CodeSigningConfig":      "lambda:CreateCodeSigningConfig",
+			"aws:lambda/codeSigningConfig:CodeSigningConfig":      "lambda:DeleteCodeSigningConfig",
 			"aws:lambda/function:Function":                        "lambda:CreateFunction",
 			"aws:s3/bucketV2:BucketV2":                            "s3:CreateBucket",
-			"aws:signer/signingProfile:SigningProfile":            "signer:PutSigningProfile",
+			"aws:signer/signingProfile:SigningProfile":            "signer:CancelSigningProfile",
 		}[resource.Type]
 		if action == "" {
 			continue
 		}
 		requests := []policy.Request{{Action: action, Resource: resource.Outputs.ARN}}
+		// IAM knows no resource of these: https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
+		// and list_awssigner.html.
+		if create := map[string]string{
+			"lambda:DeleteCodeSigningConfig": "lambda:CreateCodeSigningConfig", "signer:CancelSigningProfile": "signer:PutSigningProfile",
+		}[action]; create != "" {
+			requests = append(requests, policy.Request{Action: create, Resource: "*"})
+		}
 		if strings.HasSuffix(resource.URN, "::executionRole") {
 			requests = append(requests, policy.Request{Action: "iam:PassRole", Resource: resource.Outputs.ARN,
 				Context: map[string]string{"iam:PassedToService": "lambda.amazonaws.com"}})
@@ -562,6 +569,10 @@ func TestTheSQLOfTheReadmeIsEnoughForARotation(t *testing.T) {
 			t.Cleanup(func() { assert.NoError(t, server.Stop()) })
 			require.NoError(t, server.Exec(t.Context(), masterUser...))
 			out, err := psqlClient("psql", server, script, managingPassword).CombinedOutput()
+			require.NoError(t, err, "%s", out)
+			tables := filepath.Join(t.TempDir(), "tables.sql")
+			require.NoError(t, os.WriteFile(tables, []byte("SET ROLE app; CREATE TABLE orders ();"), 0o644))
+			out, err = psqlClient("psql", server, tables, "").CombinedOutput()
 			require.NoError(t, err, "%s", out)
 			for _, user := range []string{"app_user1", "app_user2"} {
 				request := connector.Request{Type: connector.TypePostgres, Host: server.Host, Port: server.Port, Database: "app",

@@ -149,7 +149,7 @@ func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, s
 	if err != nil {
 		return nil, err
 	}
-	group, rules, err := d.network()
+	group, rules, err := d.network(permissions)
 	if err != nil {
 		return nil, err
 	}
@@ -249,14 +249,15 @@ func (d *deployment) permissionsBoundary() pulumi.StringPtrInput {
 }
 
 // network is the function's security group, which reaches the database's port and nothing else.
-func (d *deployment) network() (*securityGroup, []pulumi.Resource, error) {
+func (d *deployment) network(permissions *iam.RolePolicy) (*securityGroup, []pulumi.Resource, error) {
 	var group securityGroup
-	// A function's network interfaces can outlive it by up to 45 minutes, and hold the group.
+	// A function's network interfaces can outlive it by up to 45 minutes, and hold the group. Lambda deletes them by these
+	// permissions, which must outlive the group for that: https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
 	err := register(d.ctx, securityGroupToken, "securityGroup", securityGroupArgs{
 		Description: pulumi.String("Rotation connector " + d.names.function),
 		VpcId:       pulumi.String(d.database.VPC),
 		Tags:        d.tags,
-	}, &group, pulumi.Timeouts(&pulumi.CustomTimeouts{Delete: "1h"}))
+	}, &group, pulumi.DependsOn([]pulumi.Resource{permissions}), pulumi.Timeouts(&pulumi.CustomTimeouts{Delete: "1h"}))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -298,7 +299,8 @@ func (d *deployment) tellIngress(group *securityGroup) error {
 		command := fmt.Sprintf("aws ec2 authorize-security-group-ingress --region %s --group-id %s --protocol tcp --port %d --source-group %s",
 			d.account.Region, database.SecurityGroup, database.Port, id)
 		return command, d.ctx.Log.Info(fmt.Sprintf("manageDatabaseIngress is false: let the connector in where the rules of %s are kept: "+
-			"TCP port %d from %s, or\n  %s", database.SecurityGroup, database.Port, id, command), nil)
+			"TCP port %d from %s, or\n  %s\nTake that rule away before pulumi destroy, since AWS deletes no group that a rule of another one names",
+			database.SecurityGroup, database.Port, id, command), nil)
 	}).(pulumi.StringOutput))
 	return nil
 }

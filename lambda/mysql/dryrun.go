@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"regexp"
+	"slices"
 	"strings"
 
 	"esc-connector-lambda-go/lambda/connector"
@@ -60,6 +62,10 @@ func DryRun(ctx context.Context, server *connector.Server, request connector.Req
 	return report.Outcome(), nil
 }
 
+// beyondReadOnly are grants of privileges that read_only does not hold for:
+// https://dev.mysql.com/doc/refman/8.4/en/server-system-variables.html#sysvar_read_only
+var beyondReadOnly = regexp.MustCompile(`\b(SUPER|CONNECTION_ADMIN|ALL PRIVILEGES)\b.* ON \*\.\* `)
+
 // examine finds out whether the account exists and may be changed.
 func (c *conn) examine(ctx context.Context, request connector.Request, target account, found *findings, report *connector.Report) error {
 	if found.mariaDB {
@@ -81,6 +87,17 @@ func (c *conn) examine(ctx context.Context, request connector.Request, target ac
 	grants, err := c.rows(ctx, "SHOW GRANTS")
 	if err != nil && number(err) == 0 {
 		return broken(c.server, connector.StageCheck, err, 0)
+	}
+	// A replica on RDS has read_only alone, which holds for users without one of these privileges.
+	setting, err := c.row(ctx, 1, "SELECT @@global.read_only")
+	if err != nil && number(err) == 0 {
+		return broken(c.server, connector.StageCheck, err, 0)
+	}
+	writes := slices.ContainsFunc(grants, func(grant []string) bool {
+		return beyondReadOnly.MatchString(strings.Join(grant, " "))
+	})
+	if err == nil && (setting[0] == "1" || setting[0] == "ON") && !writes {
+		return readOnly(c.server, connector.StageCheck)
 	}
 	for _, grant := range grants {
 		text := strings.ToUpper(strings.Join(grant, " "))

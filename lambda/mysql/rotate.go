@@ -160,6 +160,8 @@ func turnedAway(server *connector.Server, stage connector.Stage, number uint16, 
 	return failure
 }
 
+const byPassword = "Give the account an authentication by password: caching_sha2_password on MySQL, mysql_native_password on MariaDB"
+
 // methodFailure is the failure of a login that the driver would not go on with, nil for other errors.
 func methodFailure(server *connector.Server, stage connector.Stage, err error, as string) *connector.Failure {
 	failure := &connector.Failure{Stage: stage}
@@ -168,10 +170,10 @@ func methodFailure(server *connector.Server, stage connector.Stage, err error, a
 		return server.NoTLS()
 	case errors.Is(err, mysql.ErrCleartextPassword):
 		failure.Why = as + "the account logs in by a password in clear (PAM, LDAP, or AWSAuthenticationPlugin on RDS), which the connector never sends"
-		failure.Mend = "Give the account an authentication by password: caching_sha2_password or mysql_native_password"
+		failure.Mend = byPassword
 	case errors.Is(err, mysql.ErrOldPassword), errors.Is(err, mysql.ErrUnknownPlugin), errors.Is(err, mysql.ErrNativePassword):
 		failure.Why = as + "the account's authentication plugin is one that the connector does not speak"
-		failure.Mend = "Give the account an authentication by password: caching_sha2_password or mysql_native_password"
+		failure.Mend = byPassword
 	case errors.Is(err, mysql.ErrMalformPkt), errors.Is(err, mysql.ErrPktSync), errors.Is(err, mysql.ErrPktSyncMul), errors.Is(err, mysql.ErrOldProtocol):
 		return notMySQL(server)
 	default:

@@ -268,7 +268,16 @@ func TestMySQLsModesDoNotMatter(t *testing.T) {
 	_, err = mysql.Rotate(t.Context(), connector.NewServer(request, terms), request)
 	assert.ErrorContains(t, err, "the server is read-only")
 	assert.ErrorContains(t, err, "writer endpoint")
-	require.NoError(t, server.Exec(t.Context(), "SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF"))
+
+	// As RDS has its replicas. A dry run sees it, and that it does not hold for who is above it.
+	require.NoError(t, server.Exec(t.Context(), "SET GLOBAL super_read_only = OFF"))
+	_, err = mysql.DryRun(t.Context(), connector.NewServer(request, terms), request)
+	assert.ErrorContains(t, err, "the server is read-only")
+	require.NoError(t, server.Exec(t.Context(), "GRANT CONNECTION_ADMIN ON *.* TO "+request.ManagingUser.Username+"@'%'"))
+	outcome, err := mysql.DryRun(t.Context(), connector.NewServer(request, terms), request)
+	require.NoError(t, err)
+	assert.Contains(t, outcome.Message, "the managing user may change users")
+	require.NoError(t, server.Exec(t.Context(), "SET GLOBAL read_only = OFF"))
 }
 
 func TestMySQLsRefusalsNameTheStageAndTheMendAndChangeNothing(t *testing.T) {

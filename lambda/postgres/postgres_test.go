@@ -68,7 +68,7 @@ func startServer(version int) (*dbtest.Server, error) {
 		return nil, err
 	}
 	server, err := dbtest.StartPostgres(context.Background(), dbtest.Options{BinDir: binDir, HBA: []string{
-		"host all clear all password", "host all trusted all trust", "host all shut_out all reject", "host all scram_only all scram-sha-256", "host all all all md5",
+		"host all clear all password", "host all +rds_iam all password", "host all trusted all trust", "host all shut_out all reject", "host all scram_only all scram-sha-256", "host all all all md5",
 	}, Settings: map[string]string{"log_min_duration_statement": "0", "track_activity_query_size": "4096"}})
 	if err != nil {
 		return nil, err
@@ -221,8 +221,15 @@ var refusals = map[string]struct {
 		stage: connector.StageCheck, says: []string{"GRANT CONNECT ON DATABASE"},
 	},
 	"a member of rds_iam": {
+		prepare: func(r *connector.Request) []string {
+			return []string{"REVOKE " + r.RotateUser.Username + " FROM " + r.ManagingUser.Username, "GRANT rds_iam TO " + r.RotateUser.Username}
+		},
+		stage: connector.StageCheck, says: []string{"REVOKE rds_iam FROM", "by another role"},
+	},
+	// The managing user is a member of the other, and so of rds_iam as well, which on RDS decides how it logs in.
+	"a managing user who is in rds_iam by the one to rotate": {
 		prepare: func(r *connector.Request) []string { return []string{"GRANT rds_iam TO " + r.RotateUser.Username} },
-		stage:   connector.StageCheck, says: []string{"REVOKE rds_iam FROM"},
+		stage:   connector.StageLogin, says: []string{"in clear", "such as one of the users to rotate: REVOKE rds_iam FROM"},
 	},
 	"a managing user outside rds_password": {
 		prepare: func(r *connector.Request) []string {

@@ -150,7 +150,8 @@ func (c *conn) methodFailure(err error, as string) *connector.Failure {
 	switch {
 	case errors.As(err, &method):
 		failure.Why = as + "the server asks for " + string(method) + ", and the connector only logs in by scram-sha-256 or md5: it never sends a password in clear"
-		failure.Mend = "Let the user log in by scram-sha-256 in pg_hba.conf; on RDS: REVOKE rds_iam FROM the user"
+		failure.Mend = "Let the user log in by scram-sha-256 in pg_hba.conf. On RDS it is a member of rds_iam, itself or by another role, " +
+			"such as one of the users to rotate: REVOKE rds_iam FROM that one"
 	case errors.Is(err, errIterations):
 		failure.Why = fmt.Sprintf("%sthe server asks for more SCRAM iterations than the connector does, %d at the most", as, maxIterations)
 		failure.Mend = "Lower scram_iterations, and set the user's password again so that it is stored with fewer"
@@ -321,7 +322,8 @@ func (f *findings) refuse(server *connector.Server, request connector.Request) e
 	case !r.canConnect:
 		return fail(fmt.Sprintf("the role may not connect to the database %q", request.Database), connector.SQL("GRANT CONNECT ON DATABASE "+identifier(request.Database)+" TO "+role))
 	case r.iam:
-		return fail("the role is a member of rds_iam and cannot log in by password", connector.SQL("REVOKE rds_iam FROM "+role))
+		return fail("the role is a member of rds_iam and cannot log in by password",
+			"Where it is one by another role, revoke it there. "+connector.SQL("REVOKE rds_iam FROM "+role))
 	case f.wantRDSGroup && f.acting:
 		return fail("rds.restrict_password_commands is on, and the role as which the managing user's sessions act is no member of rds_password", actsAsAnother(manager))
 	case f.wantRDSGroup:
