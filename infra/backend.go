@@ -31,12 +31,14 @@ func ParseBackend(value string) (Backend, error) {
 		return Backend{}, errors.New("it names no host")
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return Backend{}, errors.New("it has a user, a query or a fragment")
+	case strings.Trim(u.Path, "/") != "": // the provider of Pulumi Cloud leaves it out of half of its calls
+		return Backend{}, errors.New("it has a path")
 	}
 	u.Host = strings.ToLower(u.Host)
 	if port := u.Port(); u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
 		u.Host = strings.TrimSuffix(u.Host, ":"+port)
 	}
-	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), ""
+	u.Path, u.RawPath = "", ""
 	return Backend{URL: u.String(), url: *u}, nil
 }
 
@@ -48,7 +50,7 @@ func isLoopback(host string) bool {
 
 // Issuer is the OIDC identity provider of this instance as IAM knows it: without the scheme, which
 // for IAM is always https. Trust policies name their keys by it.
-func (b Backend) Issuer() string { return b.url.Host + b.url.Path + "/oidc" }
+func (b Backend) Issuer() string { return b.url.Host + "/oidc" }
 
 // ConsoleURL is the page of an environment in the console, or empty where the console's address does
 // not follow from the API's. The rules are the Pulumi CLI's own.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -114,7 +115,7 @@ var settings = []setting{
 		allowed: environmentNames,
 		set:     func(s *Settings, v string) error { return setEnvironment(&s.Managing, v) }},
 	{name: "backendUrl", preset: "https://api.pulumi.com", example: "https://api.pulumi.com",
-		allowed: "an https:// URL without user, query or fragment",
+		allowed: "an https:// URL without path, user, query or fragment",
 		set:     func(s *Settings, v string) (err error) { s.Backend, err = ParseBackend(v); return err }},
 	{name: "organization", example: "my-organization",
 		allowed: "an organization of Pulumi Cloud: letters, digits, '-' and '_'", set: setOrganization},
@@ -160,7 +161,8 @@ var settings = []setting{
 	{name: "retainEnvironments", preset: "false", choices: []string{"true", "false"}, allowed: "true or false",
 		set: func(s *Settings, v string) error { return setBool(&s.RetainEnvironments, v) }},
 	{name: "rotationSchedule", example: "'0 3 * * 0'",
-		allowed: "a cron expression in UTC of five fields, minute hour day month weekday; 0 3 * * 0 is each Sunday at 3", set: setSchedule},
+		allowed: "a cron expression in UTC of five fields, minute hour day month weekday, once a day at the most; 0 3 * * 0 is each Sunday at 3",
+		set:     setSchedule},
 	{name: "managingCredsTeam", example: "database-administrators",
 		allowed: "the name of a team of the organization: letters, digits, '-' and '_'", set: setTeam},
 	{name: "lambdaArtifact", preset: "source", example: "source", allowed: "source or published", set: setArtifact},
@@ -243,6 +245,7 @@ func (s *Settings) fillIn() []problem {
 			allowed: "the organization of Pulumi Cloud in which the two ESC environments are to be",
 			command: "pulumi config set " + key + " my-organization"})
 	}
+	problems = append(problems, s.checkLogin()...)
 	problems = append(problems, s.missingDatabase()...)
 	problems = append(problems, s.checkPublished()...)
 	if s.Managing == (environments.Name{}) && s.Rotator != (environments.Name{}) {
@@ -257,6 +260,21 @@ func (s *Settings) fillIn() []problem {
 	}
 	s.Rotator.Organization, s.Managing.Organization = s.Organization, s.Organization
 	return problems
+}
+
+// checkLogin tells of a backendUrl that is another than the one that the CLI is logged in to, and whose access token the
+// CLI gives to providers, with that address (from v3.259.0 on; none where the state is in a folder or a bucket). The
+// provider would send the token to backendUrl.
+func (s *Settings) checkLogin() []problem {
+	login, err := ParseBackend(os.Getenv("PULUMI_API"))
+	if err != nil || s.Backend.URL == "" || login.URL == s.Backend.URL {
+		return nil
+	}
+	key := s.Project + ":backendUrl"
+	return []problem{{key: key,
+		reason:  fmt.Sprintf("is %s, and the Pulumi CLI is logged in to %s, whose access token is not for the former", s.Backend.URL, login.URL),
+		allowed: "the instance of Pulumi Cloud that the CLI is logged in to; or log in to the other: pulumi login " + s.Backend.URL,
+		command: "pulumi config set " + key + " " + login.URL}}
 }
 
 // missingDatabase tells what is not set of a database's whereabouts. RDS knows all of it; of another
@@ -636,8 +654,17 @@ func setSchedule(s *Settings, value string) error {
 	if err != nil {
 		return err
 	}
-	if schedule.Next(time.Unix(0, 0)).IsZero() {
+	first := schedule.Next(time.Now().UTC())
+	if first.IsZero() {
 		return errors.New("there is no such day in any month")
+	}
+	// The shortest interval is that of the CLI's help on `pulumi env schedule new`.
+	for last := first; last.Before(first.AddDate(1, 0, 0)); {
+		next := schedule.Next(last)
+		if next.Sub(last) < 24*time.Hour {
+			return errors.New("it rotates more often than once a day, which Pulumi Cloud does not do")
+		}
+		last = next
 	}
 	s.RotationSchedule = strings.Join(strings.Fields(value), " ")
 	return nil

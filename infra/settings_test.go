@@ -87,10 +87,10 @@ func TestSettingsThatCannotBeAreRefused(t *testing.T) {
 		"shop:rotatedSecretsEnvironmentName": {"orders", "a/b/c", "/orders", "shop/", "shop/or ders", "shop/ördérs"},
 		"shop:managingCredsEnvironmentName":  {"orders", "shop/orders"},
 		"shop:backendUrl": {"ftp://api.pulumi.com", "http://api.acme.example", "https://app.pulumi.com", "https://", "https://user@api.pulumi.com", "https://api.pulumi.com?x",
-			"https://api.pulumi.com/#x", "://"},
+			"https://api.pulumi.com/#x", "https://pulumi.acme.example/x", "://"},
 		"shop:organization":      {"ac me", "acme/x", "-acme"},
 		"aws:region":             {"us", "us_west_2", "us-west", "US-WEST-2", " us-west-2"},
-		"shop:rotationSchedule":  {"0 3 * *", "0 0 3 * * 0", "60 3 * * 0", "0 24 * * *", "0 3 30 2 *", "@daily", "CRON_TZ=UTC 0 3 * * 0", "weekly"},
+		"shop:rotationSchedule":  {"0 3 * *", "0 0 3 * * 0", "60 3 * * 0", "0 24 * * *", "0 3 30 2 *", "@daily", "CRON_TZ=UTC 0 3 * * 0", "weekly", "0 */6 * * *", "0,30 3 * * 0", "0 3,4 1 * *"},
 		"shop:managingCredsTeam": {"our team", "acme/team", "-team"},
 	} {
 		for _, value := range values {
@@ -104,10 +104,10 @@ func TestSettingsThatCannotBeAreRefused(t *testing.T) {
 
 func TestSelfHostedBackendsAreTakenInAnySpelling(t *testing.T) {
 	for value, want := range map[string]struct{ url, issuer, console string }{
-		"https://api.pulumi.com":            {"https://api.pulumi.com", "api.pulumi.com/oidc", "https://app.pulumi.com/acme/esc/shop/orders"},
-		"HTTPS://API.Pulumi.com/":           {"https://api.pulumi.com", "api.pulumi.com/oidc", "https://app.pulumi.com/acme/esc/shop/orders"},
-		"https://api.acme.example:8443//":   {"https://api.acme.example:8443", "api.acme.example:8443/oidc", "https://app.acme.example:8443/acme/esc/shop/orders"},
-		"https://pulumi.acme.example:443/x": {"https://pulumi.acme.example/x", "pulumi.acme.example/x/oidc", ""},
+		"https://api.pulumi.com":          {"https://api.pulumi.com", "api.pulumi.com/oidc", "https://app.pulumi.com/acme/esc/shop/orders"},
+		"HTTPS://API.Pulumi.com/":         {"https://api.pulumi.com", "api.pulumi.com/oidc", "https://app.pulumi.com/acme/esc/shop/orders"},
+		"https://api.acme.example:8443//": {"https://api.acme.example:8443", "api.acme.example:8443/oidc", "https://app.acme.example:8443/acme/esc/shop/orders"},
+		"https://pulumi.acme.example:443": {"https://pulumi.acme.example", "pulumi.acme.example/oidc", ""},
 	} {
 		backend, err := ParseBackend(value)
 		require.NoError(t, err)
@@ -115,6 +115,21 @@ func TestSelfHostedBackendsAreTakenInAnySpelling(t *testing.T) {
 		assert.Equal(t, want.issuer, backend.Issuer())
 		assert.Equal(t, want.console, backend.ConsoleURL(environments.Name{Organization: "acme", Project: "shop", Environment: "orders"}))
 	}
+}
+
+// The CLI tells providers its address and its token; this one's token must not go to another address.
+func TestABackendThatTheCLIIsNotLoggedInToIsRefused(t *testing.T) {
+	t.Setenv("PULUMI_API", "https://API.acme.example/")
+	_, err := readSettings(t, minimal(nil))
+	require.Error(t, err)
+	for _, part := range []string{"shop:backendUrl is https://api.pulumi.com, and", "logged in to https://api.acme.example",
+		"pulumi login https://api.pulumi.com", "pulumi config set shop:backendUrl https://api.acme.example"} {
+		assert.ErrorContains(t, err, part)
+	}
+
+	s, err := readSettings(t, minimal(map[string]string{"shop:backendUrl": "https://api.acme.example:443"}))
+	require.NoError(t, err)
+	assert.Equal(t, "https://api.acme.example", s.Backend.URL)
 }
 
 func TestNumbersWordsAndListsAreTakenAsPulumiConfigGivesThem(t *testing.T) {

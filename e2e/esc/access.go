@@ -3,11 +3,14 @@ package esc
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
+	"github.com/robfig/cron/v3"
 )
 
 // permissionNames are the API's, of those that a team can be given.
@@ -126,12 +129,48 @@ func (s *Service) writeSchedule(c call, id string) {
 		fail(c.w, http.StatusBadRequest, "Bad Request: one of scheduleCron and scheduleOnce is needed")
 		return
 	}
+	if request.ScheduleCron != nil && !daily(*request.ScheduleCron) {
+		fail(c.w, http.StatusBadRequest, "Bad Request: a schedule runs once a day at the most")
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if env := s.find(c, Write); env != nil {
-		request.ID = id
-		env.schedules[id] = request
-		answer(c.w, http.StatusOK, request)
+	env := s.find(c, Write)
+	if env == nil {
+		return
+	}
+	if _, known := env.schedules[id]; !known && len(env.schedules) > 0 {
+		fail(c.w, http.StatusConflict, "Conflict: the environment has a schedule, and can have one")
+		return
+	}
+	request.ID = id
+	env.schedules[id] = request
+	answer(c.w, http.StatusOK, request)
+}
+
+// daily tells whether the schedule begins no sooner than a day after it began before, as far as a year shows: the CLI's
+// help on `pulumi env schedule new` tells of that limit, and of one schedule for an environment.
+func daily(expression string) bool {
+	schedule, err := cron.ParseStandard(expression)
+	if err != nil {
+		return false
+	}
+	first := schedule.Next(time.Now().UTC())
+	for last := first; last.Before(first.AddDate(1, 0, 0)); {
+		next := schedule.Next(last)
+		if next.Sub(last) < 24*time.Hour {
+			return false
+		}
+		last = next
+	}
+	return true
+}
+
+func (s *Service) listSchedules(c call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if env := s.find(c, Read); env != nil {
+		answer(c.w, http.StatusOK, map[string]any{"schedules": slices.AppendSeq([]schedule{}, maps.Values(env.schedules))})
 	}
 }
 
@@ -153,10 +192,16 @@ func (s *Service) getSchedule(c call) {
 func (s *Service) deleteSchedule(c call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if env := s.find(c, Write); env != nil {
-		delete(env.schedules, c.r.PathValue("schedule"))
-		c.w.WriteHeader(http.StatusNoContent)
+	env := s.find(c, Write)
+	if env == nil {
+		return
 	}
+	if _, known := env.schedules[c.r.PathValue("schedule")]; !known {
+		fail(c.w, http.StatusNotFound, "Not Found: schedule not found")
+		return
+	}
+	delete(env.schedules, c.r.PathValue("schedule"))
+	c.w.WriteHeader(http.StatusNoContent)
 }
 
 // Schedules lists the cron expressions by which the environment is to be rotated, sorted.

@@ -222,6 +222,8 @@ func (s *Service) getPart(c call) {
 		s.getMetadata(c)
 	case "versions":
 		s.listRevisions(c)
+	case "schedules":
+		s.listSchedules(c)
 	default:
 		notServed(c.w, c.r)
 	}
