@@ -79,5 +79,8 @@ func awsThrottle(ts *testscript.TestScript, _ bool, args []string) {
 // aws-lose-answer kills the function's process at the end of the next invocation, before it has answered.
 func awsLoseAnswer(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.AWS.LoseAnswer() }
 
+// aws-refuse-code lets Lambda refuse the next new code of a function.
+func awsRefuseCode(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.AWS.RefuseCode() }
+
 // aws-public-cas lets functions trust the public certificate authorities alone, which have issued no story's certificate.
 func awsPublicCAs(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.AWS.TrustPublicCAs() }

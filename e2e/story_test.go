@@ -113,6 +113,7 @@ func TestStories(t *testing.T) {
 		"aws-oidc":        awsOIDC,
 		"aws-public-cas":  awsPublicCAs,
 		"aws-publish":     awsPublish,
+		"aws-refuse-code": awsRefuseCode,
 		"aws-throttle":    awsThrottle,
 		"aws-update":      awsUpdate,
 		"aws-weekly":      awsWeekly,

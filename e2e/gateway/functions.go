@@ -84,8 +84,8 @@ type functions struct {
 	// held are security groups that interfaces of deleted functions still hold.
 	held     map[string]string
 	versions int
-	// What is played, see the Gateway's Throttle, LoseAnswer and TrustPublicCAs.
-	throttled, loseAnswer, publicCAs atomic.Bool
+	// What is played, see the Gateway's Throttle, LoseAnswer, RefuseCode and TrustPublicCAs.
+	throttled, loseAnswer, refuseCode, publicCAs atomic.Bool
 }
 
 func newFunctions(g *Gateway) *functions {
@@ -330,6 +330,10 @@ func (f *functions) updateCode(w http.ResponseWriter, r *http.Request, name stri
 	function := f.find(name)
 	if function == nil {
 		f.forward(w, r, nil)
+		return
+	}
+	if f.refuseCode.Swap(false) {
+		lambdaError(w, http.StatusConflict, "ResourceConflictException", "The operation cannot be performed at this time. An update is in progress for resource: "+name)
 		return
 	}
 	folder, accepted, ok := f.accept(w, r, body, name, "", f.signing.attached(name))

@@ -100,6 +100,9 @@ func (g *Gateway) Throttle(on bool) { g.functions.throttled.Store(on) }
 // LoseAnswer kills the process of the function that is invoked next, when it has done its work and not yet said so.
 func (g *Gateway) LoseAnswer() { g.functions.loseAnswer.Store(true) }
 
+// RefuseCode lets Lambda refuse the next new code of a function, as it does while it makes another change of it.
+func (g *Gateway) RefuseCode() { g.functions.refuseCode.Store(true) }
+
 // TrustPublicCAs lets the machines that run functions trust this machine's own CAs, and no longer Options.SystemCAs.
 func (g *Gateway) TrustPublicCAs() {
 	g.functions.publicCAs.Store(true)

@@ -8,6 +8,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/util/rpcutil/rpcerror"
 	sdkprovider "github.com/pulumi/pulumi/sdk/v3/go/pulumi/provider"
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 	"google.golang.org/grpc/codes"
@@ -32,6 +34,10 @@ type Provider struct {
 	Version string
 	// Config lists the configuration keys that are understood; another is refused.
 	Config []string
+	// FailuresCount is how providers on Terraform's SDK, behind Pulumi's bridge, leave an update that failed, and a creation
+	// that failed after the resource was there: in the state it stands as done, with what failed beside it
+	// (https://github.com/pulumi/pulumi-aws/issues/6062).
+	FailuresCount bool
 	// Configure gets the configuration, once, before any other call.
 	Configure func(ctx context.Context, config map[string]string) error
 	// Resources has a row for each resource type token.
@@ -57,7 +63,7 @@ type Resource struct {
 	// Check completes the inputs, for instance with a generated name. May be nil.
 	Check func(urn resource.URN, inputs resource.PropertyMap) (resource.PropertyMap, error)
 	// Create makes the resource. It answers the id and all outputs; inputs that
-	// are not among them are added.
+	// are not among them are added. An id beside an error is that of a resource that is there all the same.
 	Create func(ctx context.Context, inputs resource.PropertyMap) (id string, outputs resource.PropertyMap, err error)
 	// Read answers the live properties, inputs among them; nil means "not there".
 	Read func(ctx context.Context, id string, state resource.PropertyMap) (resource.PropertyMap, error)
@@ -271,7 +277,7 @@ func (s *server) Create(ctx context.Context, req *pulumirpc.CreateRequest) (*pul
 	}
 	id, outputs, err := row.Create(ctx, inputs)
 	if err != nil {
-		return nil, err
+		return nil, s.failure(err, id, outputs, inputs)
 	}
 	properties, err := marshal(withInputs(outputs, inputs))
 	if err != nil {
@@ -340,7 +346,7 @@ func (s *server) Update(ctx context.Context, req *pulumirpc.UpdateRequest) (*pul
 	outputs := state
 	if !req.GetPreview() {
 		if outputs, err = row.Update(ctx, req.GetId(), state, inputs); err != nil {
-			return nil, err
+			return nil, s.failure(err, req.GetId(), state, inputs)
 		}
 	}
 	for key, value := range inputs {
@@ -351,6 +357,27 @@ func (s *server) Update(ctx context.Context, req *pulumirpc.UpdateRequest) (*pul
 		return nil, err
 	}
 	return &pulumirpc.UpdateResponse{Properties: properties}, nil
+}
+
+// failure is the error of a resource that is there, as the provider tells it.
+func (s *server) failure(err error, id string, state, inputs resource.PropertyMap) error {
+	if !s.provider.FailuresCount || id == "" {
+		return err
+	}
+	outputs := inputs.Copy()
+	for key, value := range state {
+		if _, set := outputs[key]; !set {
+			outputs[key] = value
+		}
+	}
+	properties, marshalErr := marshal(outputs)
+	marshalledInputs, inputsErr := marshal(inputs)
+	if failure := errors.Join(marshalErr, inputsErr); failure != nil {
+		return errors.Join(err, failure)
+	}
+	return rpcerror.WithDetails(rpcerror.New(codes.Unknown, err.Error()), &pulumirpc.ErrorResourceInitFailed{
+		Id: id, Properties: properties, Inputs: marshalledInputs, Reasons: []string{err.Error()},
+	})
 }
 
 func (s *server) Delete(ctx context.Context, req *pulumirpc.DeleteRequest) (*emptypb.Empty, error) {
