@@ -314,6 +314,7 @@ type vpcArgs struct {
 type vpc struct {
 	EnableDnsSupport *bool  `pulumi:"enableDnsSupport"`
 	InstanceTenancy  string `pulumi:"instanceTenancy"`
+	OwnerId          string `pulumi:"ownerId"`
 }
 
 var (

@@ -360,7 +360,8 @@ func (d *deployment) function(archive *Archive, code *functionCode, logs *logGro
 			SecurityGroupIds:        pulumi.StringArray{group.ID().ToStringOutput()},
 			Ipv6AllowedForDualStack: pulumi.Bool(d.database.DualStack),
 		},
-		ReplaceSecurityGroupsOnDestroy: pulumi.Bool(true),
+		// By the VPC's default group, which in another account's VPC, shared with this one, is not ours to use.
+		ReplaceSecurityGroupsOnDestroy: pulumi.Bool(d.database.VPCOwner == "" || d.database.VPCOwner == d.account.ID),
 		Tags:                           d.functionTags(archive),
 	}, options...)
 	if err != nil {

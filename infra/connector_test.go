@@ -361,6 +361,18 @@ func TestSubnetsOfTheFunction(t *testing.T) {
 		require.NoError(t, deploy(t, c, minimal(nil)))
 		assert.Equal(t, []any{"subnet-good"}, chosen(c))
 	})
+	t.Run("a full one that the function is in already stays", func(t *testing.T) {
+		c := newCloud()
+		stood := written()
+		stood["function"].(map[string]any)["vpcConfig"] = map[string]any{"subnetIds": []any{"subnet-mine"}}
+		c.answers[stateToken] = state(stood)
+		subnets(c, map[string]map[string]any{
+			"subnet-mine":  {"availabilityZone": "a", "availableIpAddressCount": 0},
+			"subnet-other": {"availabilityZone": "b", "availableIpAddressCount": 0},
+		})
+		require.NoError(t, deploy(t, c, minimal(nil)))
+		assert.Equal(t, []any{"subnet-mine"}, chosen(c))
+	})
 	t.Run("none left", func(t *testing.T) {
 		c := newCloud()
 		subnets(c, map[string]map[string]any{"subnet-gone": nil})
@@ -514,6 +526,34 @@ func written() map[string]any {
 		"pulumiCloud":   map[string]any{"apiUrl": "https://api.pulumi.com"},
 		"function": map[string]any{"arn": "arn:aws:lambda:eu-west-1:111122223333:function:shop-dev-862e37e7",
 			"name": "shop-dev-862e37e7"},
+	}
+}
+
+func TestTheDatabasesGroupStaysWhileTheDatabaseHasIt(t *testing.T) {
+	for before, want := range map[string]string{"sg-second": "sg-second", "sg-gone": "sg-first", "": "sg-first"} {
+		c := newCloud()
+		lookup := c.answers[clusterToken]
+		c.answers[clusterToken] = func(args resource.PropertyMap) (map[string]any, error) {
+			found, err := lookup(args)
+			found["vpcSecurityGroupIds"] = []any{"sg-first", "sg-second"}
+			return found, err
+		}
+		stood := written()
+		stood["toDatabase"] = map[string]any{"referencedSecurityGroupId": before}
+		c.answers[stateToken] = state(stood)
+		require.NoError(t, deploy(t, c, minimal(nil)))
+		assert.Equal(t, want, c.input("toDatabase", "referencedSecurityGroupId"))
+		assert.Equal(t, want, c.input("fromConnector", "securityGroupId"))
+	}
+}
+
+// The provider would use the default group of the VPC, which belongs to the VPC's owner.
+func TestAFunctionInASharedVPCKeepsItsGroupToTheEnd(t *testing.T) {
+	for owner, want := range map[string]bool{"111122223333": true, "999999999999": false} {
+		c := newCloud()
+		c.answers[vpcToken] = answer(map[string]any{"enableDnsSupport": true, "instanceTenancy": "default", "ownerId": owner})
+		require.NoError(t, deploy(t, c, minimal(nil)))
+		assert.Equal(t, want, c.registered["function"].Inputs["replaceSecurityGroupsOnDestroy"].BoolValue(), owner)
 	}
 }
 

@@ -17,6 +17,7 @@ type Database struct {
 	Port   int
 
 	VPC           string
+	VPCOwner      string // the ID of an AWS account
 	SecurityGroup string
 	Subnets       []string // where the function gets its network interfaces, at most 16
 	DualStack     bool     // every one of Subnets has IPv6 addresses too
@@ -54,7 +55,7 @@ type record struct {
 
 // findDatabase looks the database up in RDS, and its subnets in its VPC. What the settings tell of it
 // counts for more than what RDS does.
-func findDatabase(ctx *pulumi.Context, settings *Settings) (*Database, error) {
+func findDatabase(ctx *pulumi.Context, settings *Settings, last *LastState) (*Database, error) {
 	found := &record{kind: "database"}
 	if settings.DatabaseIdentifier != "" {
 		var err error
@@ -70,7 +71,7 @@ func findDatabase(ctx *pulumi.Context, settings *Settings) (*Database, error) {
 		Engine:        rotators[found.engine],
 		Host:          found.host,
 		Port:          found.port,
-		SecurityGroup: found.securityGroups[0],
+		SecurityGroup: found.securityGroup(last),
 		VPC:           settings.VPC,
 	}
 	subnets := settings.Subnets
@@ -100,7 +101,7 @@ func findDatabase(ctx *pulumi.Context, settings *Settings) (*Database, error) {
 			return nil, err
 		}
 	}
-	if err := database.findNetwork(ctx, settings, found, subnets); err != nil {
+	if err := database.findNetwork(ctx, settings, last, found, subnets); err != nil {
 		return nil, err
 	}
 	return database, ctx.Log.Info(fmt.Sprintf("The %s: %s at %s:%d, reached from %d of its subnets in %s", found,
@@ -145,6 +146,15 @@ func find(ctx *pulumi.Context, settings *Settings) (*record, error) {
 		return nil, fmt.Errorf("looking up rdsDbIdentifier %q in RDS in %s: %w", identifier, settings.Region, err)
 	}
 	return found, nil
+}
+
+// securityGroup is the one of the database's to which the function gets its way: as before while the database has it,
+// since the provider lists a cluster's in no order of theirs, and else the first.
+func (r *record) securityGroup(last *LastState) string {
+	if before := last.resources["toDatabase"].ReferencedSecurityGroupId; slices.Contains(r.securityGroups, before) {
+		return before
+	}
+	return r.securityGroups[0]
 }
 
 func findCluster(ctx *pulumi.Context, identifier string) (*record, error) {
@@ -281,7 +291,7 @@ func warnOfAuthorities(ctx *pulumi.Context, settings *Settings, account *Account
 }
 
 // findNetwork chooses the function's subnets, and checks the VPC.
-func (d *Database) findNetwork(ctx *pulumi.Context, settings *Settings, of *record, ids []string) error {
+func (d *Database) findNetwork(ctx *pulumi.Context, settings *Settings, last *LastState, of *record, ids []string) error {
 	subnets := make([]subnet, len(ids))
 	var network vpc
 	lookups := []func() error{func() error {
@@ -328,7 +338,8 @@ func (d *Database) findNetwork(ctx *pulumi.Context, settings *Settings, of *reco
 				"  Set vpcId and subnetIds to one VPC and its subnets", of, s.Id, s.VpcId, d.VPC)
 		}
 	}
-	usable, left, err := usableSubnets(ctx, ids, subnets)
+	d.VPCOwner = network.OwnerId
+	usable, left, err := usableSubnets(ctx, ids, subnets, last.resources["function"].VpcConfig.SubnetIds)
 	if err != nil {
 		return err
 	}
@@ -344,8 +355,9 @@ func (d *Database) findNetwork(ctx *pulumi.Context, settings *Settings, of *reco
 	return nil
 }
 
-// usableSubnets leaves out, with a warning, those that cannot hold a network interface of Lambda's.
-func usableSubnets(ctx *pulumi.Context, ids []string, subnets []subnet) (usable []subnet, left []string, err error) {
+// usableSubnets leaves out, with a warning, those that cannot hold a network interface of Lambda's. One that is full may
+// hold the function's already.
+func usableSubnets(ctx *pulumi.Context, ids []string, subnets []subnet, held []string) (usable []subnet, left []string, err error) {
 	for i, s := range subnets {
 		reason := ""
 		switch {
@@ -353,7 +365,7 @@ func usableSubnets(ctx *pulumi.Context, ids []string, subnets []subnet) (usable 
 			reason = "is gone"
 		case s.Ipv6Native:
 			reason = "has IPv6 addresses only"
-		case s.AvailableIpAddressCount != nil && *s.AvailableIpAddressCount == 0:
+		case s.AvailableIpAddressCount != nil && *s.AvailableIpAddressCount == 0 && !slices.Contains(held, s.Id):
 			reason = "has no free address"
 		default:
 			usable = append(usable, s)

@@ -31,6 +31,10 @@ type resourceOutputs struct {
 	Name         string `pulumi:"name"`
 	Arn          string `pulumi:"arn"`
 	ApiUrl       string `pulumi:"apiUrl"`
+	VpcConfig    struct {
+		SubnetIds []string `pulumi:"subnetIds"`
+	} `pulumi:"vpcConfig"`
+	ReferencedSecurityGroupId string `pulumi:"referencedSecurityGroupId"`
 
 	Tags map[string]string `pulumi:"tags"`
 

@@ -8,8 +8,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// noSigner is in the provider's error where a service has no endpoint in the region.
-var noSigner = regexp.MustCompile(`no such host|(?i)unknown ?endpoint|not (?:available|supported) in (?:this|the) region`)
+// noSigner is in the provider's error where a service has no endpoint in the region, or one that does not answer.
+var noSigner = regexp.MustCompile(`no such host|(?i)i/o timeout|deadline exceeded|connection refused|unknown ?endpoint|not (?:available|supported) in (?:this|the) region`)
 
 // checkSigner stops where the archive is to be signed and AWS Signer is not offered, or not allowed.
 func checkSigner(ctx *pulumi.Context, settings *Settings, last *LastState) error {

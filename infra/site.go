@@ -31,7 +31,7 @@ func FindSite(ctx *pulumi.Context, settings *Settings, last *LastState) (*Site, 
 	var noAccount error
 	err := together(
 		func() error { site.Account, noAccount = findAccount(ctx, settings, last); return nil },
-		func() (err error) { site.Database, err = findDatabase(ctx, settings); return err },
+		func() (err error) { site.Database, err = findDatabase(ctx, settings, last); return err },
 		func() (err error) { site.Trust, err = findTrust(ctx, settings); return err },
 		func() error { return checkSigner(ctx, settings, last) },
 	)

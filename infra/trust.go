@@ -104,7 +104,7 @@ func (t *Trust) provider(ctx *pulumi.Context) (pulumi.StringInput, error) {
 		pulumi.RetainOnDelete(true),
 		// Not the url: IAM answers it without its scheme, an import and a refresh keep it so as the input, and the provider
 		// refuses such an input if it comes back (https://github.com/pulumi/pulumi-aws/issues/5805).
-		pulumi.IgnoreChanges([]string{"clientIdLists", "thumbprintLists", "tags"}),
+		pulumi.IgnoreChanges([]string{"clientIdLists", "thumbprintLists", "tags", "tagsAll"}),
 	}
 	if t.existing != nil {
 		if _, ours := t.existing.tags[providerTag]; !ours {

@@ -317,7 +317,7 @@ func (c *clients) getVPC(ctx context.Context, args resource.PropertyMap) (resour
 	vpc := found.Vpcs[0]
 	values := map[string]any{
 		"id": vpc.VpcId, "cidrBlock": vpc.CidrBlock, "default": vpc.IsDefault, "state": string(vpc.State),
-		"instanceTenancy": string(vpc.InstanceTenancy), "tags": fromEC2Tags(vpc.Tags),
+		"instanceTenancy": string(vpc.InstanceTenancy), "ownerId": aws.ToString(vpc.OwnerId), "tags": fromEC2Tags(vpc.Tags),
 	}
 	for output, attribute := range map[string]types.VpcAttributeName{
 		"enableDnsSupport": types.VpcAttributeNameEnableDnsSupport, "enableDnsHostnames": types.VpcAttributeNameEnableDnsHostnames,
