@@ -1,19 +1,21 @@
 # What people of this project run. Each target sets up what it needs.
-.PHONY: demo test test-connector test-stories bench lint
+.PHONY: demo test test-tools test-connector test-stories bench lint
 
 demo: ## the whole road on this machine, step by step
 	@e2e/setup.sh demo
 	@cd e2e && go run ./cmd/demo
 
-test: ## every test
+test: ## every test, of both modules side by side
+	@$(MAKE) --no-print-directory -j2 test-connector test-stories
+
+test-tools:
 	@e2e/setup.sh test
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target test-connector test-stories
 
 # Tests wait for servers and for each other, and so more run at once than there are processors.
-test-connector:
+test-connector: test-tools
 	go test -p $$(($$(nproc) * 2)) ./...
 
-test-stories:
+test-stories: test-tools
 	cd e2e && go test -timeout 40m -parallel $$(($$(nproc) + 1)) ./...
 
 bench: ## ours against the least possible, as one table

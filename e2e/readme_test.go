@@ -500,30 +500,25 @@ func namesWithin(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &state))
 	checked := 0
 	for _, resource := range state.Deployment.Resources {
-		action := map[string]string{
-			"aws:cloudwatch/eventRule:EventRule":                  "events:PutRule",
-			"aws:cloudwatch/logGroup:LogGroup":                    "logs:CreateLogGroup",
-			"aws:ec2/securityGroup:SecurityGroup":                 "ec2:CreateSecurityGroup",
-			"aws:iam/openIdConnectProvider:OpenIdConnectProvider": "iam:CreateOpenIDConnectProvider",
-			"aws:iam/role:Role":                                   "iam:CreateRole",
-			"aws:lambda/codeSigningConfig:CodeSigningConfig":      "lambda:DeleteCodeSigningConfig",
-			"aws:lambda/function:Function":                        "lambda:CreateFunction",
-			"aws:s3/bucketV2:BucketV2":                            "s3:CreateBucket",
-			"aws:signer/signingProfile:SigningProfile":            "signer:CancelSigningProfile",
-		}[resource.Type]
-		if action == "" {
-			continue
-		}
-		requests := []policy.Request{{Action: action, Resource: resource.Outputs.ARN}}
-		// IAM knows no resource of these: https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html
-		// and list_awssigner.html.
-		if create := map[string]string{
-			"lambda:DeleteCodeSigningConfig": "lambda:CreateCodeSigningConfig", "signer:CancelSigningProfile": "signer:PutSigningProfile",
-		}[action]; create != "" {
-			requests = append(requests, policy.Request{Action: create, Resource: "*"})
+		arn := resource.Outputs.ARN
+		var requests []policy.Request
+		for action, on := range map[string]map[string]string{
+			"aws:cloudwatch/eventRule:EventRule":                  {"events:PutRule": arn},
+			"aws:cloudwatch/logGroup:LogGroup":                    {"logs:CreateLogGroup": arn},
+			"aws:ec2/securityGroup:SecurityGroup":                 {"ec2:CreateSecurityGroup": arn},
+			"aws:iam/openIdConnectProvider:OpenIdConnectProvider": {"iam:CreateOpenIDConnectProvider": arn},
+			"aws:iam/role:Role":                                   {"iam:CreateRole": arn},
+			"aws:lambda/function:Function":                        {"lambda:CreateFunction": arn},
+			"aws:s3/bucketV2:BucketV2":                            {"s3:CreateBucket": arn},
+			// IAM knows no resource of a creation of these, by its lists of actions:
+			// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html and list_awssigner.html
+			"aws:lambda/codeSigningConfig:CodeSigningConfig": {"lambda:CreateCodeSigningConfig": "*", "lambda:DeleteCodeSigningConfig": arn},
+			"aws:signer/signingProfile:SigningProfile":       {"signer:PutSigningProfile": "*", "signer:CancelSigningProfile": arn},
+		}[resource.Type] {
+			requests = append(requests, policy.Request{Action: action, Resource: on})
 		}
 		if strings.HasSuffix(resource.URN, "::executionRole") {
-			requests = append(requests, policy.Request{Action: "iam:PassRole", Resource: resource.Outputs.ARN,
+			requests = append(requests, policy.Request{Action: "iam:PassRole", Resource: arn,
 				Context: map[string]string{"iam:PassedToService": "lambda.amazonaws.com"}})
 		}
 		for _, request := range requests {
@@ -560,7 +555,7 @@ func TestTheSQLOfTheReadmeIsEnoughForARotation(t *testing.T) {
 	script := filepath.Join(t.TempDir(), "readme.sql")
 	text := strings.Join(readPage(t, "README.md").blocks("postgresql", "sql"), "\n")
 	require.NoError(t, os.WriteFile(script, []byte(text), 0o644))
-	cache, err := road.CacheFolder()
+	cache, err := dbtest.CacheFolder()
 	require.NoError(t, err)
 	for _, version := range []string{"13", "16", "18"} {
 		t.Run(version, func(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -72,7 +73,7 @@ func BuildArchive(ctx *pulumi.Context, settings *Settings, last *LastState) (*Ar
 		return nil, err
 	}
 	content, err := os.ReadFile(archive.Path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if b.elsewhere || errors.Is(err, fs.ErrNotExist) {
 		content, err = b.run(ctx, archive.Path)
 	}
 	if err != nil {
@@ -88,8 +89,10 @@ type build struct {
 	root         string // the project's folder
 	architecture string
 	goVersion    string
+	cache        string // the go command's
 	environment  []string
 	ca           []byte // nil without a CA file
+	elsewhere    bool   // source lies where cachePath does not look
 }
 
 // kept are the go command's settings that do not change what it builds, only how it gets there. They
@@ -97,9 +100,16 @@ type build struct {
 var kept = []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOPRIVATE", "GONOPROXY", "GOSUMDB", "GONOSUMDB",
 	"GOINSECURE", "GOAUTH", "GOTOOLCHAIN", "GOTMPDIR"}
 
+// others are variables that begin like Go's and change nothing in what it builds: how it reaches the network, and goenv's.
+var others = regexp.MustCompile(`^(GOOGLE_.*|GOENV_.*|GODEBUG|GOVCS|GOCACHEPROG)$`)
+
+// notInTags is what Lambda takes in no tag, such as the brackets in the version of Red Hat's Go.
+var notInTags = regexp.MustCompile(`[^\p{L}\p{Z}\p{N}_.:/=+\-@]+`)
+
 func newBuild(ctx context.Context, root, architecture string) (*build, error) {
-	command := exec.CommandContext(ctx, "go", append([]string{"env", "-json", "GOVERSION"}, kept...)...)
-	command.Dir = root
+	command := exec.CommandContext(ctx, "go", append([]string{"env", "-json", "GOVERSION", "GOFLAGS"}, kept...)...)
+	// A workspace around the project could choose another toolchain, and is left out of the build as well.
+	command.Dir, command.Env = root, append(os.Environ(), "GOWORK=off")
 	out, err := command.Output()
 	if err != nil {
 		return nil, fmt.Errorf("asking go for its settings, to compile ./lambda: %w\n"+
@@ -111,30 +121,81 @@ func newBuild(ctx context.Context, root, architecture string) (*build, error) {
 	}
 	environment := slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
-		return strings.HasPrefix(name, "GO") || strings.HasPrefix(name, "CGO_")
+		return strings.HasPrefix(name, "GO") && !others.MatchString(name) || strings.HasPrefix(name, "CGO_")
 	})
+	flags := ""
+	if slices.Contains(strings.Fields(settings["GOFLAGS"]), "-modcacherw") {
+		flags = "-modcacherw" // for the folders of GOMODCACHE
+	}
 	for _, name := range kept {
 		environment = append(environment, name+"="+settings[name])
 	}
 	environment = append(environment,
-		"GOENV=off", "GOWORK=off", "GOFLAGS=", "GOEXPERIMENT=", "CGO_ENABLED=0",
+		"GOENV=off", "GOWORK=off", "GOFLAGS="+flags, "GOEXPERIMENT=", "CGO_ENABLED=0",
 		"GOOS=linux", "GOARCH="+goArchitectures[architecture], "GOAMD64=v1", "GOARM64=v8.0")
-	return &build{root: root, architecture: architecture, goVersion: settings["GOVERSION"], environment: environment}, nil
+	version := strings.Trim(notInTags.ReplaceAllString(settings["GOVERSION"], "-"), "-")
+	return &build{root: root, architecture: architecture, goVersion: version, cache: settings["GOCACHE"], environment: environment}, nil
 }
 
 // arguments of the go command; without a build ID, which differs with the line ends of the source.
 var arguments = []string{"build", "-tags", "lambda.norpc", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid="}
 
-// cachePath names the archive by all that its content follows from.
-func (b *build) cachePath() (string, error) {
+// folder is where archives are kept: in the user's cache folder, or where there is none that can be written, as in a
+// container, in that of the go command.
+func (b *build) folder() (string, error) {
 	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("finding a folder for the compiled ./lambda: %w\n  Set XDG_CACHE_HOME (or HOME) to a folder that can be written", err)
+	if err == nil {
+		cache = filepath.Join(cache, "esc-connector-lambda-go", "archives")
+		err = os.MkdirAll(cache, 0o755)
 	}
+	if err == nil {
+		return cache, nil
+	}
+	cache = filepath.Join(b.cache, "esc-connector-lambda-go")
+	if !filepath.IsAbs(cache) || os.MkdirAll(cache, 0o755) != nil {
+		return "", fmt.Errorf("finding a folder for the compiled ./lambda: %w\n  Give this user a home folder that can be written", err)
+	}
+	return cache, nil
+}
+
+var (
+	// replaced is a module of go.mod that is replaced by a folder.
+	replaced = regexp.MustCompile(`=>\s*"?(\.{0,2}[/\\]|[A-Za-z]:[/\\])`)
+	// moduleLine is go.mod's name of the project.
+	moduleLine = regexp.MustCompile(`(?m)^module\s+"?([^\s"]+)`)
+	// importLine is an import of one package.
+	importLine = regexp.MustCompile(`(?m)^\s*(?:import\s+)?(?:[\w.]+\s+)?"([^"]+)"\s*(?://.*)?$`)
+)
+
+// importsOther tells whether a file of ./lambda imports a package of the project that is not in ./lambda.
+func importsOther(source []byte, project string) bool {
+	for _, match := range importLine.FindAllSubmatch(source, -1) {
+		if name, ours := strings.CutPrefix(string(match[1]), project+"/"); ours && name != "lambda" && !strings.HasPrefix(name, "lambda/") {
+			return true
+		}
+	}
+	return false
+}
+
+// cachePath names the archive by all that its content follows from, and sets elsewhere where that is more than the files
+// that it reads.
+func (b *build) cachePath() (string, error) {
+	folder, err := b.folder()
+	if err != nil {
+		return "", err
+	}
+	modules, err := os.ReadFile(filepath.Join(b.root, "go.mod"))
+	if err != nil {
+		return "", fmt.Errorf("reading the function's dependencies: %w\n  The file is part of the template: restore it", err)
+	}
+	_, noVendor := os.Stat(filepath.Join(b.root, "vendor"))
+	b.elsewhere = noVendor == nil || replaced.Match(modules)
+	project := moduleLine.FindSubmatch(modules)
 	digest := sha256.New()
 	fmt.Fprintf(digest, "%s %s %q %x\n", b.goVersion, b.architecture, arguments, sha256.Sum256(b.ca))
 	files := []string{"go.mod", "go.sum"}
 	err = filepath.WalkDir(filepath.Join(b.root, "lambda"), func(path string, entry fs.DirEntry, err error) error {
+		b.elsewhere = b.elsewhere || err == nil && entry.Type()&fs.ModeSymlink != 0
 		if err == nil && entry.Type().IsRegular() && !strings.HasSuffix(path, "_test.go") {
 			path, err = filepath.Rel(b.root, path)
 			files = append(files, path)
@@ -150,8 +211,9 @@ func (b *build) cachePath() (string, error) {
 			return "", fmt.Errorf("reading the function's source in ./lambda: %w", err)
 		}
 		fmt.Fprintf(digest, "%s %x\n", filepath.ToSlash(file), sha256.Sum256(content))
+		b.elsewhere = b.elsewhere || filepath.Ext(file) == ".go" && project != nil && importsOther(content, string(project[1]))
 	}
-	return filepath.Join(cache, "esc-connector-lambda-go", "archives", hex.EncodeToString(digest.Sum(nil))+".zip"), nil
+	return filepath.Join(folder, hex.EncodeToString(digest.Sum(nil))+".zip"), nil
 }
 
 // run compiles and zips into path, and returns the zip.
@@ -161,11 +223,7 @@ func (b *build) run(ctx *pulumi.Context, path string) ([]byte, error) {
 		return nil, err
 	}
 	began := time.Now()
-	folder := filepath.Dir(path)
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return nil, fmt.Errorf("making a folder for the compiled ./lambda: %w", err)
-	}
-	work, err := os.MkdirTemp(folder, "build")
+	work, err := os.MkdirTemp(filepath.Dir(path), "build")
 	if err != nil {
 		return nil, fmt.Errorf("making a folder for the compiled ./lambda: %w", err)
 	}
@@ -188,7 +246,10 @@ func (b *build) run(ctx *pulumi.Context, path string) ([]byte, error) {
 		return nil, fmt.Errorf("storing the compiled ./lambda: %w", err)
 	}
 	if err := os.Rename(unfinished, path); err != nil {
-		return nil, fmt.Errorf("storing the compiled ./lambda: %w", err)
+		// Windows replaces no file that another update is reading, and which holds the same.
+		if there, readErr := os.ReadFile(path); readErr != nil || !bytes.Equal(there, content) {
+			return nil, fmt.Errorf("storing the compiled ./lambda: %w", err)
+		}
 	}
 	return content, ctx.Log.Info(fmt.Sprintf("Compiled ./lambda in %.1f s: a zip of %.2f MB", time.Since(began).Seconds(),
 		float64(len(content))/1e6), nil)
@@ -240,7 +301,9 @@ func certificates(path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("it cannot be read: %w", err)
 	}
+	content = bytes.TrimPrefix(content, []byte("\ufeff")) // which editors on Windows put there
 	var out bytes.Buffer
+	found := 0
 	for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {
 		switch {
 		case strings.Contains(block.Type, "PRIVATE KEY"):
@@ -252,9 +315,14 @@ func certificates(path string) ([]byte, error) {
 			if err := pem.Encode(&out, &pem.Block{Type: block.Type, Bytes: block.Bytes}); err != nil {
 				return nil, err
 			}
+			found++
 		}
 	}
-	if out.Len() == 0 {
+	begun := bytes.Count(content, []byte("-----BEGIN CERTIFICATE-----"))
+	switch {
+	case begun != found:
+		return nil, fmt.Errorf("of %d certificates in it %d can be read: each must begin on a line of its own, and be whole", begun, found)
+	case found == 0:
 		return nil, errors.New("it holds no certificate in PEM")
 	}
 	return out.Bytes(), nil

@@ -11,6 +11,7 @@ import (
 	"debug/elf"
 	"encoding/base64"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"math/big"
 	"os"
@@ -135,6 +136,93 @@ func TestTheArchiveDependsOnTheSourceAlone(t *testing.T) {
 	})
 }
 
+// What the function is compiled from can lie where its source is not looked for.
+func TestSourceElsewhereIsNotTakenForUnchanged(t *testing.T) {
+	const caller = "package main\n\nimport \"example/%s\"\n\nfunc main() { print(%s) }\n"
+	for name, place := range map[string]func(t *testing.T, root string) string{ // answers the file that changes
+		"another package of the project": func(t *testing.T, root string) string {
+			write(t, root, "lambda/main.go", fmt.Sprintf(caller, "words", "words.Word"))
+			return "words/words.go"
+		},
+		"a module in a folder": func(t *testing.T, root string) string {
+			write(t, root, "lambda/main.go", strings.Replace(fmt.Sprintf(caller, "", "words.Word"), "example/", "example.org/words", 1))
+			write(t, root, "go.mod", "module example\n\ngo 1.25.0\n\nrequire example.org/words v0.0.0\n\nreplace example.org/words => ./words\n")
+			write(t, root, "words/go.mod", "module example.org/words\n\ngo 1.25.0\n")
+			return "words/words.go"
+		},
+		"vendor": func(t *testing.T, root string) string {
+			write(t, root, "lambda/main.go", strings.Replace(fmt.Sprintf(caller, "", "words.Word"), "example/", "example.org/words", 1))
+			write(t, root, "go.mod", "module example\n\ngo 1.25.0\n\nrequire example.org/words v1.0.0\n")
+			write(t, root, "vendor/modules.txt", "# example.org/words v1.0.0\n## explicit; go 1.25.0\nexample.org/words\n")
+			return "vendor/example.org/words/words.go"
+		},
+		"a symbolic link": func(t *testing.T, root string) string {
+			require.NoError(t, os.Rename(filepath.Join(root, "lambda"), filepath.Join(root, "elsewhere")))
+			require.NoError(t, os.Symlink("elsewhere", filepath.Join(root, "lambda")))
+			return "elsewhere/word.go"
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := project(t, tinyFunction)
+			file := place(t, root)
+			packageName := "words"
+			if name == "a symbolic link" {
+				packageName = "main"
+			}
+			var sums []string
+			for _, word := range []string{"first", "second"} {
+				source := "package " + packageName + "\n\nvar Word = `" + word + "`\n"
+				if packageName == "main" {
+					source += "\nfunc init() { print(Word) }\n"
+				}
+				write(t, root, file, source)
+				archive, _, err := buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+				require.NoError(t, err)
+				sums = append(sums, archive.SHA256)
+			}
+			assert.NotEqual(t, sums[0], sums[1])
+		})
+	}
+}
+
+func write(t *testing.T, root, name, content string) {
+	t.Helper()
+	path := filepath.Join(root, filepath.FromSlash(name))
+	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+}
+
+// A container without a home folder has the go command's cache all the same.
+func TestTheArchiveIsKeptBesideGosOwnCacheWhereThereIsNoOther(t *testing.T) {
+	root := project(t, tinyFunction)
+	t.Setenv("XDG_CACHE_HOME", "/dev/null/cache")
+	t.Setenv("GOCACHE", t.TempDir())
+	archive, _, err := buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+	require.NoError(t, err)
+	assert.True(t, strings.HasPrefix(archive.Path, os.Getenv("GOCACHE")), archive.Path)
+
+	t.Setenv("GOCACHE", "/dev/null/go")
+	_, _, err = buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+	require.ErrorContains(t, err, "home folder")
+}
+
+// A go of a distribution can have a version that Lambda takes in no tag, and a workspace around the project can name another.
+func TestTheVersionOfGoIsOneForATag(t *testing.T) {
+	root := project(t, tinyFunction)
+	bin := t.TempDir()
+	write(t, bin, "go", "#!/bin/sh\n[ \"$GOWORK\" = off ] || exit 1\necho '{\"GOVERSION\":\"go1.26.2 (Red Hat 1.26.2-2.el10)\",\"GOFLAGS\":\"-mod=mod -modcacherw\",\"GOCACHE\":\"/tmp\"}'\n")
+	require.NoError(t, os.Chmod(filepath.Join(bin, "go"), 0o755))
+	t.Setenv("PATH", bin)
+	t.Setenv("GOOGLE_APPLICATION_CREDENTIALS", "key.json")
+	t.Setenv("GOEXPERIMENT", "boringcrypto")
+	b, err := newBuild(t.Context(), root, "x86_64")
+	require.NoError(t, err)
+	assert.Equal(t, "go1.26.2 -Red Hat 1.26.2-2.el10", b.goVersion)
+	assert.Contains(t, b.environment, "GOOGLE_APPLICATION_CREDENTIALS=key.json")
+	assert.Contains(t, b.environment, "GOFLAGS=-modcacherw")
+	assert.NotContains(t, b.environment, "GOEXPERIMENT=boringcrypto")
+}
+
 func TestTheCompilersOwnLinesAreShown(t *testing.T) {
 	_, _, err := buildArchive(t, &Settings{root: project(t, "package main\n\nfunc main() { undeclared() }\n"), Architecture: "x86_64"})
 	require.Error(t, err)
@@ -160,6 +248,7 @@ func TestTheUsersCertificatesGoIntoTheArchiveAndNothingElseOfTheFile(t *testing.
 	for name, content := range map[string]string{
 		"with Unix line ends":    "# our own\n" + string(certificate),
 		"with Windows line ends": strings.ReplaceAll("# our own\n"+string(certificate), "\n", "\r\n"),
+		"with a byte order mark": "\ufeff" + string(certificate),
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, settings := write(t, content)
@@ -175,8 +264,9 @@ func TestTheUsersCertificatesGoIntoTheArchiveAndNothingElseOfTheFile(t *testing.
 		})
 	}
 	for name, content := range map[string]string{
-		"no certificate": "nothing",
-		"private key":    string(certificate) + string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})),
+		"no certificate":                        "nothing",
+		"of 2 certificates in it 0 can be read": strings.TrimSpace(string(certificate)) + string(certificate),
+		"private key":                           string(certificate) + string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})),
 	} {
 		_, settings := write(t, content)
 		assert.ErrorContains(t, setCAFile(settings, "my ca.pem"), name)

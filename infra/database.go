@@ -104,8 +104,8 @@ func findDatabase(ctx *pulumi.Context, settings *Settings, last *LastState) (*Da
 	if err := database.findNetwork(ctx, settings, last, found, subnets); err != nil {
 		return nil, err
 	}
-	return database, ctx.Log.Info(fmt.Sprintf("The %s: %s at %s:%d, reached from %d of its subnets in %s", found,
-		strings.TrimSpace(found.engine+" "+found.version), database.Host, database.Port, len(database.Subnets), database.VPC), nil)
+	return database, ctx.Log.Info(fmt.Sprintf("The %s: %s at %s:%d, reached from %d of its subnets in %s, through its security group %s", found,
+		strings.TrimSpace(found.engine+" "+found.version), database.Host, database.Port, len(database.Subnets), database.VPC, database.SecurityGroup), nil)
 }
 
 // find asks for a cluster and for an instance of that name at once: lists with a filter, since they

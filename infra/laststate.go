@@ -137,8 +137,14 @@ func (l *LastState) checkUnmoved(settings *Settings) error {
 	if rotator.Organization != settings.Organization {
 		moved("organization", rotator.Organization, settings.Organization)
 	}
-	if backend, err := ParseBackend(l.resources[environments.CloudResource].ApiUrl); err == nil && backend.URL != settings.Backend.URL {
-		moved("backendUrl", backend.URL, settings.Backend.URL)
+	if was := l.resources[environments.CloudResource].ApiUrl; was != "" {
+		backend, err := ParseBackend(was)
+		if err == nil {
+			was = backend.URL
+		}
+		if was != settings.Backend.URL {
+			moved("backendUrl", was, settings.Backend.URL)
+		}
 	}
 	if region := l.arnPart(regionPart); region != "" && region != settings.Region {
 		moved("aws:region", region, settings.Region)

@@ -3,7 +3,6 @@
 package infra
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -171,7 +170,8 @@ var settings = []setting{
 // ReadSettings checks the whole configuration, and reports all that is wrong with it in one error.
 // A setting that looks misspelt gives a warning.
 func ReadSettings(ctx *pulumi.Context, configuration Config) (*Settings, error) {
-	s := &Settings{root: cmp.Or(ctx.RootDirectory(), "."), given: Config{}, isSecret: ctx.IsConfigSecret,
+	// The engine starts the program in its own folder, which `main` in Pulumi.yaml can put below the project's.
+	s := &Settings{root: ".", given: Config{}, isSecret: ctx.IsConfigSecret,
 		Project: ctx.Project(), Stack: ctx.Stack(), Organization: ctx.Organization()}
 	var problems []problem
 	for _, row := range settings {

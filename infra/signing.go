@@ -26,7 +26,7 @@ func checkSigner(ctx *pulumi.Context, settings *Settings, last *LastState) error
 		err = fmt.Errorf("AWS Signer is not reached in %s, where it may not be offered: %w", settings.Region, err)
 	}
 	return fmt.Errorf("checking that the function's code can be signed (codeSigning): %w\n"+
-		"  Or deploy it unsigned: pulumi config set %s:codeSigning false", err, settings.Project)
+		"  Where the network is at fault, try again\n  Or deploy it unsigned: pulumi config set %s:codeSigning false", err, settings.Project)
 }
 
 // functionCode is where Lambda takes the function's code from: an upload or an object in S3.

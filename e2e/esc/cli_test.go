@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"esc-connector-lambda-go/lambda/dbtest"
 )
 
 // pulumi runs the real CLI against the world's service and answers what it printed.
@@ -32,9 +34,9 @@ func cli(t *testing.T) string {
 	if path, err := exec.LookPath("pulumi"); err == nil {
 		return path
 	}
-	cache, err := os.UserCacheDir()
+	cache, err := dbtest.CacheFolder()
 	require.NoError(t, err)
-	path := filepath.Join(cache, "esc-connector-lambda-go", "bin", "pulumi")
+	path := filepath.Join(cache, "bin", "pulumi")
 	require.FileExists(t, path, "the Pulumi CLI is not on PATH, and not built: run `make test`")
 	return path
 }

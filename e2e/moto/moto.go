@@ -71,8 +71,8 @@ func find() (string, error) {
 	if program, err := exec.LookPath("moto_server"); err == nil {
 		return program, nil
 	}
-	cache, err := os.UserCacheDir()
-	return filepath.Join(cache, "esc-connector-lambda-go", "moto", "bin", "moto_server"), err
+	cache, err := dbtest.CacheFolder()
+	return filepath.Join(cache, "moto", "bin", "moto_server"), err
 }
 
 func (s *Server) wait(ctx context.Context) error {

@@ -34,10 +34,10 @@ type Provider struct {
 	Version string
 	// Config lists the configuration keys that are understood; another is refused.
 	Config []string
-	// FailuresCount is how providers on Terraform's SDK, behind Pulumi's bridge, leave an update that failed, and a creation
+	// FailedUpdatesStandAsDone is what providers on Terraform's SDK, behind Pulumi's bridge, leave an update that failed, and a creation
 	// that failed after the resource was there: in the state it stands as done, with what failed beside it
 	// (https://github.com/pulumi/pulumi-aws/issues/6062).
-	FailuresCount bool
+	FailedUpdatesStandAsDone bool
 	// Configure gets the configuration, once, before any other call.
 	Configure func(ctx context.Context, config map[string]string) error
 	// Resources has a row for each resource type token.
@@ -361,7 +361,7 @@ func (s *server) Update(ctx context.Context, req *pulumirpc.UpdateRequest) (*pul
 
 // failure is the error of a resource that is there, as the provider tells it.
 func (s *server) failure(err error, id string, state, inputs resource.PropertyMap) error {
-	if !s.provider.FailuresCount || id == "" {
+	if !s.provider.FailedUpdatesStandAsDone || id == "" {
 		return err
 	}
 	outputs := inputs.Copy()

@@ -44,19 +44,6 @@ type Machine struct {
 	account   atomic.Int64
 }
 
-// CacheFolder is where setup.sh puts what takes long to build.
-func CacheFolder() (string, error) {
-	base := os.Getenv("XDG_CACHE_HOME")
-	if base == "" {
-		home, err := os.UserHomeDir()
-		if err != nil {
-			return "", fmt.Errorf("finding the cache folder: %w", err)
-		}
-		base = filepath.Join(home, ".cache")
-	}
-	return filepath.Join(base, "esc-connector-lambda-go"), nil
-}
-
 // StartMachine starts the servers. Progress, if not nil, hears of each step.
 func StartMachine(ctx context.Context, progress func(step string)) (*Machine, error) {
 	if progress == nil {
@@ -120,7 +107,7 @@ func (m *Machine) ServerPIDs() (map[string]int, error) {
 
 // findTools looks for the CLI on PATH and then in the cache. The plugins are in the cache.
 func (m *Machine) findTools() error {
-	cache, err := CacheFolder()
+	cache, err := dbtest.CacheFolder()
 	if err != nil {
 		return err
 	}
@@ -138,7 +125,7 @@ func (m *Machine) findTools() error {
 }
 
 func (m *Machine) plugin(name string) string {
-	cache, err := CacheFolder()
+	cache, err := dbtest.CacheFolder()
 	if err != nil {
 		return "pulumi-resource-" + name
 	}

@@ -213,7 +213,7 @@ func makeData(ctx context.Context, as *user.User, program, dataDir string, optio
 	if err != nil {
 		return err
 	}
-	cache, err := os.UserCacheDir()
+	cache, err := CacheFolder()
 	if err != nil {
 		return install()
 	}
@@ -222,7 +222,7 @@ func makeData(ctx context.Context, as *user.User, program, dataDir string, optio
 		owner = as.Uid
 	}
 	identity := sha256.Sum256(fmt.Appendf(nil, "%d %s %d %d %s %q", dataVersion, program, file.Size(), file.ModTime().UnixNano(), owner, options))
-	kept := filepath.Join(cache, "esc-connector-lambda-go/data", filepath.Base(program)+"-"+hex.EncodeToString(identity[:8]))
+	kept := filepath.Join(cache, "data", filepath.Base(program)+"-"+hex.EncodeToString(identity[:8]))
 	if _, err := os.Stat(kept); err == nil && copyFolder(ctx, kept, dataDir) == nil {
 		return nil
 	}
@@ -316,6 +316,15 @@ func tail(log string) string {
 		return log[len(log)-enough:]
 	}
 	return log
+}
+
+// CacheFolder is where this project keeps what takes long to fetch or to make.
+func CacheFolder() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("finding the cache folder: %w", err)
+	}
+	return filepath.Join(cache, "esc-connector-lambda-go"), nil
 }
 
 // FreePort is a TCP port that nobody listens on, on any of the addresses, for a server that must be told one. It is below

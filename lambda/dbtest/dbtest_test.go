@@ -93,20 +93,17 @@ func TestServerDiesWithItsParentWhateverKillsIt(t *testing.T) {
 
 // Other processes take ports by the hundred between the choice of one and the server's start.
 func TestFreePortIsNoneThatTheKernelGivesAway(t *testing.T) {
-	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
-	require.NoError(t, err)
-	var first, last int
-	_, err = fmt.Sscan(string(text), &first, &last)
-	require.NoError(t, err)
+	const first = 32768 // unless the system was told otherwise: https://docs.kernel.org/networking/ip-sysctl.html
 	for range 100 {
 		port, err := dbtest.FreePort("127.0.0.1", "127.0.0.2")
 		require.NoError(t, err)
-		assert.True(t, port > 1023 && (port < first || port > last), "%d is among %d to %d", port, first, last)
+		assert.Greater(t, port, 1023)
+		assert.Less(t, port, first)
 		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.2:%d", port))
 		require.NoError(t, err)
 		require.NoError(t, listener.Close())
 	}
 
-	_, err = dbtest.FreePort("127.0.0.1", "192.0.2.1")
+	_, err := dbtest.FreePort("127.0.0.1", "192.0.2.1")
 	require.ErrorContains(t, err, "127.0.0.1, 192.0.2.1")
 }

@@ -22,11 +22,11 @@ func startMySQL(ctx context.Context, options Options) (*Server, error) {
 	return startProduct(ctx, options, func(folder string, as *user.User) (product, error) {
 		binDir := options.BinDir
 		if binDir == "" {
-			cache, err := os.UserCacheDir()
+			cache, err := CacheFolder()
 			if err != nil {
 				return product{}, err
 			}
-			binDir = filepath.Join(cache, "esc-connector-lambda-go/mysql/bin")
+			binDir = filepath.Join(cache, "mysql/bin")
 		}
 		original := filepath.Join(binDir, "mysqld")
 		if _, err := os.Stat(original); err != nil {

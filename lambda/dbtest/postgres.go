@@ -18,14 +18,14 @@ import (
 // PostgresBinDir is the folder of the programs of a PostgreSQL major version: the system's own (Debian's layout), or
 // what install-postgres.sh fetched.
 func PostgresBinDir(major int) (string, error) {
-	cache, err := os.UserCacheDir()
+	cache, err := CacheFolder()
 	if err != nil {
 		return "", err
 	}
 	version := strconv.Itoa(major)
 	for _, folder := range []string{
 		filepath.Join("/usr/lib/postgresql", version, "bin"),
-		filepath.Join(cache, "esc-connector-lambda-go/postgres", version, "bin"),
+		filepath.Join(cache, "postgres", version, "bin"),
 	} {
 		if _, err := os.Stat(filepath.Join(folder, "initdb")); err == nil {
 			return folder, nil

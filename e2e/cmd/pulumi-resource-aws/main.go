@@ -32,11 +32,11 @@ import (
 func main() {
 	c := &clients{}
 	provider.Main(provider.Provider{
-		Name:          "aws",
-		Version:       "6.83.0",
-		Config:        []string{"region", "skipCredentialsValidation", "skipRegionValidation"},
-		FailuresCount: true,
-		Configure:     c.configure,
+		Name:                     "aws",
+		Version:                  "6.83.0",
+		Config:                   []string{"region", "skipCredentialsValidation", "skipRegionValidation"},
+		FailedUpdatesStandAsDone: true,
+		Configure:                c.configure,
 		Resources: map[string]provider.Resource{
 			"aws:cloudwatch/eventRule:EventRule":                     c.eventRule(),
 			"aws:cloudwatch/eventTarget:EventTarget":                 c.eventTarget(),
