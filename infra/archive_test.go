@@ -194,15 +194,14 @@ func write(t *testing.T, root, name, content string) {
 
 // A container without a home folder has the go command's cache all the same.
 func TestTheArchiveIsKeptBesideGosOwnCacheWhereThereIsNoOther(t *testing.T) {
-	root := project(t, tinyFunction)
+	root, cache := project(t, tinyFunction), t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", "/dev/null/cache")
-	t.Setenv("GOCACHE", t.TempDir())
-	archive, _, err := buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+	path, err := (&build{root: root, cache: cache}).cachePath()
 	require.NoError(t, err)
-	assert.True(t, strings.HasPrefix(archive.Path, os.Getenv("GOCACHE")), archive.Path)
+	assert.Equal(t, cache, filepath.Dir(filepath.Dir(path)))
+	assert.DirExists(t, filepath.Dir(path))
 
-	t.Setenv("GOCACHE", "/dev/null/go")
-	_, _, err = buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+	_, err = (&build{root: root, cache: "/dev/null/go"}).cachePath()
 	require.ErrorContains(t, err, "home folder")
 }
 
