@@ -276,18 +276,24 @@ func (r *record) warnings(settings *Settings) []string {
 	return warnings
 }
 
+// builtIn are the regions whose certificate authorities the connector has: each region has its own.
+var builtIn = strings.Fields(`af-south-1 ap-east-1 ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-south-2
+	ap-southeast-1 ap-southeast-2 ap-southeast-3 ap-southeast-4 ca-central-1 eu-central-1 eu-central-2 eu-north-1 eu-south-1
+	eu-south-2 eu-west-1 eu-west-2 eu-west-3 me-central-1 me-south-1 sa-east-1 us-east-1 us-east-2 us-west-1 us-west-2`)
+
 // warnOfAuthorities tells where the connector's built-in certificate authorities are not those of RDS.
 func warnOfAuthorities(ctx *pulumi.Context, settings *Settings, account *Account) error {
-	if settings.DatabaseIdentifier == "" || settings.Published || settings.SSLMode != "verify-full" || settings.CAFile != "" || account.Partition == "aws" {
+	if settings.DatabaseIdentifier == "" || settings.Published || settings.SSLMode != "verify-full" || settings.CAFile != "" || slices.Contains(builtIn, account.Region) {
 		return nil
 	}
 	bundle := map[string]string{
+		"aws":        fmt.Sprintf("https://truststore.pki.rds.amazonaws.com/%[1]s/%[1]s-bundle.pem", account.Region),
 		"aws-us-gov": "https://truststore.pki.us-gov-west-1.rds.amazonaws.com/global/global-bundle.pem",
 		"aws-cn":     fmt.Sprintf("https://rds-truststore.s3.cn-north-1.amazonaws.com.cn/%[1]s/%[1]s-bundle.pem", account.Region),
 	}[account.Partition]
-	return ctx.Log.Warn(fmt.Sprintf("RDS in the partition %s has certificate authorities of its own, which the connector trusts only if they are set:\n"+
+	return ctx.Log.Warn(fmt.Sprintf("RDS in %s has certificate authorities of its own, which the connector trusts only if they are set:\n"+
 		"  curl -o rds-ca.pem %s\n  pulumi config set %s:databaseCaFile rds-ca.pem",
-		account.Partition, cmp.Or(bundle, "<the bundle that AWS publishes for this partition>"), settings.Project), nil)
+		account.Region, cmp.Or(bundle, "<the bundle that AWS publishes for this partition>"), settings.Project), nil)
 }
 
 // findNetwork chooses the function's subnets, and checks the VPC.

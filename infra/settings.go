@@ -31,6 +31,7 @@ type Settings struct {
 	root         string            // the project's folder
 	given        Config            // what the user has set, without the space around it where that says nothing
 	isSecret     func(string) bool // whether a key's value was set with --secret
+	inCloud      bool              // whether the stack's state is in Pulumi Cloud
 	Project      string
 	Stack        string
 	Organization string
@@ -99,6 +100,9 @@ const (
 	fromRDS // required where rdsDbIdentifier is not set
 )
 
+// defaultBackend is Pulumi's own instance of Pulumi Cloud.
+const defaultBackend = "https://api.pulumi.com"
+
 const environmentNames = "project/environment, each of letters, digits, '-', '_' and '.'"
 
 var settings = []setting{
@@ -113,7 +117,7 @@ var settings = []setting{
 	{name: "managingCredsEnvironmentName", example: "myProject/myEnvironmentManagingCreds",
 		allowed: environmentNames,
 		set:     func(s *Settings, v string) error { return setEnvironment(&s.Managing, v) }},
-	{name: "backendUrl", preset: "https://api.pulumi.com", example: "https://api.pulumi.com",
+	{name: "backendUrl", preset: defaultBackend, example: defaultBackend,
 		allowed: "an https:// URL without path, user, query or fragment",
 		set:     func(s *Settings, v string) (err error) { s.Backend, err = ParseBackend(v); return err }},
 	{name: "organization", example: "my-organization",
@@ -172,7 +176,7 @@ var settings = []setting{
 func ReadSettings(ctx *pulumi.Context, configuration Config) (*Settings, error) {
 	// The engine starts the program in its own folder, which `main` in Pulumi.yaml can put below the project's.
 	s := &Settings{root: ".", given: Config{}, isSecret: ctx.IsConfigSecret,
-		Project: ctx.Project(), Stack: ctx.Stack(), Organization: ctx.Organization()}
+		Project: ctx.Project(), Stack: ctx.Stack(), Organization: ctx.Organization(), inCloud: ctx.Organization() != placeholderOrganization}
 	var problems []problem
 	for _, row := range settings {
 		key := row.key(s.Project)
@@ -267,7 +271,9 @@ func (s *Settings) fillIn() []problem {
 // provider would send the token to backendUrl.
 func (s *Settings) checkLogin() []problem {
 	login, err := ParseBackend(os.Getenv("PULUMI_API"))
-	if err != nil || s.Backend.URL == "" || login.URL == s.Backend.URL {
+	// One instance that people host themselves can have several addresses.
+	public := []string{login.URL, s.Backend.URL}
+	if err != nil || !s.inCloud || s.Backend.URL == "" || login.URL == s.Backend.URL || !slices.Contains(public, defaultBackend) {
 		return nil
 	}
 	key := s.Project + ":backendUrl"

@@ -127,6 +127,8 @@ func TestABackendThatTheCLIIsNotLoggedInToIsRefused(t *testing.T) {
 		assert.ErrorContains(t, err, part)
 	}
 
+	_, err = readSettings(t, minimal(map[string]string{"shop:backendUrl": "https://other.acme.example"}))
+	require.NoError(t, err, "another name of the same, perhaps")
 	s, err := readSettings(t, minimal(map[string]string{"shop:backendUrl": "https://api.acme.example:443"}))
 	require.NoError(t, err)
 	assert.Equal(t, "https://api.acme.example", s.Backend.URL)

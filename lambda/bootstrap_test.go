@@ -156,7 +156,9 @@ func TestBootstrapRotatesAndLogsOneLineAnEvent(t *testing.T) {
 		lines := strings.Split(function.output.String(), "\n")
 		var line map[string]any
 		require.NoError(t, json.Unmarshal([]byte(lines[0]), &line))
-		delete(line, "time")
+		_, err := time.Parse(time.RFC3339, line["timestamp"].(string))
+		assert.NoError(t, err)
+		delete(line, "timestamp")
 		assert.IsType(t, 0.0, line["durationMs"])
 		delete(line, "durationMs")
 		assert.Equal(t, map[string]any{

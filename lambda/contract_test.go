@@ -4,12 +4,16 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	cryptorand "crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -538,11 +542,9 @@ func TestLargeEventIsAnsweredBeforeTheDeadline(t *testing.T) {
 	assert.Equal(t, 400, answer.Code)
 }
 
-// offering is a PostgreSQL server that says yes to TLS and shows a certificate.
-func offering(t *testing.T, certificate, key []byte) int {
+// offering is a PostgreSQL server that says yes to TLS on its own terms.
+func offering(t *testing.T, terms *tls.Config) int {
 	t.Helper()
-	pair, err := tls.X509KeyPair(certificate, key)
-	require.NoError(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { listener.Close() })
@@ -554,7 +556,7 @@ func offering(t *testing.T, certificate, key []byte) int {
 			}
 			_, _ = io.ReadFull(conn, make([]byte, 8))
 			_, _ = io.WriteString(conn, "S")
-			_ = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{pair}}).Handshake()
+			_ = tls.Server(conn, terms).Handshake()
 			conn.Close()
 		}
 	}()
@@ -588,11 +590,43 @@ func TestCertificatesThatAreNotBelieved(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			certificate, key, err := c.by.Issue(c.end, strings.Fields(c.host)...)
 			require.NoError(t, err)
-			answer := invoke(t, event{"type": "postgres", "host": cmp.Or(c.as, "127.0.0.1"), "port": offering(t, certificate, key), "dryRun": true}, plenty)
+			pair, err := tls.X509KeyPair(certificate, key)
+			require.NoError(t, err)
+			port := offering(t, &tls.Config{Certificates: []tls.Certificate{pair}})
+			answer := invoke(t, event{"type": "postgres", "host": cmp.Or(c.as, "127.0.0.1"), "port": port, "dryRun": true}, plenty)
 			assert.Equal(t, c.code, answer.Code, answer.Message)
 			for _, part := range c.says {
 				assert.Contains(t, answer.Message, part)
 			}
+		})
+	}
+}
+
+// What cannot agree is no fault of the network, and builds of MySQL 5.7 have no ephemeral keys.
+func TestVersionsAndCiphersOfOldServers(t *testing.T) {
+	t.Setenv(connector.SSLModeVariable, "require")
+	key, err := rsa.GenerateKey(cryptorand.Reader, 2048)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	certificate, err := x509.CreateCertificate(cryptorand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	pair := []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: key}}
+	for name, c := range map[string]struct {
+		terms *tls.Config
+		code  int
+		says  string
+	}{
+		"TLS 1.1": {&tls.Config{Certificates: pair, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, 400,
+			"the TLS handshake failed: server and connector agree on no version or cipher"},
+		"a client's certificate": {&tls.Config{Certificates: pair, MaxVersion: tls.VersionTLS12, ClientAuth: tls.RequireAnyClientCert}, 400,
+			"the server asks for a client certificate"},
+		"no ephemeral key": {&tls.Config{Certificates: pair, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}}, 200, "TLS 1.2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			answer := invoke(t, event{"type": "postgres", "host": "127.0.0.1", "port": offering(t, c.terms), "dryRun": true}, plenty)
+			assert.Equal(t, c.code, answer.Code, answer.Message)
+			assert.Contains(t, answer.Message, c.says)
+			assert.NotContains(t, answer.Message, "security group")
 		})
 	}
 }

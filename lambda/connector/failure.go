@@ -114,18 +114,29 @@ func networkReason(err error, took time.Duration) (why, mend string) {
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return "the name does not resolve", "Check the spelling of host, and that the function's VPC has DNS support and can see the name's zone"
 	case errors.As(err, &dns):
-		return "the name did not resolve within " + Seconds(took), "Check that the function's VPC has DNS support and that its DNS servers answer"
+		return "the name did not resolve within " + Seconds(took), "Check that the function's VPC has DNS support and that its DNS servers answer; servers of your own must let the function in, and its security group must let it out to them, at port 53"
 	case TimedOut(err):
 		return "no answer after " + Seconds(took), path
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there (connection refused)", "Check host and port, and that the database is running"
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EADDRNOTAVAIL):
 		return "there is no route to it", path
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
+	case hungUp(err):
 		return "the server closed the connection after " + Seconds(took), "Check that host and port are those of a database of this type, and read the database's log"
 	default:
 		return "the connection failed after " + Seconds(took), path
 	}
+}
+
+// hungUp tells whether an error is that of a connection that the other end has closed.
+func hungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// isNetwork tells whether an error is of the way to the server, and not of what was said there.
+func isNetwork(err error) bool {
+	return TimedOut(err) || hungUp(err) || errors.As(err, new(syscall.Errno))
 }
 
 // Broken is the failure of a connection that broke at a stage.

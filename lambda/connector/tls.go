@@ -102,13 +102,23 @@ func readRootCert() ([]*x509.Certificate, error) {
 	return certificates, nil
 }
 
+// cipherSuites are Go's own for TLS 1.2, and last two without an ephemeral key, since builds of MySQL 5.7 know no other
+// that Go does: https://github.com/go-sql-driver/mysql/issues/1635
+var cipherSuites = func() []uint16 {
+	var suites []uint16
+	for _, suite := range tls.CipherSuites() {
+		suites = append(suites, suite.ID)
+	}
+	return append(suites, tls.TLS_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_RSA_WITH_AES_128_GCM_SHA256)
+}()
+
 // Config is the configuration for a connection to the server, nil for plain text. Verification is ours, by
 // VerifyConnection, so that a CA is parsed only when the server's certificate names it.
 func (s *Server) Config() *tls.Config {
 	if s.TLS == nil {
 		return nil
 	}
-	config := &tls.Config{ServerName: strings.TrimSuffix(s.Host, "."), InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}
+	config := &tls.Config{ServerName: strings.TrimSuffix(s.Host, "."), InsecureSkipVerify: true, MinVersion: tls.VersionTLS12, CipherSuites: cipherSuites}
 	if s.TLS.verify {
 		config.VerifyConnection = s.verify
 	}
@@ -172,7 +182,7 @@ func (s *Server) untrusted(leaf *x509.Certificate, err error) error {
 		failure.Mend = "Renew the server's certificate; on RDS, choose a current CA: aws rds modify-db-instance --ca-certificate-identifier rds-ca-rsa2048-g1 …"
 	case errors.As(err, new(x509.UnknownAuthorityError)):
 		failure.Why = s.Address() + ": the server's certificate was issued by " + strconv.Quote(issuerName(leaf)) + ", a CA that the connector does not trust"
-		failure.Mend = "Give the CA's PEM file with the stack's setting databaseCaFile (" + SSLRootCertVariable + "); AWS GovCloud and China regions have RDS bundles of their own"
+		failure.Mend = "Give the CA's PEM file with the stack's setting databaseCaFile (" + SSLRootCertVariable + "); AWS GovCloud, the China regions and new regions have RDS bundles of their own"
 	default:
 		failure.Why = s.Address() + ": the server's certificate cannot be verified"
 		failure.Mend = "Check the certificate: openssl s_client -connect " + s.Address() + " -showcerts -starttls …"
@@ -213,14 +223,13 @@ func (s *Server) Encrypt(ctx context.Context, plain net.Conn) (*tls.Conn, error)
 
 // TLSFailure is the failure of a handshake.
 func (s *Server) TLSFailure(err error, took time.Duration) *Failure {
-	var alert tls.AlertError
-	var record tls.RecordHeaderError
-	if errors.As(err, &alert) || errors.As(err, &record) {
-		return &Failure{Stage: StageTLS, State: Unchanged,
-			Why:  s.Address() + ": the TLS handshake failed: server and connector agree on no version or cipher (TLS 1.2 is the least), or the server asks for a client certificate",
-			Mend: "Check the database's TLS settings"}
+	if errors.As(err, new(*Failure)) || isNetwork(err) {
+		return s.Broken(StageTLS, err, took)
 	}
-	return s.Broken(StageTLS, err, took)
+	// crypto/tls has types of its own for few of these.
+	return &Failure{Stage: StageTLS, State: Unchanged,
+		Why:  s.Address() + ": the TLS handshake failed: server and connector agree on no version or cipher (TLS 1.2 is the least), or the server asks for a client certificate",
+		Mend: "Check the database's TLS settings"}
 }
 
 // Certificate describes the certificate of a connection, for a dry run.

@@ -1,4 +1,5 @@
-// Package rdsca holds the certificates of Amazon RDS's own certificate authorities in the commercial regions.
+// Package rdsca holds the certificates of Amazon RDS's own certificate authorities in the commercial regions, but for the
+// youngest ones: each region has its own.
 // RDS and Aurora servers' certificates chain to these private roots and to no public one (the RDS user guide's page
 // "Using SSL/TLS to encrypt a connection to a DB instance or cluster").
 package rdsca
