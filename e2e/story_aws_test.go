@@ -79,6 +79,13 @@ func awsThrottle(ts *testscript.TestScript, _ bool, args []string) {
 // aws-lose-answer kills the function's process at the end of the next invocation, before it has answered.
 func awsLoseAnswer(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.AWS.LoseAnswer() }
 
+// aws-name-servers IP... names DNS servers in the DHCP options of the account's VPCs.
+func awsNameServers(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	ts.Check(of(ts).cloud.SetNameServers(ctx, args...))
+}
+
 // aws-refuse-code lets Lambda refuse the next new code of a function.
 func awsRefuseCode(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.AWS.RefuseCode() }
 

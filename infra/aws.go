@@ -47,6 +47,7 @@ const (
 	subnetGroupToken    = "aws:rds/getSubnetGroup:getSubnetGroup"
 	subnetToken         = "aws:ec2/getSubnet:getSubnet"
 	vpcToken            = "aws:ec2/getVpc:getVpc"
+	dhcpOptionsToken    = "aws:ec2/getVpcDhcpOptions:getVpcDhcpOptions"
 
 	signingProfileLookupToken = "aws:signer/getSigningProfile:getSigningProfile"
 )
@@ -104,6 +105,8 @@ type securityGroupRuleArgs struct {
 	Description               pulumi.StringInput    `pulumi:"description"`
 	SecurityGroupId           pulumi.StringInput    `pulumi:"securityGroupId"`
 	ReferencedSecurityGroupId pulumi.StringInput    `pulumi:"referencedSecurityGroupId"`
+	CidrIpv4                  pulumi.StringInput    `pulumi:"cidrIpv4"`
+	CidrIpv6                  pulumi.StringInput    `pulumi:"cidrIpv6"`
 	IpProtocol                pulumi.StringInput    `pulumi:"ipProtocol"`
 	FromPort                  pulumi.IntInput       `pulumi:"fromPort"`
 	ToPort                    pulumi.IntInput       `pulumi:"toPort"`
@@ -315,6 +318,15 @@ type vpc struct {
 	EnableDnsSupport *bool  `pulumi:"enableDnsSupport"`
 	InstanceTenancy  string `pulumi:"instanceTenancy"`
 	OwnerId          string `pulumi:"ownerId"`
+	DhcpOptionsId    string `pulumi:"dhcpOptionsId"`
+}
+
+type dhcpOptionsArgs struct {
+	DhcpOptionsId string `pulumi:"dhcpOptionsId"`
+}
+
+type dhcpOptions struct {
+	DomainNameServers []string `pulumi:"domainNameServers"`
 }
 
 var (

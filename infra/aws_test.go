@@ -52,6 +52,7 @@ func TestTokensAndPropertiesAreThoseOfTheSDK(t *testing.T) {
 		subnetGroupToken:          {subnetGroupArgs{}, subnetGroup{}, "LookupSubnetGroupArgs", "LookupSubnetGroupResult"},
 		subnetToken:               {subnetArgs{}, subnet{}, "LookupSubnetArgs", "LookupSubnetResult"},
 		vpcToken:                  {vpcArgs{}, vpc{}, "LookupVpcArgs", "LookupVpcResult"},
+		dhcpOptionsToken:          {dhcpOptionsArgs{}, dhcpOptions{}, "LookupVpcDhcpOptionsArgs", "LookupVpcDhcpOptionsResult"},
 	}
 	for typeToken, c := range cases {
 		t.Run(typeToken, func(t *testing.T) {

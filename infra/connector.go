@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
+	"net/netip"
 	"regexp"
 	"strings"
 
@@ -248,7 +249,8 @@ func (d *deployment) permissionsBoundary() pulumi.StringPtrInput {
 	return pulumi.String(d.settings.PermissionsBoundary)
 }
 
-// network is the function's security group, which reaches the database's port and nothing else.
+// network is the function's security group, which reaches the database's port, DNS servers of the user's own, and
+// nothing else.
 func (d *deployment) network(permissions *iam.RolePolicy) (*securityGroup, []pulumi.Resource, error) {
 	var group securityGroup
 	// A function's network interfaces can outlive it by up to 45 minutes, and hold the group. Lambda deletes them by these
@@ -276,8 +278,18 @@ func (d *deployment) network(permissions *iam.RolePolicy) (*securityGroup, []pul
 	if err != nil {
 		return nil, nil, err
 	}
+	rules := []pulumi.Resource{&egress}
+	for _, server := range d.database.NameServers {
+		for _, protocol := range []string{"udp", "tcp"} {
+			rule, err := d.toNameServer(&group, server, protocol)
+			if err != nil {
+				return nil, nil, err
+			}
+			rules = append(rules, rule)
+		}
+	}
 	if !d.settings.ManageIngress {
-		return &group, []pulumi.Resource{&egress}, d.tellIngress(&group)
+		return &group, rules, d.tellIngress(&group)
 	}
 	var ingress securityGroupRule
 	err = register(d.ctx, ingressRuleToken, "fromConnector", securityGroupRuleArgs{
@@ -289,7 +301,29 @@ func (d *deployment) network(permissions *iam.RolePolicy) (*securityGroup, []pul
 		ToPort:                    port,
 		Tags:                      d.tags,
 	}, &ingress)
-	return &group, []pulumi.Resource{&egress, &ingress}, err
+	return &group, append(rules, &ingress), err
+}
+
+// toNameServer lets the function ask one DNS server.
+func (d *deployment) toNameServer(group *securityGroup, server netip.Addr, protocol string) (*securityGroupRule, error) {
+	const dns = 53
+	args := securityGroupRuleArgs{
+		Description:     pulumi.String("To a DNS server of the VPC"),
+		SecurityGroupId: group.ID().ToStringOutput(),
+		IpProtocol:      pulumi.String(protocol),
+		FromPort:        pulumi.Int(dns),
+		ToPort:          pulumi.Int(dns),
+		Tags:            d.tags,
+	}
+	host := pulumi.String(netip.PrefixFrom(server, server.BitLen()).String())
+	if server.Is4() {
+		args.CidrIpv4 = host
+	} else {
+		args.CidrIpv6 = host
+	}
+	var rule securityGroupRule
+	name := "toNameServer-" + protocol + "-" + strings.NewReplacer(".", "-", ":", "-").Replace(server.String())
+	return &rule, register(d.ctx, egressRuleToken, name, args, &rule)
 }
 
 // tellIngress prints the rule that the database's security group needs, and which is not ours to add.

@@ -547,6 +547,31 @@ func TestTheDatabasesGroupStaysWhileTheDatabaseHasIt(t *testing.T) {
 	}
 }
 
+// Amazon's DNS servers need no rule, and others do.
+func TestTheFunctionReachesTheVPCsOwnNameServers(t *testing.T) {
+	c := newCloud()
+	c.answers[vpcToken] = answer(map[string]any{"enableDnsSupport": true, "instanceTenancy": "default", "dhcpOptionsId": "dopt-1"})
+	c.answers[dhcpOptionsToken] = answer(map[string]any{"domainNameServers": []any{"10.0.0.2", "AmazonProvidedDNS", "fd00::2", "10.0.0.2"}})
+	require.NoError(t, deploy(t, c, minimal(nil)))
+	var rules []string
+	for name, registered := range c.registered {
+		if rule := registered.Inputs; strings.HasPrefix(name, "toNameServer") {
+			assert.InDelta(t, 53, rule["fromPort"].NumberValue(), 0)
+			assert.InDelta(t, 53, rule["toPort"].NumberValue(), 0)
+			rules = append(rules, fmt.Sprint(name, " ", rule["ipProtocol"].V, " ", rule["cidrIpv4"].V, " ", rule["cidrIpv6"].V))
+		}
+	}
+	assert.ElementsMatch(t, []string{
+		"toNameServer-udp-10-0-0-2 udp 10.0.0.2/32 <nil>", "toNameServer-tcp-10-0-0-2 tcp 10.0.0.2/32 <nil>",
+		"toNameServer-udp-fd00--2 udp <nil> fd00::2/128", "toNameServer-tcp-fd00--2 tcp <nil> fd00::2/128",
+	}, rules)
+
+	c = newCloud() // a database at an address, in the same VPC
+	c.answers[vpcToken] = answer(map[string]any{"enableDnsSupport": true, "instanceTenancy": "default", "dhcpOptionsId": "dopt-1"})
+	require.NoError(t, deploy(t, c, minimal(map[string]string{"shop:databaseHost": "10.0.0.9"})))
+	assert.NotContains(t, c.asked, dhcpOptionsToken)
+}
+
 // The provider would use the default group of the VPC, which belongs to the VPC's owner.
 func TestAFunctionInASharedVPCKeepsItsGroupToTheEnd(t *testing.T) {
 	for owner, want := range map[string]bool{"111122223333": true, "999999999999": false} {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -17,7 +18,8 @@ type Database struct {
 	Port   int
 
 	VPC           string
-	VPCOwner      string // the ID of an AWS account
+	VPCOwner      string       // the ID of an AWS account
+	NameServers   []netip.Addr // of the user's own, which the VPC's DHCP options name
 	SecurityGroup string
 	Subnets       []string // where the function gets its network interfaces, at most 16
 	DualStack     bool     // every one of Subnets has IPv6 addresses too
@@ -310,7 +312,7 @@ func (d *Database) findNetwork(ctx *pulumi.Context, settings *Settings, last *La
 		case err != nil:
 			return fmt.Errorf("reading the VPC %s: %w", d.VPC, err)
 		}
-		return nil
+		return d.findNameServers(ctx, network.DhcpOptionsId)
 	}}
 	for i, id := range ids {
 		lookups = append(lookups, func() error {
@@ -357,6 +359,25 @@ func (d *Database) findNetwork(ctx *pulumi.Context, settings *Settings, last *La
 	for _, s := range spread(usable, mostSubnets) {
 		d.Subnets = append(d.Subnets, s.Id)
 		d.DualStack = d.DualStack && s.Ipv6CidrBlock != ""
+	}
+	return nil
+}
+
+// findNameServers looks for DNS servers other than Amazon's, to which security groups do not apply:
+// https://docs.aws.amazon.com/vpc/latest/userguide/VPC_DHCP_Options.html
+func (d *Database) findNameServers(ctx *pulumi.Context, options string) error {
+	if _, err := netip.ParseAddr(d.Host); err == nil || options == "" || options == "default" {
+		return nil
+	}
+	var found dhcpOptions
+	if err := invoke(ctx, dhcpOptionsToken, dhcpOptionsArgs{DhcpOptionsId: options}, &found, "ec2:DescribeDhcpOptions"); err != nil {
+		return fmt.Errorf("reading the DHCP options of the VPC %s, for its DNS servers: %w", d.VPC, err)
+	}
+	for _, server := range found.DomainNameServers {
+		// Amazon's stands there by a name.
+		if address, err := netip.ParseAddr(server); err == nil && !slices.Contains(d.NameServers, address) {
+			d.NameServers = append(d.NameServers, address)
+		}
 	}
 	return nil
 }

@@ -100,8 +100,8 @@ const (
 	fromRDS // required where rdsDbIdentifier is not set
 )
 
-// defaultBackend is Pulumi's own instance of Pulumi Cloud.
-const defaultBackend = "https://api.pulumi.com"
+// publicBackend is Pulumi's own instance of Pulumi Cloud.
+const publicBackend = "https://api.pulumi.com"
 
 const environmentNames = "project/environment, each of letters, digits, '-', '_' and '.'"
 
@@ -117,7 +117,7 @@ var settings = []setting{
 	{name: "managingCredsEnvironmentName", example: "myProject/myEnvironmentManagingCreds",
 		allowed: environmentNames,
 		set:     func(s *Settings, v string) error { return setEnvironment(&s.Managing, v) }},
-	{name: "backendUrl", preset: defaultBackend, example: defaultBackend,
+	{name: "backendUrl", preset: "https://api.pulumi.com", example: "https://api.pulumi.com",
 		allowed: "an https:// URL without path, user, query or fragment",
 		set:     func(s *Settings, v string) (err error) { s.Backend, err = ParseBackend(v); return err }},
 	{name: "organization", example: "my-organization",
@@ -272,8 +272,8 @@ func (s *Settings) fillIn() []problem {
 func (s *Settings) checkLogin() []problem {
 	login, err := ParseBackend(os.Getenv("PULUMI_API"))
 	// One instance that people host themselves can have several addresses.
-	public := []string{login.URL, s.Backend.URL}
-	if err != nil || !s.inCloud || s.Backend.URL == "" || login.URL == s.Backend.URL || !slices.Contains(public, defaultBackend) {
+	addresses := []string{login.URL, s.Backend.URL}
+	if err != nil || !s.inCloud || s.Backend.URL == "" || login.URL == s.Backend.URL || !slices.Contains(addresses, publicBackend) {
 		return nil
 	}
 	key := s.Project + ":backendUrl"

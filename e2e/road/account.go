@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -182,6 +183,28 @@ func (c *Cloud) AddOIDCProvider(ctx context.Context, audiences ...string) error 
 	})
 	if err != nil {
 		return fmt.Errorf("making an OIDC provider for %s: %w", c.ESCURL, err)
+	}
+	return nil
+}
+
+// SetNameServers names these DNS servers in the DHCP options of each VPC.
+func (c *Cloud) SetNameServers(ctx context.Context, servers ...string) error {
+	network := ec2.NewFromConfig(c.config())
+	options, err := network.CreateDhcpOptions(ctx, &ec2.CreateDhcpOptionsInput{
+		DhcpConfigurations: []ec2types.NewDhcpConfiguration{{Key: aws.String("domain-name-servers"), Values: servers}},
+	})
+	if err != nil {
+		return fmt.Errorf("making DHCP options: %w", err)
+	}
+	vpcs, err := network.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{})
+	if err != nil {
+		return fmt.Errorf("listing the VPCs: %w", err)
+	}
+	for _, vpc := range vpcs.Vpcs {
+		_, err := network.AssociateDhcpOptions(ctx, &ec2.AssociateDhcpOptionsInput{VpcId: vpc.VpcId, DhcpOptionsId: options.DhcpOptions.DhcpOptionsId})
+		if err != nil {
+			return fmt.Errorf("giving the VPC %s DHCP options: %w", *vpc.VpcId, err)
+		}
 	}
 	return nil
 }

@@ -63,6 +63,7 @@ func main() {
 			"aws:ec2/getSubnet:getSubnet":                               c.getSubnet,
 			"aws:ec2/getSubnets:getSubnets":                             c.getSubnets,
 			"aws:ec2/getVpc:getVpc":                                     c.getVPC,
+			"aws:ec2/getVpcDhcpOptions:getVpcDhcpOptions":               c.getVPCDHCPOptions,
 			"aws:iam/getOpenIdConnectProvider:getOpenIdConnectProvider": c.getOpenIDConnectProvider,
 			"aws:iam/getRole:getRole":                                   c.getRole,
 			"aws:index/getCallerIdentity:getCallerIdentity":             c.getCallerIdentity,

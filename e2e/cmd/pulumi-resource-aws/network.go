@@ -317,7 +317,7 @@ func (c *clients) getVPC(ctx context.Context, args resource.PropertyMap) (resour
 	vpc := found.Vpcs[0]
 	values := map[string]any{
 		"id": vpc.VpcId, "cidrBlock": vpc.CidrBlock, "default": vpc.IsDefault, "state": string(vpc.State),
-		"instanceTenancy": string(vpc.InstanceTenancy), "ownerId": aws.ToString(vpc.OwnerId), "tags": fromEC2Tags(vpc.Tags),
+		"instanceTenancy": string(vpc.InstanceTenancy), "ownerId": aws.ToString(vpc.OwnerId), "dhcpOptionsId": aws.ToString(vpc.DhcpOptionsId), "tags": fromEC2Tags(vpc.Tags),
 	}
 	for output, attribute := range map[string]types.VpcAttributeName{
 		"enableDnsSupport": types.VpcAttributeNameEnableDnsSupport, "enableDnsHostnames": types.VpcAttributeNameEnableDnsHostnames,
@@ -333,6 +333,27 @@ func (c *clients) getVPC(ctx context.Context, args resource.PropertyMap) (resour
 		}
 	}
 	return properties(values), nil
+}
+
+func (c *clients) getVPCDHCPOptions(ctx context.Context, args resource.PropertyMap) (resource.PropertyMap, error) {
+	id := args["dhcpOptionsId"].StringValue()
+	found, err := c.ec2.DescribeDhcpOptions(ctx, &ec2.DescribeDhcpOptionsInput{DhcpOptionsIds: []string{id}})
+	if isNotFound(err) || err == nil && len(found.DhcpOptions) == 0 {
+		return nil, fmt.Errorf("no matching EC2 DHCP Options Set found")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading EC2 DHCP Options Set (%s): %w", id, err)
+	}
+	var servers []string
+	for _, option := range found.DhcpOptions[0].DhcpConfigurations {
+		if *option.Key != "domain-name-servers" {
+			continue
+		}
+		for _, value := range option.Values {
+			servers = append(servers, *value.Value)
+		}
+	}
+	return properties(map[string]any{"id": id, "dhcpOptionsId": id, "domainNameServers": servers}), nil
 }
 
 func ec2Tags(tags map[string]string) []types.Tag {
