@@ -74,7 +74,7 @@ func BuildArchive(ctx *pulumi.Context, settings *Settings, last *LastState) (*Ar
 	}
 	content, err := os.ReadFile(archive.Path)
 	if b.elsewhere || errors.Is(err, fs.ErrNotExist) {
-		content, err = b.run(ctx, archive.Path)
+		content, archive.Path, err = b.run(ctx, archive.Path)
 	}
 	if err != nil {
 		return nil, err
@@ -216,16 +216,17 @@ func (b *build) cachePath() (string, error) {
 	return filepath.Join(folder, hex.EncodeToString(digest.Sum(nil))+".zip"), nil
 }
 
-// run compiles and zips into path, and returns the zip.
-func (b *build) run(ctx *pulumi.Context, path string) ([]byte, error) {
+// run compiles and zips into path, and returns the zip and where it is: under a name of its own content where the given
+// one does not tell of all that was compiled.
+func (b *build) run(ctx *pulumi.Context, path string) ([]byte, string, error) {
 	err := ctx.Log.Info(fmt.Sprintf("Compiling ./lambda for linux/%s with %s", goArchitectures[b.architecture], b.goVersion), nil)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	began := time.Now()
 	work, err := os.MkdirTemp(filepath.Dir(path), "build")
 	if err != nil {
-		return nil, fmt.Errorf("making a folder for the compiled ./lambda: %w", err)
+		return nil, "", fmt.Errorf("making a folder for the compiled ./lambda: %w", err)
 	}
 	defer os.RemoveAll(work)
 
@@ -233,25 +234,29 @@ func (b *build) run(ctx *pulumi.Context, path string) ([]byte, error) {
 	command := exec.CommandContext(ctx.Context(), "go", append(slices.Clone(arguments), "-o", bootstrap, "./lambda")...)
 	command.Dir, command.Env = b.root, b.environment
 	if out, err := command.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("compiling ./lambda for linux/%s with %s: %w\n%s\n  Correct the source, and run pulumi up again",
+		return nil, "", fmt.Errorf("compiling ./lambda for linux/%s with %s: %w\n%s\n  Correct the source, and run pulumi up again",
 			goArchitectures[b.architecture], b.goVersion, err, strings.TrimSpace(string(out)))
 	}
 	content, err := zipped(bootstrap, b.ca)
 	if err != nil {
-		return nil, fmt.Errorf("zipping the compiled ./lambda: %w", err)
+		return nil, "", fmt.Errorf("zipping the compiled ./lambda: %w", err)
+	}
+	if b.elsewhere {
+		sum := sha256.Sum256(content)
+		path = filepath.Join(filepath.Dir(path), hex.EncodeToString(sum[:])+".zip")
 	}
 	// Renamed into place, so that an interrupted build leaves no half of a file under that name.
 	unfinished := filepath.Join(work, "archive.zip")
 	if err := os.WriteFile(unfinished, content, 0o644); err != nil {
-		return nil, fmt.Errorf("storing the compiled ./lambda: %w", err)
+		return nil, "", fmt.Errorf("storing the compiled ./lambda: %w", err)
 	}
 	if err := os.Rename(unfinished, path); err != nil {
 		// Windows replaces no file that another update is reading, and which holds the same.
 		if there, readErr := os.ReadFile(path); readErr != nil || !bytes.Equal(there, content) {
-			return nil, fmt.Errorf("storing the compiled ./lambda: %w", err)
+			return nil, "", fmt.Errorf("storing the compiled ./lambda: %w", err)
 		}
 	}
-	return content, ctx.Log.Info(fmt.Sprintf("Compiled ./lambda in %.1f s: a zip of %.2f MB", time.Since(began).Seconds(),
+	return content, path, ctx.Log.Info(fmt.Sprintf("Compiled ./lambda in %.1f s: a zip of %.2f MB", time.Since(began).Seconds(),
 		float64(len(content))/1e6), nil)
 }
 
@@ -291,6 +296,9 @@ func zipped(file string, ca []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// begin is the first line of a certificate, also behind the last one of another; not in a comment.
+var begin = regexp.MustCompile(`(?m)^[^#\r\n]*-----BEGIN CERTIFICATE-----`)
+
 // certificates reads a PEM file, and returns its certificates alone, encoded anew: without the comments
 // between them, and with the same line ends on every machine.
 func certificates(path string) ([]byte, error) {
@@ -318,7 +326,7 @@ func certificates(path string) ([]byte, error) {
 			found++
 		}
 	}
-	begun := bytes.Count(content, []byte("-----BEGIN CERTIFICATE-----"))
+	begun := len(begin.FindAll(content, -1))
 	switch {
 	case begun != found:
 		return nil, fmt.Errorf("of %d certificates in it %d can be read: each must begin on a line of its own, and be whole", begun, found)

@@ -170,7 +170,7 @@ func TestSourceElsewhereIsNotTakenForUnchanged(t *testing.T) {
 				packageName = "main"
 			}
 			var sums []string
-			for _, word := range []string{"first", "second"} {
+			for _, word := range []string{"first", "second", "first"} {
 				source := "package " + packageName + "\n\nvar Word = `" + word + "`\n"
 				if packageName == "main" {
 					source += "\nfunc init() { print(Word) }\n"
@@ -181,6 +181,7 @@ func TestSourceElsewhereIsNotTakenForUnchanged(t *testing.T) {
 				sums = append(sums, archive.SHA256)
 			}
 			assert.NotEqual(t, sums[0], sums[1])
+			assert.Equal(t, sums[0], sums[2])
 		})
 	}
 }
@@ -245,9 +246,10 @@ func TestTheUsersCertificatesGoIntoTheArchiveAndNothingElseOfTheFile(t *testing.
 		return root, &Settings{root: root, Architecture: "x86_64"}
 	}
 	for name, content := range map[string]string{
-		"with Unix line ends":    "# our own\n" + string(certificate),
-		"with Windows line ends": strings.ReplaceAll("# our own\n"+string(certificate), "\n", "\r\n"),
-		"with a byte order mark": "\ufeff" + string(certificate),
+		"with Unix line ends":     "# our own\n" + string(certificate),
+		"with Windows line ends":  strings.ReplaceAll("# our own\n"+string(certificate), "\n", "\r\n"),
+		"with a byte order mark":  "\ufeff" + string(certificate),
+		"beside one in a comment": "# -----BEGIN CERTIFICATE-----\n# MIIB\n" + string(certificate),
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, settings := write(t, content)

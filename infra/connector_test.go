@@ -1,14 +1,18 @@
 package infra
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"esc-connector-lambda-go/environments"
+	"esc-connector-lambda-go/lambda/rdsca"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -547,11 +551,37 @@ func TestTheDatabasesGroupStaysWhileTheDatabaseHasIt(t *testing.T) {
 	}
 }
 
+func TestTheRegionsOfBuiltInAuthoritiesAreThoseOfTheBundle(t *testing.T) {
+	regions := map[string]bool{}
+	require.NoError(t, rdsca.Each(func(der []byte) error {
+		certificate, err := x509.ParseCertificate(der)
+		if err != nil {
+			return err
+		}
+		name, _, found := strings.Cut(strings.TrimPrefix(certificate.Subject.CommonName, "Amazon RDS "), " Root CA")
+		if found && !strings.HasPrefix(name, "Preview") {
+			regions[name] = true
+		}
+		return nil
+	}))
+	assert.ElementsMatch(t, slices.Collect(maps.Keys(regions)), builtIn)
+
+	for account, want := range map[Account]string{
+		{Partition: "aws", Region: "eu-west-1"}:            "",
+		{Partition: "aws", Region: "il-central-1"}:         "https://truststore.pki.rds.amazonaws.com/il-central-1/il-central-1-bundle.pem",
+		{Partition: "aws-us-gov", Region: "us-gov-west-1"}: "https://truststore.pki.us-gov-west-1.rds.amazonaws.com/global/global-bundle.pem",
+		{Partition: "aws-cn", Region: "cn-north-1"}:        "https://rds-truststore.s3.cn-north-1.amazonaws.com.cn/cn-north-1/cn-north-1-bundle.pem",
+		{Partition: "aws-iso", Region: "us-iso-east-1"}:    "<the bundle that AWS publishes for this region>",
+	} {
+		assert.Equal(t, want, authoritiesOf(&account))
+	}
+}
+
 // Amazon's DNS servers need no rule, and others do.
 func TestTheFunctionReachesTheVPCsOwnNameServers(t *testing.T) {
 	c := newCloud()
 	c.answers[vpcToken] = answer(map[string]any{"enableDnsSupport": true, "instanceTenancy": "default", "dhcpOptionsId": "dopt-1"})
-	c.answers[dhcpOptionsToken] = answer(map[string]any{"domainNameServers": []any{"10.0.0.2", "AmazonProvidedDNS", "fd00::2", "10.0.0.2"}})
+	c.answers[dhcpOptionsToken] = answer(map[string]any{"domainNameServers": []any{"10.0.0.2", "AmazonProvidedDNS", "fd00::2", "10.0.0.2", "169.254.169.253", "fd00:ec2::253"}})
 	require.NoError(t, deploy(t, c, minimal(nil)))
 	var rules []string
 	for name, registered := range c.registered {

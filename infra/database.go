@@ -283,19 +283,26 @@ var builtIn = strings.Fields(`af-south-1 ap-east-1 ap-northeast-1 ap-northeast-2
 	ap-southeast-1 ap-southeast-2 ap-southeast-3 ap-southeast-4 ca-central-1 eu-central-1 eu-central-2 eu-north-1 eu-south-1
 	eu-south-2 eu-west-1 eu-west-2 eu-west-3 me-central-1 me-south-1 sa-east-1 us-east-1 us-east-2 us-west-1 us-west-2`)
 
-// warnOfAuthorities tells where the connector's built-in certificate authorities are not those of RDS.
-func warnOfAuthorities(ctx *pulumi.Context, settings *Settings, account *Account) error {
-	if settings.DatabaseIdentifier == "" || settings.Published || settings.SSLMode != "verify-full" || settings.CAFile != "" || slices.Contains(builtIn, account.Region) {
-		return nil
+// authoritiesOf is where AWS publishes the region's authorities, or empty where they are built in.
+func authoritiesOf(account *Account) string {
+	if slices.Contains(builtIn, account.Region) {
+		return ""
 	}
-	bundle := map[string]string{
+	return cmp.Or(map[string]string{
 		"aws":        fmt.Sprintf("https://truststore.pki.rds.amazonaws.com/%[1]s/%[1]s-bundle.pem", account.Region),
 		"aws-us-gov": "https://truststore.pki.us-gov-west-1.rds.amazonaws.com/global/global-bundle.pem",
 		"aws-cn":     fmt.Sprintf("https://rds-truststore.s3.cn-north-1.amazonaws.com.cn/%[1]s/%[1]s-bundle.pem", account.Region),
-	}[account.Partition]
+	}[account.Partition], "<the bundle that AWS publishes for this region>")
+}
+
+// warnOfAuthorities tells where the connector's built-in certificate authorities are not those of RDS.
+func warnOfAuthorities(ctx *pulumi.Context, settings *Settings, account *Account) error {
+	bundle := authoritiesOf(account)
+	if settings.DatabaseIdentifier == "" || settings.Published || settings.SSLMode != "verify-full" || settings.CAFile != "" || bundle == "" {
+		return nil
+	}
 	return ctx.Log.Warn(fmt.Sprintf("RDS in %s has certificate authorities of its own, which the connector trusts only if they are set:\n"+
-		"  curl -o rds-ca.pem %s\n  pulumi config set %s:databaseCaFile rds-ca.pem",
-		account.Region, cmp.Or(bundle, "<the bundle that AWS publishes for this partition>"), settings.Project), nil)
+		"  curl -o rds-ca.pem %s\n  pulumi config set %s:databaseCaFile rds-ca.pem", account.Region, bundle, settings.Project), nil)
 }
 
 // findNetwork chooses the function's subnets, and checks the VPC.
@@ -363,8 +370,11 @@ func (d *Database) findNetwork(ctx *pulumi.Context, settings *Settings, last *La
 	return nil
 }
 
-// findNameServers looks for DNS servers other than Amazon's, to which security groups do not apply:
-// https://docs.aws.amazon.com/vpc/latest/userguide/VPC_DHCP_Options.html
+// amazonDNS is where Amazon's DNS answers over IPv6; over IPv4 it is a link-local address.
+var amazonDNS = netip.MustParsePrefix("fd00:ec2::/32")
+
+// findNameServers looks for DNS servers beside Amazon's, to which security groups do not apply:
+// https://docs.aws.amazon.com/vpc/latest/userguide/AmazonDNS-concepts.html
 func (d *Database) findNameServers(ctx *pulumi.Context, options string) error {
 	if _, err := netip.ParseAddr(d.Host); err == nil || options == "" || options == "default" {
 		return nil
@@ -374,10 +384,11 @@ func (d *Database) findNameServers(ctx *pulumi.Context, options string) error {
 		return fmt.Errorf("reading the DHCP options of the VPC %s, for its DNS servers: %w", d.VPC, err)
 	}
 	for _, server := range found.DomainNameServers {
-		// Amazon's stands there by a name.
-		if address, err := netip.ParseAddr(server); err == nil && !slices.Contains(d.NameServers, address) {
-			d.NameServers = append(d.NameServers, address)
+		address, err := netip.ParseAddr(server)
+		if err != nil || address.IsLinkLocalUnicast() || amazonDNS.Contains(address) || slices.Contains(d.NameServers, address) {
+			continue // Amazon's mostly stands there by a name
 		}
+		d.NameServers = append(d.NameServers, address)
 	}
 	return nil
 }

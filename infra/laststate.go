@@ -138,11 +138,11 @@ func (l *LastState) checkUnmoved(settings *Settings) error {
 		moved("organization", rotator.Organization, settings.Organization)
 	}
 	if was := l.resources[environments.CloudResource].ApiUrl; was != "" {
-		backend, err := ParseBackend(was)
-		if err == nil {
+		if backend, err := ParseBackend(was); err == nil {
 			was = backend.URL
 		}
-		if was != settings.Backend.URL {
+		// Earlier versions took a URL with a path.
+		if was != settings.Backend.URL && !strings.HasPrefix(was, settings.Backend.URL+"/") {
 			moved("backendUrl", was, settings.Backend.URL)
 		}
 	}

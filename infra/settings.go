@@ -266,9 +266,9 @@ func (s *Settings) fillIn() []problem {
 	return problems
 }
 
-// checkLogin tells of a backendUrl that is another than the one that the CLI is logged in to, and whose access token the
-// CLI gives to providers, with that address (from v3.259.0 on; none where the state is in a folder or a bucket). The
-// provider would send the token to backendUrl.
+// checkLogin tells where of backendUrl and the instance that the CLI is logged in to the one is Pulumi's own and the other
+// is not. The CLI gives the login's access token to providers (from v3.259.0 on; none where the state is in a folder or a
+// bucket), and the provider would send it to backendUrl.
 func (s *Settings) checkLogin() []problem {
 	login, err := ParseBackend(os.Getenv("PULUMI_API"))
 	// One instance that people host themselves can have several addresses.

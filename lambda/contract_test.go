@@ -620,10 +620,16 @@ func TestVersionsAndCiphersOfOldServers(t *testing.T) {
 			"the TLS handshake failed: server and connector agree on no version or cipher"},
 		"a client's certificate": {&tls.Config{Certificates: pair, MaxVersion: tls.VersionTLS12, ClientAuth: tls.RequireAnyClientCert}, 400,
 			"the server asks for a client certificate"},
+		"a client's certificate, over TLS 1.3": {&tls.Config{Certificates: pair, MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAnyClientCert}, 400,
+			"the server broke off the TLS connection"},
 		"no ephemeral key": {&tls.Config{Certificates: pair, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}}, 200, "TLS 1.2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			answer := invoke(t, event{"type": "postgres", "host": "127.0.0.1", "port": offering(t, c.terms), "dryRun": true}, plenty)
+			event := event{"type": "postgres", "host": "127.0.0.1", "port": offering(t, c.terms), "dryRun": true}
+			if c.terms.MinVersion == tls.VersionTLS13 { // the alert comes after the handshake
+				event = anyEvent(newPassword).with("host", "127.0.0.1").with("port", event["port"])
+			}
+			answer := invoke(t, event, plenty)
 			assert.Equal(t, c.code, answer.Code, answer.Message)
 			assert.Contains(t, answer.Message, c.says)
 			assert.NotContains(t, answer.Message, "security group")

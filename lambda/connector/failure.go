@@ -110,6 +110,7 @@ func networkReason(err error, took time.Duration) (why, mend string) {
 	const path = "Check that the function's security group may reach the database's, that the database's security group still lets the function's in " +
 		"(a rule that another tool removed comes back with pulumi up --refresh), and that host and port are right"
 	var dns *net.DNSError
+	var operation *net.OpError
 	switch {
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return "the name does not resolve", "Check the spelling of host, and that the function's VPC has DNS support and can see the name's zone"
@@ -123,6 +124,8 @@ func networkReason(err error, took time.Duration) (why, mend string) {
 		return "there is no route to it", path
 	case hungUp(err):
 		return "the server closed the connection after " + Seconds(took), "Check that host and port are those of a database of this type, and read the database's log"
+	case errors.As(err, &operation) && operation.Op == "remote error": // a TLS alert after the handshake
+		return "the server broke off the TLS connection", "It may ask for a client certificate, and the connector has none; read the database's log"
 	default:
 		return "the connection failed after " + Seconds(took), path
 	}

@@ -228,7 +228,7 @@ func (s *Server) TLSFailure(err error, took time.Duration) *Failure {
 	}
 	// crypto/tls has types of its own for few of these.
 	return &Failure{Stage: StageTLS, State: Unchanged,
-		Why:  s.Address() + ": the TLS handshake failed: server and connector agree on no version or cipher (TLS 1.2 is the least), or the server asks for a client certificate",
+		Why:  s.Address() + ": the TLS handshake failed: server and connector agree on no version or cipher (TLS 1.2 is the least), the server asks for a client certificate, or its own cannot be read",
 		Mend: "Check the database's TLS settings"}
 }
 
