@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -62,9 +61,12 @@ func DryRun(ctx context.Context, server *connector.Server, request connector.Req
 	return report.Outcome(), nil
 }
 
-// beyondReadOnly are grants of privileges that read_only does not hold for:
+// writesAlways tells whether a grant is of a privilege for which read_only does not count:
 // https://dev.mysql.com/doc/refman/8.4/en/server-system-variables.html#sysvar_read_only
-var beyondReadOnly = regexp.MustCompile(`\b(SUPER|CONNECTION_ADMIN|ALL PRIVILEGES)\b.* ON \*\.\* `)
+func writesAlways(grant []string) bool {
+	privileges, _, global := strings.Cut(strings.Join(grant, " "), " ON *.* ")
+	return global && (strings.Contains(privileges, "SUPER") || strings.Contains(privileges, "CONNECTION_ADMIN") || strings.Contains(privileges, "ALL PRIVILEGES"))
+}
 
 // examine finds out whether the account exists and may be changed.
 func (c *conn) examine(ctx context.Context, request connector.Request, target account, found *findings, report *connector.Report) error {
@@ -93,10 +95,7 @@ func (c *conn) examine(ctx context.Context, request connector.Request, target ac
 	if err != nil && number(err) == 0 {
 		return broken(c.server, connector.StageCheck, err, 0)
 	}
-	writes := slices.ContainsFunc(grants, func(grant []string) bool {
-		return beyondReadOnly.MatchString(strings.Join(grant, " "))
-	})
-	if err == nil && (setting[0] == "1" || setting[0] == "ON") && !writes {
+	if err == nil && (setting[0] == "1" || setting[0] == "ON") && !slices.ContainsFunc(grants, writesAlways) {
 		return readOnly(c.server, connector.StageCheck)
 	}
 	for _, grant := range grants {
