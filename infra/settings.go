@@ -277,9 +277,13 @@ func (s *Settings) checkLogin() []problem {
 		return nil
 	}
 	key := s.Project + ":backendUrl"
+	is, other := "is "+s.Backend.URL, s.Backend.URL
+	if s.isSecret(key) {
+		is, other = aSecret, "<the other>"
+	}
 	return []problem{{key: key,
-		reason:  fmt.Sprintf("is %s, and the Pulumi CLI is logged in to %s, whose access token is not for the former", s.Backend.URL, login.URL),
-		allowed: "the instance of Pulumi Cloud that the CLI is logged in to; or log in to the other: pulumi login " + s.Backend.URL,
+		reason:  fmt.Sprintf("%s, and the Pulumi CLI is logged in to %s, whose access token is not for the former", is, login.URL),
+		allowed: "the instance of Pulumi Cloud that the CLI is logged in to; or log in to the other: pulumi login " + other,
 		command: "pulumi config set " + key + " " + login.URL}}
 }
 

@@ -231,9 +231,11 @@ func TestRegionsOfEveryPartitionAreTaken(t *testing.T) {
 }
 
 func TestWhatIsSetAsASecretIsInNoMessage(t *testing.T) {
+	t.Setenv("PULUMI_API", "https://api.pulumi.com")
 	for name, value := range map[string]string{
 		"shop:rotatedSecretsEnvironmentName": "hush/h ush", "shop:managingCredsEnvironmentName": "shop/orders", "shop:subnetIds": "hush",
 		"shop:rotationSchedule": "hush 1 2 3 4", "shop:databaseSslMode": "disable", "shop:lambdaArchitecture": "arm64",
+		"shop:backendUrl": "https://hush.example",
 	} {
 		settings := minimal(map[string]string{"aws:region": "us-east-1", "shop:lambdaArtifact": "published", name: value})
 		c := Config{}
