@@ -229,10 +229,11 @@ func TestWorkThatNeverEndsIsAnsweredBeforeTheDeadline(t *testing.T) {
 		<-make(chan struct{}) // a driver that knows no deadline
 		return connector.Outcome{}, nil
 	}}
-	answer := invokeWith(t, map[string]Engine{"postgres": stuck}, anyEvent(newPassword), 2*time.Second)
+	// invokeWith fails where the answer comes after the deadline; how long before depends on what else the machine does.
+	answer := invokeWith(t, map[string]Engine{"postgres": stuck}, anyEvent(newPassword), 5*time.Second)
 	assert.Equal(t, 400, answer.Code)
 	assert.Contains(t, answer.Message, "prove: ")
-	assert.Contains(t, answer.Message, "not done after 1.9 s")
+	assert.Regexp(t, `not done after \d\.\d s`, answer.Message)
 	assert.Contains(t, answer.Message, string(connector.Changed))
 }
 
