@@ -207,8 +207,8 @@ func TestPanicBecomesAnAnswerWithItsStage(t *testing.T) {
 		connector.StageConnect: connector.Unchanged, connector.StageChange: connector.MaybeChanged, connector.StageProve: connector.Changed,
 	} {
 		broken := Engine{Rotate: func(_ context.Context, server *connector.Server, request connector.Request) (connector.Outcome, error) {
-			server.Become(state)
-			server.Enter(stage)
+			server.SetState(state)
+			server.SetStage(stage)
 			panic(fmt.Errorf("out of luck with %s", request.RotateUser.NewPassword.Reveal()))
 		}}
 		answer := invokeWith(t, map[string]Engine{"postgres": broken}, anyEvent(newPassword), plenty)
@@ -224,8 +224,8 @@ func TestPanicBecomesAnAnswerWithItsStage(t *testing.T) {
 func TestWorkThatNeverEndsIsAnsweredBeforeTheDeadline(t *testing.T) {
 	t.Parallel()
 	stuck := Engine{Rotate: func(_ context.Context, server *connector.Server, _ connector.Request) (connector.Outcome, error) {
-		server.Become(connector.Changed)
-		server.Enter(connector.StageConnect)
+		server.SetState(connector.Changed)
+		server.SetStage(connector.StageConnect)
 		<-make(chan struct{}) // a driver that knows no deadline
 		return connector.Outcome{}, nil
 	}}
@@ -247,7 +247,7 @@ func anyEvent(password string) event {
 func saying(text string, fail bool) map[string]Engine {
 	run := func(context.Context, *connector.Server, connector.Request) (connector.Outcome, error) {
 		if fail {
-			return connector.Outcome{}, &connector.Failure{Stage: connector.StageChange, Why: text, Mend: text}
+			return connector.Outcome{}, &connector.Failure{Stage: connector.StageChange, Why: text, Fix: text}
 		}
 		return connector.Outcome{Message: text, Note: text}, nil
 	}

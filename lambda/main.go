@@ -121,8 +121,8 @@ func (h *Handler) work(ctx context.Context, request connector.Request) (outcome 
 		defer func() {
 			if cause := recover(); cause != nil {
 				ended.failed(server.Stage(), &connector.Failure{Stage: server.Stage(), State: server.State(),
-					Why:  server.Address() + ": the connector broke down, by a defect of its own or by what the server sent",
-					Mend: "See the function's log for the place"})
+					Why: server.Address() + ": the connector broke down, by a defect of its own or by what the server sent",
+					Fix: "See the function's log for the place"})
 				ended.panic = place(cause)
 			}
 			done <- ended
@@ -144,8 +144,8 @@ func (h *Handler) work(ctx context.Context, request connector.Request) (outcome 
 	case outcome = <-done:
 	case <-late.C:
 		failure := &connector.Failure{Stage: server.Stage(), State: server.State(),
-			Why:  fmt.Sprintf("%s: not done after %s", server.Address(), connector.Seconds(time.Since(start))),
-			Mend: "Give the function a longer timeout, or find out what the database is busy with"}
+			Why: fmt.Sprintf("%s: not done after %s", server.Address(), connector.Seconds(time.Since(start))),
+			Fix: "Give the function a longer timeout, or find out what the database is busy with"}
 		outcome.failed(failure.Stage, failure)
 	}
 	return outcome

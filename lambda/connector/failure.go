@@ -41,8 +41,8 @@ type Failure struct {
 	Stage Stage
 	// Why says what was being done, to what, and why it failed.
 	Why string
-	// Mend says what to do about it.
-	Mend string
+	// Fix says what to do about it.
+	Fix string
 	// State says what became of the password.
 	State State
 	// Unreachable: another address of the same host may answer.
@@ -51,10 +51,10 @@ type Failure struct {
 	Busy bool
 }
 
-// Error is the whole message: stage, reason, state, mend.
+// Error is the whole message: stage, reason, state, fix.
 func (f *Failure) Error() string {
 	message := string(f.Stage) + ": " + f.Why
-	for _, sentence := range []string{string(f.State), f.Mend} {
+	for _, sentence := range []string{string(f.State), f.Fix} {
 		if sentence != "" {
 			message += ". " + sentence
 		}
@@ -62,33 +62,33 @@ func (f *Failure) Error() string {
 	return message
 }
 
-// SQL is a mend for the database's administrator: the statements to run.
+// SQL is a fix for the database's administrator: the statements to run.
 func SQL(statements string) string { return "Run as the database's master user: " + statements + ";" }
 
-// Before puts a sentence before the mend.
+// Before puts a sentence before the fix.
 func (f *Failure) Before(sentence string) *Failure {
-	if sentence != "" && f.Mend != "" {
-		sentence += ". " + f.Mend
+	if sentence != "" && f.Fix != "" {
+		sentence += ". " + f.Fix
 	}
 	return f.Instead(sentence)
 }
 
-// Instead puts a sentence in the place of the mend, unless it is empty.
+// Instead puts a sentence in the place of the fix, unless it is empty.
 func (f *Failure) Instead(sentence string) *Failure {
 	if sentence != "" {
-		f.Mend = sentence
+		f.Fix = sentence
 	}
 	return f
 }
 
-// And adds a sentence to the mend.
+// And adds a sentence to the fix.
 func (f *Failure) And(sentence string) *Failure {
 	switch {
 	case sentence == "":
-	case f.Mend == "":
-		f.Mend = sentence
+	case f.Fix == "":
+		f.Fix = sentence
 	default:
-		f.Mend += ". " + sentence
+		f.Fix += ". " + sentence
 	}
 	return f
 }
@@ -98,15 +98,15 @@ func Seconds(d time.Duration) string {
 	return fmt.Sprintf("%.1f s", d.Seconds())
 }
 
-// TimedOut tells whether an error is that of a deadline.
+// TimedOut reports whether an error is that of a deadline.
 func TimedOut(err error) bool {
 	var timeout net.Error
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, os.ErrDeadlineExceeded) ||
 		errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// networkReason says in our own words why a connection failed, and what mends that.
-func networkReason(err error, took time.Duration) (why, mend string) {
+// networkReason says in our own words why a connection failed, and what fixes that.
+func networkReason(err error, took time.Duration) (why, fix string) {
 	const path = "Check that the function's security group may reach the database's, that the database's security group still lets the function's in " +
 		"(a rule that another tool removed comes back with pulumi up --refresh), and that host and port are right"
 	var dns *net.DNSError
@@ -131,13 +131,13 @@ func networkReason(err error, took time.Duration) (why, mend string) {
 	}
 }
 
-// hungUp tells whether an error is that of a connection that the other end has closed.
+// hungUp reports whether an error is that of a connection that the other end has closed.
 func hungUp(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// isNetwork tells whether an error is of the way to the server, and not of what was said there.
+// isNetwork reports whether an error is of the way to the server, and not of what was said there.
 func isNetwork(err error) bool {
 	return TimedOut(err) || hungUp(err) || errors.As(err, new(syscall.Errno))
 }
@@ -148,8 +148,8 @@ func (s *Server) Broken(stage Stage, err error, took time.Duration) *Failure {
 	if errors.As(err, &failure) {
 		return failure
 	}
-	why, mend := networkReason(err, took)
-	return &Failure{Stage: stage, State: s.State(), Why: s.Address() + ": " + why, Mend: mend, Unreachable: true}
+	why, fix := networkReason(err, took)
+	return &Failure{Stage: stage, State: s.State(), Why: s.Address() + ": " + why, Fix: fix, Unreachable: true}
 }
 
 // Unproved is a failure of the proof, as which any failure after the change counts.

@@ -91,7 +91,7 @@ func ParseRequest(event []byte) (Request, error) {
 	const largest = 256 << 10 // bytes: the answer may hold a name twice, each byte of it escaped by six, and Lambda takes 6 MB
 	if len(event) > largest {
 		return request, refuse("the event is %d bytes long, and the connector reads %d at the most", len(event), largest).
-			mend("Invoke it as Pulumi ESC does, with shorter names and passwords")
+			fix("Invoke it as Pulumi ESC does, with shorter names and passwords")
 	}
 	if err := json.Unmarshal(event, &request); err != nil {
 		var wrong *json.UnmarshalTypeError
@@ -100,7 +100,7 @@ func ParseRequest(event []byte) (Request, error) {
 			field = wrong.Field
 		}
 		return request, refuse("%s has a value of the wrong type", field).
-			mend("port is a whole number, dryRun is true or false, managingUser and rotateUser are objects, everything else is text")
+			fix("port is a whole number, dryRun is true or false, managingUser and rotateUser are objects, everything else is text")
 	}
 	if request.DryRun { // a part without a name is a part that is missing
 		if request.ManagingUser != nil && request.ManagingUser.Username == "" {
@@ -117,8 +117,8 @@ func refuse(format string, args ...any) *Failure {
 	return &Failure{Stage: StageRequest, Why: fmt.Sprintf(format, args...), State: Unchanged}
 }
 
-func (f *Failure) mend(format string, args ...any) *Failure {
-	f.Mend = fmt.Sprintf(format, args...)
+func (f *Failure) fix(format string, args ...any) *Failure {
+	f.Fix = fmt.Sprintf(format, args...)
 	return f
 }
 
@@ -133,7 +133,7 @@ func isRDSProxy(host string) bool {
 func (r Request) Check() error {
 	if r.Type != TypePostgres && r.Type != TypeMySQL {
 		return refuse("type %q is not known", r.Type).
-			mend("Known are %s and %s (MySQL, Aurora MySQL and MariaDB): use fn::rotate::postgres or fn::rotate::mysql in the rotator environment", TypePostgres, TypeMySQL)
+			fix("Known are %s and %s (MySQL, Aurora MySQL and MariaDB): use fn::rotate::postgres or fn::rotate::mysql in the rotator environment", TypePostgres, TypeMySQL)
 	}
 	type text struct{ field, value string }
 	needed := []text{{"host", r.Host}}
@@ -165,30 +165,30 @@ func (r Request) Check() error {
 	}
 	for _, text := range needed {
 		if strings.HasSuffix(text.field, ".username") && text.value != "" && r.loginName(text.value) == "" {
-			return refuse("%s %q has no name before its @", text.field, text.value).mend("Write name or name@host")
+			return refuse("%s %q has no name before its @", text.field, text.value).fix("Write name or name@host")
 		}
 		if text.value == "" {
-			return refuse("%s is missing or empty", text.field).mend("Fill it in, in the rotator environment or the managing credentials environment")
+			return refuse("%s is missing or empty", text.field).fix("Fill it in, in the rotator environment or the managing credentials environment")
 		}
 	}
 	for _, text := range given {
 		if strings.ContainsRune(text.value, 0) {
-			return refuse("%s holds a NUL character, which no database takes", text.field).mend("Remove it")
+			return refuse("%s holds a NUL character, which no database takes", text.field).fix("Remove it")
 		}
 		if strings.ContainsRune(text.value, utf8.RuneError) { // encoding/json reads what is no Unicode as that
-			return refuse("%s is not valid Unicode, or holds the character U+FFFD that stands for what is not", text.field).mend("Correct it")
+			return refuse("%s is not valid Unicode, or holds the character U+FFFD that stands for what is not", text.field).fix("Correct it")
 		}
 	}
 	if r.Port < 1 || r.Port > 65535 {
-		return refuse("port %d is not a port", r.Port).mend("A port is 1 to 65535: PostgreSQL's is usually 5432, MySQL's 3306")
+		return refuse("port %d is not a port", r.Port).fix("A port is 1 to 65535: PostgreSQL's is usually 5432, MySQL's 3306")
 	}
 	if isRDSProxy(r.Host) {
 		return refuse("host %q is an RDS Proxy endpoint, which checks clients against its own secret in AWS Secrets Manager, so that a login through it cannot prove a password that was just changed", r.Host).
-			mend("Use the writer endpoint of the database itself")
+			fix("Use the writer endpoint of the database itself")
 	}
 	if managing != nil && rotate != nil && r.loginName(managing.Username) == r.loginName(rotate.Username) {
 		return refuse("managingUser and rotateUser are both %q: a managing user that changes its own password would lock the connector out", r.loginName(rotate.Username)).
-			mend("Name other users in rotateUsers, or another managing user")
+			fix("Name other users in rotateUsers, or another managing user")
 	}
 	return nil
 }

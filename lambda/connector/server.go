@@ -29,7 +29,7 @@ type Server struct {
 func NewServer(request Request, terms *TLS) *Server {
 	server := &Server{Host: strings.TrimSuffix(strings.TrimPrefix(request.Host, "["), "]"), Port: request.Port, TLS: terms}
 	server.state.Store(Unchanged)
-	server.Enter(StageConnect)
+	server.SetStage(StageConnect)
 	return server
 }
 
@@ -38,17 +38,17 @@ func (s *Server) Address() string {
 	return net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
 }
 
-// Enter notes the stage, for the answer to an event whose work does not end. After the change every stage is a part of
+// SetStage notes the stage, for the answer to an event whose work does not end. After the change every stage is a part of
 // the proof.
-func (s *Server) Enter(stage Stage) {
+func (s *Server) SetStage(stage Stage) {
 	if s.State() == Changed {
 		stage = StageProve
 	}
 	s.stage.Store(stage)
 }
 
-// Become notes what became of the password.
-func (s *Server) Become(state State) { s.state.Store(state) }
+// SetState notes what became of the password.
+func (s *Server) SetState(state State) { s.state.Store(state) }
 
 // State is what became of the password, as far as is known.
 func (s *Server) State() State { return s.state.Load().(State) }
@@ -122,7 +122,7 @@ var linkLocal = []netip.Prefix{
 // Dial opens a TCP connection. A link-local address is refused where the connection is made.
 func (s *Server) Dial(ctx context.Context, address netip.AddrPort) (net.Conn, error) {
 	start := time.Now()
-	s.Enter(StageConnect)
+	s.SetStage(StageConnect)
 	dialer := net.Dialer{ControlContext: func(_ context.Context, _, dialled string, _ syscall.RawConn) error {
 		return s.refuseLinkLocal(dialled)
 	}}
@@ -142,8 +142,8 @@ func (s *Server) refuseLinkLocal(dialled string) error {
 	for _, network := range linkLocal {
 		if network.Contains(address) {
 			return &Failure{Stage: StageConnect, State: Unchanged,
-				Why:  "host " + strconv.Quote(s.Host) + " is the link-local address " + address.String() + ", where no database stands but the cloud's own services do: refused",
-				Mend: "Use the database's endpoint as host"}
+				Why: "host " + strconv.Quote(s.Host) + " is the link-local address " + address.String() + ", where no database stands but the cloud's own services do: refused",
+				Fix: "Use the database's endpoint as host"}
 		}
 	}
 	return nil
@@ -182,8 +182,8 @@ func ServerBound(ctx context.Context, least time.Duration) (time.Duration, error
 	}
 	if share < least {
 		return 0, &Failure{Stage: StageChange, State: Unchanged,
-			Why:  "only " + Seconds(max(left, 0)) + " were left of the function's time, too little to bound the change",
-			Mend: "Give the function a longer timeout, or find out why the steps before took so long"}
+			Why: "only " + Seconds(max(left, 0)) + " were left of the function's time, too little to bound the change",
+			Fix: "Give the function a longer timeout, or find out why the steps before took so long"}
 	}
 	return share, nil
 }

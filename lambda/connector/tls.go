@@ -49,7 +49,7 @@ func ReadTLS() (*TLS, error) {
 		return nil, nil
 	default:
 		return nil, refuse("the function's environment variable %s is %q, which is not known", SSLModeVariable, mode).
-			mend("Set the stack's databaseSslMode to verify-full, require or disable, and run pulumi up")
+			fix("Set the stack's databaseSslMode to verify-full, require or disable, and run pulumi up")
 	}
 }
 
@@ -58,9 +58,9 @@ func readRootCert() ([]*x509.Certificate, error) {
 	if path == "" {
 		return nil, nil
 	}
-	const mend = "Give the stack's databaseCaFile a PEM file of CA certificates, and run pulumi up"
+	const fix = "Give the stack's databaseCaFile a PEM file of CA certificates, and run pulumi up"
 	bad := func(why string) error {
-		return refuse("the file %q of the function's environment variable %s %s", path, SSLRootCertVariable, why).mend(mend)
+		return refuse("the file %q of the function's environment variable %s %s", path, SSLRootCertVariable, why).fix(fix)
 	}
 	file := path
 	if !filepath.IsAbs(file) {
@@ -173,19 +173,19 @@ func (s *Server) untrusted(leaf *x509.Certificate, err error) error {
 	switch {
 	case errors.As(err, new(x509.HostnameError)) && len(names(leaf)) == 0:
 		failure.Why = s.Address() + ": the server's certificate names no host, as one that MySQL or MariaDB has made by itself"
-		failure.Mend = "Give the server a certificate for its host name, and the CA's PEM file with the stack's setting databaseCaFile (" + SSLRootCertVariable + ")"
+		failure.Fix = "Give the server a certificate for its host name, and the CA's PEM file with the stack's setting databaseCaFile (" + SSLRootCertVariable + ")"
 	case errors.As(err, new(x509.HostnameError)):
 		failure.Why = s.Address() + ": the server's certificate is for " + strconv.Quote(strings.Join(names(leaf), ", ")) + ", not for this host"
-		failure.Mend = "Use the database's own endpoint as host, as its certificate names it"
+		failure.Fix = "Use the database's own endpoint as host, as its certificate names it"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		failure.Why = s.Address() + ": the server's certificate is valid from " + day(leaf.NotBefore) + " to " + day(leaf.NotAfter) + ", or that of its CA has expired"
-		failure.Mend = "Renew the server's certificate; on RDS, choose a current CA: aws rds modify-db-instance --ca-certificate-identifier rds-ca-rsa2048-g1 …"
+		failure.Fix = "Renew the server's certificate; on RDS, choose a current CA: aws rds modify-db-instance --ca-certificate-identifier rds-ca-rsa2048-g1 …"
 	case errors.As(err, new(x509.UnknownAuthorityError)):
 		failure.Why = s.Address() + ": the server's certificate was issued by " + strconv.Quote(issuerName(leaf)) + ", a CA that the connector does not trust"
-		failure.Mend = "Give the CA's PEM file with the stack's setting databaseCaFile (" + SSLRootCertVariable + "); AWS GovCloud, the China regions and new regions have RDS bundles of their own"
+		failure.Fix = "Give the CA's PEM file with the stack's setting databaseCaFile (" + SSLRootCertVariable + "); AWS GovCloud, the China regions and new regions have RDS bundles of their own"
 	default:
 		failure.Why = s.Address() + ": the server's certificate cannot be verified"
-		failure.Mend = "Check the certificate: openssl s_client -connect " + s.Address() + " -showcerts -starttls …"
+		failure.Fix = "Check the certificate: openssl s_client -connect " + s.Address() + " -showcerts -starttls …"
 	}
 	return failure
 }
@@ -206,14 +206,14 @@ func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 func (s *Server) NoTLS() *Failure {
 	return &Failure{Stage: StageTLS, State: Unchanged,
 		Why: s.Address() + ": the server offers no TLS",
-		Mend: "Turn TLS on in the database; only where its network is trusted, pulumi config set databaseSslMode disable (" + SSLModeVariable +
+		Fix: "Turn TLS on in the database; only where its network is trusted, pulumi config set databaseSslMode disable (" + SSLModeVariable +
 			"), which sends everything unencrypted"}
 }
 
 // Encrypt makes the connection a TLS connection by the server's terms. The error is a *Failure.
 func (s *Server) Encrypt(ctx context.Context, plain net.Conn) (*tls.Conn, error) {
 	start := time.Now()
-	s.Enter(StageTLS)
+	s.SetStage(StageTLS)
 	conn := tls.Client(plain, s.Config())
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return nil, s.TLSFailure(err, time.Since(start))
@@ -228,8 +228,8 @@ func (s *Server) TLSFailure(err error, took time.Duration) *Failure {
 	}
 	// crypto/tls has types of its own for few of these.
 	return &Failure{Stage: StageTLS, State: Unchanged,
-		Why:  s.Address() + ": the TLS handshake failed: server and connector agree on no version or cipher (TLS 1.2 is the least), the server asks for a client certificate, or its own cannot be read",
-		Mend: "Check the database's TLS settings"}
+		Why: s.Address() + ": the TLS handshake failed: server and connector agree on no version or cipher (TLS 1.2 is the least), the server asks for a client certificate, or its own cannot be read",
+		Fix: "Check the database's TLS settings"}
 }
 
 // Certificate describes the certificate of a connection, for a dry run.

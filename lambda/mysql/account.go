@@ -24,13 +24,13 @@ func literal(text string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, "'", "''").Replace(text) + "'"
 }
 
-// is tells whether CURRENT_USER(), or another text of the server's, names the account. Hosts know no case.
+// is reports whether CURRENT_USER(), or another text of the server's, names the account. Hosts know no case.
 func (a account) is(text string) bool {
 	name, host := connector.SplitAccount(text)
 	return name == a.name && strings.EqualFold(host, a.host)
 }
 
-// admits tells whether the account's host lets a client in that the server sees as client, a name or an address
+// admits reports whether the account's host lets a client in that the server sees as client, a name or an address
 // (the MySQL manual's section "Specifying Account Names"). It may say yes where the server would say no: a client that
 // the server sees by its name can match by its address, too.
 func (a account) admits(client string) bool {
@@ -45,12 +45,12 @@ func (a account) admits(client string) bool {
 	return a.host == "" || like(strings.ToLower(client), strings.ToLower(a.host))
 }
 
-// looksNumeric tells whether a host pattern could match an address.
+// looksNumeric reports whether a host pattern could match an address.
 func looksNumeric(host string) bool {
 	return strings.Trim(host, "0123456789abcdefABCDEF.:%_") == ""
 }
 
-// inNetwork tells whether an IPv4 address lies in network/mask, where mask is 255.255.255.0 or 24.
+// inNetwork reports whether an IPv4 address lies in network/mask, where mask is 255.255.255.0 or 24.
 func inNetwork(address netip.Addr, network, mask string) bool {
 	base, err := netip.ParseAddr(network)
 	if err != nil || !base.Is4() || !address.Is4() {

@@ -43,7 +43,7 @@ func login(ctx context.Context, server *connector.Server, address netip.AddrPort
 		if server.TLS != nil {
 			next = connector.StageTLS
 		}
-		return &greeted{Conn: plain, after: func() { server.Enter(next) }}, nil
+		return &greeted{Conn: plain, after: func() { server.SetStage(next) }}, nil
 	}
 	if config.TLS = server.Config(); config.TLS != nil {
 		verify := config.TLS.VerifyConnection
@@ -54,7 +54,7 @@ func login(ctx context.Context, server *connector.Server, address netip.AddrPort
 					return err
 				}
 			}
-			server.Enter(stage)
+			server.SetStage(stage)
 			return nil
 		}
 	}
@@ -193,7 +193,7 @@ func greet(ctx context.Context, server *connector.Server, address netip.AddrPort
 		return found, nil
 	}
 	const clientSSL, clientProtocol41, clientSecureConnection = 0x800, 0x200, 0x8000
-	server.Enter(connector.StageTLS)
+	server.SetStage(connector.StageTLS)
 	if binary.LittleEndian.Uint16(rest[4+8+1:])&clientSSL == 0 {
 		return nil, server.NoTLS()
 	}
@@ -226,6 +226,6 @@ func readPacket(from io.Reader) ([]byte, error) {
 
 func notMySQL(server *connector.Server) *connector.Failure {
 	return &connector.Failure{Stage: connector.StageConnect, State: connector.Unchanged,
-		Why:  server.Address() + ": what answers is no MySQL or MariaDB server",
-		Mend: "Check type, host and port: PostgreSQL needs fn::rotate::postgres"}
+		Why: server.Address() + ": what answers is no MySQL or MariaDB server",
+		Fix: "Check type, host and port: PostgreSQL needs fn::rotate::postgres"}
 }

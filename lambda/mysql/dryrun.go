@@ -61,7 +61,7 @@ func DryRun(ctx context.Context, server *connector.Server, request connector.Req
 	return report.Outcome(), nil
 }
 
-// writesAlways tells whether a grant is of a privilege for which read_only does not count:
+// writesAlways reports whether a grant is of a privilege for which read_only does not count:
 // https://dev.mysql.com/doc/refman/8.4/en/server-system-variables.html#sysvar_read_only
 func writesAlways(grant []string) bool {
 	privileges, _, global := strings.Cut(strings.Join(grant, " "), " ON *.* ")
@@ -71,7 +71,7 @@ func writesAlways(grant []string) bool {
 // examine finds out whether the account exists and may be changed.
 func (c *conn) examine(ctx context.Context, request connector.Request, target account, found *findings, report *connector.Report) error {
 	if found.mariaDB {
-		// A change that has to fail, by a hash that is none, tells whether the account is there and may be changed.
+		// A change that has to fail, by a hash that is none, reports whether the account is there and may be changed.
 		err := c.exec(ctx, "ALTER USER ?@? IDENTIFIED BY PASSWORD 'no hash'", target.name, target.host)
 		n := number(err)
 		if n == accountFailed {

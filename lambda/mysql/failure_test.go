@@ -11,7 +11,7 @@ import (
 )
 
 // The errors of MySQL that no server here gives, with the texts of the manual's "Server Error Message Reference".
-func TestMySQLsRefusalsOfTheChangeNameTheMend(t *testing.T) {
+func TestMySQLsRefusalsOfTheChangeNameTheFix(t *testing.T) {
 	request := connector.Request{Type: connector.TypeMySQL, Host: "db.example", Port: 3306,
 		ManagingUser: &connector.ManagingUser{Username: "managing"}, RotateUser: &connector.RotateUser{Username: "app@10.0.%"}}
 	c := &conn{server: connector.NewServer(request, nil)}

@@ -323,7 +323,7 @@ func refused(t *testing.T, server *dbtest.Server, rotate func(*testing.T, connec
 	}
 }
 
-func TestRefusalsNameTheStageAndTheMendAndChangeNothing(t *testing.T) {
+func TestRefusalsNameTheStageAndTheFixAndChangeNothing(t *testing.T) {
 	t.Parallel()
 	state := func(t *testing.T, user string) string { return stored(t, plain, user) }
 	refused(t, plain, rotate, state, refusals)

@@ -146,16 +146,16 @@ func turnedAway(server *connector.Server, stage connector.Stage, number uint16, 
 	case tooManyConnections, shuttingDown:
 		failure.Busy = true
 		failure.Why = fmt.Sprintf("%s: the server takes no more connections now (error %d), tried for %s", server.Address(), number, connector.Seconds(took))
-		failure.Mend = "Raise max_connections, or find the client that holds so many"
+		failure.Fix = "Raise max_connections, or find the client that holds so many"
 	case hostBlocked:
 		failure.Why = fmt.Sprintf("%s: the server blocks this function's host after too many broken connections (error %d)", server.Address(), number)
-		failure.Mend = "Raise max_connect_errors. " + connector.SQL("TRUNCATE TABLE performance_schema.host_cache") + " MariaDB: FLUSH HOSTS;"
+		failure.Fix = "Raise max_connect_errors. " + connector.SQL("TRUNCATE TABLE performance_schema.host_cache") + " MariaDB: FLUSH HOSTS;"
 	case hostDenied:
 		failure.Why = fmt.Sprintf("%s: the server has no account that may log in from this function's host (error %d)", server.Address(), number)
-		failure.Mend = "Give the managing user's account a host that matches the function's subnets, such as 10.0.%"
+		failure.Fix = "Give the managing user's account a host that matches the function's subnets, such as 10.0.%"
 	default:
 		failure.Why = fmt.Sprintf("%s: the server refused the connection (error %d)", server.Address(), number)
-		failure.Mend = "Look the number up in the manual's error reference, and read the server's log"
+		failure.Fix = "Look the number up in the manual's error reference, and read the server's log"
 	}
 	return failure
 }
@@ -170,10 +170,10 @@ func methodFailure(server *connector.Server, stage connector.Stage, err error, a
 		return server.NoTLS()
 	case errors.Is(err, mysql.ErrCleartextPassword):
 		failure.Why = as + "the account logs in by a password in clear (PAM, LDAP, or AWSAuthenticationPlugin on RDS), which the connector never sends"
-		failure.Mend = byPassword
+		failure.Fix = byPassword
 	case errors.Is(err, mysql.ErrOldPassword), errors.Is(err, mysql.ErrUnknownPlugin), errors.Is(err, mysql.ErrNativePassword):
 		failure.Why = as + "the account's authentication plugin is one that the connector does not speak"
-		failure.Mend = byPassword
+		failure.Fix = byPassword
 	case errors.Is(err, mysql.ErrMalformPkt), errors.Is(err, mysql.ErrPktSync), errors.Is(err, mysql.ErrPktSyncMul), errors.Is(err, mysql.ErrOldProtocol):
 		return notMySQL(server)
 	default:
@@ -186,8 +186,8 @@ func loginManaging(ctx context.Context, server *connector.Server, request connec
 	user := parseAccount(request.ManagingUser.Username).name
 	as := fmt.Sprintf("%q at %s: ", user, server.Address())
 	return open(ctx, server, connector.StageLogin, user, request.ManagingUser.Password, request.Database, func(err error, took time.Duration) *connector.Failure {
-		fail := func(why, mend string, placeholders ...string) *connector.Failure {
-			failure := &connector.Failure{Stage: connector.StageLogin, State: connector.Unchanged, Why: as + why, Mend: mend}
+		fail := func(why, fix string, placeholders ...string) *connector.Failure {
+			failure := &connector.Failure{Stage: connector.StageLogin, State: connector.Unchanged, Why: as + why, Fix: fix}
 			return failure.Before(request.Placeholder(placeholders...))
 		}
 		if method := methodFailure(server, connector.StageLogin, err, as); method != nil {
@@ -198,12 +198,12 @@ func loginManaging(ctx context.Context, server *connector.Server, request connec
 		case 0:
 			return broken(server, server.Stage(), err, took)
 		case loginDenied:
-			mend := "Check managingUser in the managing credentials environment, and that the account's host lets this function in"
+			fix := "Check managingUser in the managing credentials environment, and that the account's host lets this function in"
 			if server.TLS == nil {
-				mend += "; the answer is the same where the server or the account wants TLS (require_secure_transport, REQUIRE SSL): " +
+				fix += "; the answer is the same where the server or the account wants TLS (require_secure_transport, REQUIRE SSL): " +
 					"set the stack's databaseSslMode to verify-full (" + connector.SSLModeVariable + ")"
 			}
-			return fail("the server refused the user name or the password (error 1045)", mend, "managingUser.username", "managingUser.password")
+			return fail("the server refused the user name or the password (error 1045)", fix, "managingUser.username", "managingUser.password")
 		case databaseDenied:
 			return fail(fmt.Sprintf("the user has no rights on the database %q (error 1044)", request.Database),
 				connector.SQL("GRANT ALTER ON "+quoted(request.Database)+".* TO "+parseAccount(request.ManagingUser.Username).String())).
@@ -232,12 +232,12 @@ func quoted(name string) string { return "`" + strings.ReplaceAll(name, "`", "``
 // inspect reads what can be known before a change, and refuses a server that takes none.
 func (c *conn) inspect(ctx context.Context) (*findings, error) {
 	start := time.Now()
-	c.server.Enter(connector.StageCheck)
+	c.server.SetStage(connector.StageCheck)
 	failed := func(err error) error {
 		failure := broken(c.server, connector.StageCheck, err, time.Since(start))
 		if n := number(err); n != 0 || errors.Is(err, errNoRow) {
 			failure.Why = fmt.Sprintf("%s: reading the server's settings failed (%s)", c.server.Address(), described(err))
-			failure.Mend = "Look the number up in the manual's error reference, and read the server's log"
+			failure.Fix = "Look the number up in the manual's error reference, and read the server's log"
 		}
 		failure.State = connector.Unchanged
 		return failure
@@ -278,8 +278,8 @@ func isMariaDB(oneOrTwo, version string) bool {
 
 func readOnly(server *connector.Server, stage connector.Stage) *connector.Failure {
 	return &connector.Failure{Stage: stage, State: connector.Unchanged,
-		Why:  server.Address() + ": the server is read-only, a replica or an Aurora reader endpoint",
-		Mend: "Use the writer endpoint as host in the rotator environment"}
+		Why: server.Address() + ": the server is read-only, a replica or an Aurora reader endpoint",
+		Fix: "Use the writer endpoint as host in the rotator environment"}
 }
 
 // statement is the change as the server gets it: MySQL's form keeps the account's plugin, and its logs hold a hash.
@@ -301,7 +301,7 @@ func nativeHash(password connector.Secret) string {
 // alter changes the password, again where a lock or a deadlock got in the way.
 func (c *conn) alter(ctx context.Context, request connector.Request, target account, found *findings) error {
 	start := time.Now()
-	c.server.Enter(connector.StageChange)
+	c.server.SetStage(connector.StageChange)
 	text, argument := statement(found.mariaDB, request.RotateUser.NewPassword)
 	var refused error
 	for {
@@ -312,16 +312,16 @@ func (c *conn) alter(ctx context.Context, request connector.Request, target acco
 			}
 			return err
 		}
-		c.server.Become(connector.MaybeChanged)
+		c.server.SetState(connector.MaybeChanged)
 		err = c.exec(ctx, text, target.name, target.host, argument)
 		if err == nil {
-			c.server.Become(connector.Changed)
+			c.server.SetState(connector.Changed)
 			return nil
 		}
 		if number(err) == 0 {
 			return broken(c.server, connector.StageChange, err, time.Since(start))
 		}
-		c.server.Become(connector.Unchanged)
+		c.server.SetState(connector.Unchanged)
 		refused = err
 		if n := number(err); n != lockTimeout && n != deadlock || !connector.Pause(ctx) {
 			return c.changeFailure(ctx, refused, request, target, found, time.Since(start))
@@ -373,7 +373,7 @@ func (c *conn) bound(ctx context.Context, found *findings, start time.Time) erro
 	failure := broken(c.server, connector.StageChange, err, time.Since(start))
 	if number(err) != 0 {
 		failure.Why = fmt.Sprintf("%s: setting a time limit for the change failed (%s)", c.server.Address(), described(err))
-		failure.Mend = "Look the number up in the manual's error reference, and read the server's log"
+		failure.Fix = "Look the number up in the manual's error reference, and read the server's log"
 	}
 	failure.State = connector.Unchanged
 	return failure
@@ -401,9 +401,9 @@ func (c *conn) set(ctx context.Context, assignments, innoDB string) error {
 func (c *conn) changeFailure(ctx context.Context, refused error, request connector.Request, target account, found *findings, took time.Duration) *connector.Failure {
 	manager := parseAccount(request.ManagingUser.Username).String()
 	n := number(refused)
-	fail := func(why, mend string) *connector.Failure {
+	fail := func(why, fix string) *connector.Failure {
 		return &connector.Failure{Stage: connector.StageChange, State: connector.Unchanged,
-			Why: fmt.Sprintf("the password of %s at %s: %s (error %d)", target, c.server.Address(), why, number(refused)), Mend: mend}
+			Why: fmt.Sprintf("the password of %s at %s: %s (error %d)", target, c.server.Address(), why, number(refused)), Fix: fix}
 	}
 	if n == accountFailed && found.mariaDB {
 		n = c.reason(ctx, n)
@@ -420,18 +420,18 @@ func (c *conn) changeFailure(ctx context.Context, refused error, request connect
 		return missing
 	case accountFailed:
 		if found.mariaDB {
-			return fail("the server does not tell why: there is no such account, or a password check refused the hash that was computed here", missing.Mend)
+			return fail("the server does not tell why: there is no such account, or a password check refused the hash that was computed here", missing.Fix)
 		}
 		if tooLong {
-			return fail("the server does not tell why: the password is too long for the account's plugin, or there is no such account", pluginsLimit+". "+missing.Mend)
+			return fail("the server does not tell why: the password is too long for the account's plugin, or there is no such account", pluginsLimit+". "+missing.Fix)
 		}
 		return missing
 	case policy:
-		mend := "Have ESC make a password that the policy takes, or change the policy. Its rules: " + c.rules(ctx)
+		fix := "Have ESC make a password that the policy takes, or change the policy. Its rules: " + c.rules(ctx)
 		if tooLong {
-			mend = pluginsLimit + ". " + mend
+			fix = pluginsLimit + ". " + fix
 		}
-		return fail("the new password does not satisfy the server's password policy", mend)
+		return fail("the new password does not satisfy the server's password policy", fix)
 	case optionPrevents:
 		var server *mysql.MySQLError
 		if errors.As(refused, &server) && (strings.Contains(server.Message, "read-only") || strings.Contains(server.Message, "read_only")) {
@@ -498,7 +498,7 @@ func (c *conn) rules(ctx context.Context) string {
 
 // prove logs in as the rotated user.
 func prove(ctx context.Context, server *connector.Server, request connector.Request, target account, found *findings) (connector.Outcome, error) {
-	server.Enter(connector.StageProve)
+	server.SetStage(connector.StageProve)
 	skipped := func(why string) (connector.Outcome, error) {
 		return connector.Outcome{Proof: connector.ProofSkipped, Message: "ok", Note: why}, nil
 	}
@@ -509,8 +509,8 @@ func prove(ctx context.Context, server *connector.Server, request connector.Requ
 	as := fmt.Sprintf("logging in as %s at %s with the new password: ", target, server.Address())
 	taken := ""
 	session, err := open(ctx, server, connector.StageProve, target.name, request.RotateUser.NewPassword, "", func(err error, took time.Duration) *connector.Failure {
-		fail := func(why, mend string) *connector.Failure {
-			return &connector.Failure{Stage: connector.StageProve, Why: as + why, Mend: mend}
+		fail := func(why, fix string) *connector.Failure {
+			return &connector.Failure{Stage: connector.StageProve, Why: as + why, Fix: fix}
 		}
 		if method := methodFailure(server, connector.StageProve, err, as); method != nil {
 			return method

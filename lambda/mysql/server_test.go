@@ -280,7 +280,7 @@ func TestMySQLsModesDoNotMatter(t *testing.T) {
 	require.NoError(t, server.Exec(t.Context(), "SET GLOBAL read_only = OFF"))
 }
 
-func TestMySQLsRefusalsNameTheStageAndTheMendAndChangeNothing(t *testing.T) {
+func TestMySQLsRefusalsNameTheStageAndTheFixAndChangeNothing(t *testing.T) {
 	t.Parallel()
 	state := func(t *testing.T, user string) string { return fmt.Sprint(logIn(t, oracle, user, oldPassword)) }
 	refused(t, oracle, onMySQL, state, refusals)
@@ -302,12 +302,12 @@ func TestMySQLsRefusalsNameTheStageAndTheMendAndChangeNothing(t *testing.T) {
 
 func TestMySQLsAccountThatCannotLogInIsChangedAndNotProved(t *testing.T) {
 	t.Parallel()
-	for attribute, mend := range map[string]string{"ACCOUNT LOCK": "ACCOUNT UNLOCK", "REQUIRE X509": "client certificate"} {
+	for attribute, fix := range map[string]string{"ACCOUNT LOCK": "ACCOUNT UNLOCK", "REQUIRE X509": "client certificate"} {
 		request := newRequest(t, oracle, "%")
 		require.NoError(t, oracle.Exec(t.Context(), "ALTER USER "+request.RotateUser.Username+"@'%' "+attribute))
 		_, err := onMySQL(t, request)
 		assert.ErrorContains(t, err, "The password was changed, but a login with it did not succeed")
-		assert.ErrorContains(t, err, mend)
+		assert.ErrorContains(t, err, fix)
 	}
 }
 

@@ -78,7 +78,7 @@ func dial(ctx context.Context, server *connector.Server, address netip.AddrPort)
 
 // askTLS asks whether the server speaks TLS: S for yes, N for no.
 func (c *conn) askTLS() (byte, error) {
-	c.server.Enter(connector.StageTLS)
+	c.server.SetStage(connector.StageTLS)
 	request, err := (&pgproto3.SSLRequest{}).Encode(nil)
 	if err != nil {
 		return 0, err
@@ -121,8 +121,8 @@ func (c *conn) encrypt(ctx context.Context) error {
 
 func (c *conn) noPostgres() *connector.Failure {
 	return &connector.Failure{Stage: c.server.Stage(), State: connector.Unchanged,
-		Why:  c.server.Address() + ": what answers is no PostgreSQL server",
-		Mend: "Check type, host and port: MySQL and MariaDB need fn::rotate::mysql"}
+		Why: c.server.Address() + ": what answers is no PostgreSQL server",
+		Fix: "Check type, host and port: MySQL and MariaDB need fn::rotate::mysql"}
 }
 
 // readEarlyError reads the SQLSTATE of an error message whose first byte is read already. It is not ok where that is no
@@ -155,15 +155,15 @@ func (c *conn) readEarlyError() (sqlState string, ok bool) {
 // busy is the failure of a server that turned a connection away before it looked at the password.
 func (c *conn) busy(err *serverError) *connector.Failure {
 	return &connector.Failure{Stage: c.server.Stage(), Busy: true,
-		Why:  fmt.Sprintf("%s: the server takes no more connections now (%s), tried for %s", c.server.Address(), code(err), connector.Seconds(time.Since(c.start))),
-		Mend: "Raise max_connections, or find the client that holds so many"}
+		Why: fmt.Sprintf("%s: the server takes no more connections now (%s), tried for %s", c.server.Address(), code(err), connector.Seconds(time.Since(c.start))),
+		Fix: "Raise max_connections, or find the client that holds so many"}
 }
 
 // login authenticates by SCRAM-SHA-256 or md5 and waits until the server is ready. The error is a *serverError, an
 // errMethod, errIterations, errSCRAM, or that of the network.
 func (c *conn) login(stage connector.Stage, username string, secret *password, database string) error {
 	c.stage = stage
-	c.server.Enter(stage)
+	c.server.SetStage(stage)
 	c.frontend.Send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{
 		"user": username, "database": database, "client_encoding": "UTF8", "application_name": "pulumi-esc-rotation-connector",
 	}})

@@ -49,7 +49,7 @@ func DryRun(ctx context.Context, server *connector.Server, request connector.Req
 		report.Unknown("whether the users to rotate exist and may be changed (no rotateUser in the event)")
 		return report.Outcome(), nil
 	}
-	server.Enter(connector.StageCheck)
+	server.SetStage(connector.StageCheck)
 	found, err := manager.inspect(ctx, request.RotateUser.Username)
 	if err != nil {
 		return connector.Outcome{}, err
@@ -62,7 +62,7 @@ func DryRun(ctx context.Context, server *connector.Server, request connector.Req
 	}
 	if missing := found.lacks(request); missing != "" {
 		return connector.Outcome{}, &connector.Failure{Stage: connector.StageCheck, State: connector.Unchanged,
-			Why: fmt.Sprintf("%q at %s: the managing user %q may not change it", found.role.name, server.Address(), request.ManagingUser.Username), Mend: missing}
+			Why: fmt.Sprintf("%q at %s: the managing user %q may not change it", found.role.name, server.Address(), request.ManagingUser.Username), Fix: missing}
 	}
 	report.Add(fmt.Sprintf("%q exists and may be changed", found.role.name))
 	report.Unknown("whether a password-checking extension takes the new password, and whether pg_hba.conf lets the user in from here")

@@ -303,7 +303,7 @@ var refusals = map[string]struct {
 	},
 }
 
-func TestRefusalsNameTheStageAndTheMendAndChangeNothing(t *testing.T) {
+func TestRefusalsNameTheStageAndTheFixAndChangeNothing(t *testing.T) {
 	onEach(t, func(t *testing.T, version int, server *dbtest.Server) {
 		require.NoError(t, server.Exec(t.Context(), "CREATE ROLE trusted LOGIN CREATEROLE"))
 		for name, refusal := range refusals {

@@ -35,7 +35,7 @@ func change(ctx context.Context, server *connector.Server, request connector.Req
 		return "", err
 	}
 	defer manager.close()
-	server.Enter(connector.StageCheck)
+	server.SetStage(connector.StageCheck)
 	var keys sync.WaitGroup
 	keys.Go(func() { secret.expect(manager.iterations) }) // which takes about as long as the server takes to read its catalogs
 	found, err := manager.inspect(ctx, request.RotateUser.Username)
@@ -97,8 +97,8 @@ func loginManaging(ctx context.Context, server *connector.Server, request connec
 func (c *conn) loginFailure(err error, request connector.Request) *connector.Failure {
 	user, server := request.ManagingUser.Username, c.server
 	as := fmt.Sprintf("%q at %s: ", user, server.Address())
-	fail := func(why, mend string, placeholders ...string) *connector.Failure {
-		return (&connector.Failure{Stage: c.stage, State: connector.Unchanged, Why: as + why, Mend: mend}).Before(request.Placeholder(placeholders...))
+	fail := func(why, fix string, placeholders ...string) *connector.Failure {
+		return (&connector.Failure{Stage: c.stage, State: connector.Unchanged, Why: as + why, Fix: fix}).Before(request.Placeholder(placeholders...))
 	}
 	if method := c.methodFailure(err, as); method != nil {
 		method.State = connector.Unchanged
@@ -134,7 +134,7 @@ func (c *conn) loginFailure(err error, request connector.Request) *connector.Fai
 		failure := c.busy(refused)
 		if c.accepted {
 			failure.Why = as + "the user's own limit of connections is reached, or the server's (" + refused.code + ")"
-			failure.Mend = "Raise the role's CONNECTION LIMIT or max_connections, or find the client that holds so many"
+			failure.Fix = "Raise the role's CONNECTION LIMIT or max_connections, or find the client that holds so many"
 		}
 		failure.State = connector.Unchanged
 		return failure
@@ -150,14 +150,14 @@ func (c *conn) methodFailure(err error, as string) *connector.Failure {
 	switch {
 	case errors.As(err, &method):
 		failure.Why = as + "the server asks for " + string(method) + ", and the connector only logs in by scram-sha-256 or md5: it never sends a password in clear"
-		failure.Mend = "Let the user log in by scram-sha-256 in pg_hba.conf. On RDS it is a member of rds_iam, itself or by another role, " +
+		failure.Fix = "Let the user log in by scram-sha-256 in pg_hba.conf. On RDS it is a member of rds_iam, itself or by another role, " +
 			"such as one of the users to rotate: REVOKE rds_iam FROM that one"
 	case errors.Is(err, errIterations):
 		failure.Why = fmt.Sprintf("%sthe server asks for more SCRAM iterations than the connector does, %d at the most", as, maxIterations)
-		failure.Mend = "Lower scram_iterations, and set the user's password again so that it is stored with fewer"
+		failure.Fix = "Lower scram_iterations, and set the user's password again so that it is stored with fewer"
 	case errors.Is(err, errSCRAM):
 		failure.Why = as + err.Error() + ", or does not know the password it was asked about"
-		failure.Mend = "Check that host and port are those of the database itself"
+		failure.Fix = "Check that host and port are those of the database itself"
 	default:
 		return nil
 	}
@@ -287,8 +287,8 @@ func (c *conn) inspectFailure(err error, took time.Duration) *connector.Failure 
 	var refused *serverError
 	if errors.As(err, &refused) {
 		return &connector.Failure{Stage: connector.StageCheck, State: connector.Unchanged,
-			Why:  fmt.Sprintf("%s: reading the server's settings and roles failed (%s)", c.server.Address(), code(refused)),
-			Mend: "Look the code up in the appendix \"PostgreSQL Error Codes\" of the manual, and read the server's log"}
+			Why: fmt.Sprintf("%s: reading the server's settings and roles failed (%s)", c.server.Address(), code(refused)),
+			Fix: "Look the code up in the appendix \"PostgreSQL Error Codes\" of the manual, and read the server's log"}
 	}
 	failure := c.server.Broken(connector.StageCheck, err, took)
 	failure.State = connector.Unchanged
@@ -298,8 +298,8 @@ func (c *conn) inspectFailure(err error, took time.Duration) *connector.Failure 
 // refuse is the failure of a change that could not go well, before it is tried.
 func (f *findings) refuse(server *connector.Server, request connector.Request) error {
 	name, manager := request.RotateUser.Username, request.ManagingUser.Username
-	fail := func(why, mend string) error {
-		return &connector.Failure{Stage: connector.StageCheck, State: connector.Unchanged, Why: fmt.Sprintf("%q at %s: %s", name, server.Address(), why), Mend: mend}
+	fail := func(why, fix string) error {
+		return &connector.Failure{Stage: connector.StageCheck, State: connector.Unchanged, Why: fmt.Sprintf("%q at %s: %s", name, server.Address(), why), Fix: fix}
 	}
 	role := identifier(name)
 	switch r := f.role; {
@@ -308,7 +308,7 @@ func (f *findings) refuse(server *connector.Server, request connector.Request) e
 	case r == nil:
 		failure := &connector.Failure{Stage: connector.StageCheck, State: connector.Unchanged,
 			Why: fmt.Sprintf("there is no role %q at %s", name, server.Address()),
-			Mend: "Correct rotateUsers in the rotator environment, or create it. " +
+			Fix: "Correct rotateUsers in the rotator environment, or create it. " +
 				connector.SQL("CREATE ROLE "+role+" LOGIN; GRANT "+role+" TO "+identifier(manager)+" WITH ADMIN OPTION")}
 		return failure.Before(request.Placeholder("rotateUser.username"))
 	case r.self:
@@ -329,7 +329,7 @@ func (f *findings) refuse(server *connector.Server, request connector.Request) e
 	case f.wantRDSGroup:
 		return fail("rds.restrict_password_commands is on, and the managing user is no member of rds_password", connector.SQL("GRANT rds_password TO "+identifier(manager)))
 	case f.readOnly:
-		return fail(readOnly, readOnlyMend)
+		return fail(readOnly, readOnlyFix)
 	case !f.storesMD5() && f.iterations > maxIterations:
 		return fail(tooManyIterations(), "Lower scram_iterations")
 	}
@@ -337,8 +337,8 @@ func (f *findings) refuse(server *connector.Server, request connector.Request) e
 }
 
 const (
-	readOnly     = "the server is read-only (25006)"
-	readOnlyMend = "Use the writer endpoint as host; on a writer, see default_transaction_read_only of the database and of the managing user"
+	readOnly    = "the server is read-only (25006)"
+	readOnlyFix = "Use the writer endpoint as host; on a writer, see default_transaction_read_only of the database and of the managing user"
 )
 
 func tooManyIterations() string {
@@ -349,7 +349,7 @@ func (f *findings) storesMD5() bool {
 	return slices.Contains([]string{"md5", "on", "true", "yes", "1"}, f.encryption)
 }
 
-// actsAsAnother is the mend where the managing user has a setting by which its sessions act as another role.
+// actsAsAnother is the fix where the managing user has a setting by which its sessions act as another role.
 func actsAsAnother(manager string) string {
 	name := identifier(manager)
 	return "Its sessions act as another role (ALTER ROLE " + name + " SET role, perhaps IN DATABASE), whose privileges count. " +
@@ -364,7 +364,7 @@ func (f *findings) stored(secret *password) (string, error) {
 	verifier, err := secret.verifier(f.iterations)
 	if err != nil {
 		return "", &connector.Failure{Stage: connector.StageCheck, State: connector.Unchanged,
-			Why: tooManyIterations(), Mend: "Lower scram_iterations"}
+			Why: tooManyIterations(), Fix: "Lower scram_iterations"}
 	}
 	return verifier, nil
 }
@@ -372,23 +372,23 @@ func (f *findings) stored(secret *password) (string, error) {
 // alter sends the change, again where two changes of the role met. The server's bound travels in the same message.
 func (c *conn) alter(ctx context.Context, request connector.Request, found *findings, stored string) error {
 	start := time.Now()
-	c.server.Enter(connector.StageChange)
+	c.server.SetStage(connector.StageChange)
 	for {
 		bound, err := connector.ServerBound(ctx, 50*time.Millisecond)
 		if err != nil {
 			return err
 		}
-		c.server.Become(connector.MaybeChanged)
+		c.server.SetState(connector.MaybeChanged)
 		err = c.exec(fmt.Sprintf("SET statement_timeout = %d; ALTER ROLE %s PASSWORD '%s'", bound.Milliseconds(), identifier(found.role.name), stored))
 		var refused *serverError
 		switch {
 		case err == nil:
-			c.server.Become(connector.Changed)
+			c.server.SetState(connector.Changed)
 			return nil
 		case !errors.As(err, &refused):
 			return c.server.Broken(connector.StageChange, err, time.Since(start))
 		}
-		c.server.Become(connector.Unchanged)
+		c.server.SetState(connector.Unchanged)
 		if !retriable[refused.code] || !connector.Pause(ctx) {
 			return c.changeFailure(ctx, refused, request, found, time.Since(start))
 		}
@@ -408,22 +408,22 @@ func (c *conn) changeFailure(ctx context.Context, refused *serverError, request 
 	switch refused.code {
 	case notAllowed:
 		failure.Why = of + fmt.Sprintf("the managing user %q may not change it (42501)", request.ManagingUser.Username)
-		failure.Mend = "Read the server's log for the privilege that is missing"
+		failure.Fix = "Read the server's log for the privilege that is missing"
 		if c.askCreateRole(ctx, found) == nil {
-			failure.Mend = found.grant(request)
+			failure.Fix = found.grant(request)
 		}
 	case "25006":
-		failure.Why, failure.Mend = of+readOnly, readOnlyMend
+		failure.Why, failure.Fix = of+readOnly, readOnlyFix
 	case "57014", "55P03", "25P04": // the last by transaction_timeout, of PostgreSQL 17
 		failure.Why = of + fmt.Sprintf("another session kept it locked for %s (%s)", connector.Seconds(took), refused.code)
-		failure.Mend = "Find the transaction that changes this role and does not end: SELECT * FROM pg_stat_activity WHERE state <> 'idle'"
+		failure.Fix = "Find the transaction that changes this role and does not end: SELECT * FROM pg_stat_activity WHERE state <> 'idle'"
 	case "42704":
 		failure.Why = of + "the role has just been dropped (42704)"
-		failure.Mend = "Correct rotateUsers in the rotator environment"
+		failure.Fix = "Correct rotateUsers in the rotator environment"
 	default:
 		if retriable[refused.code] {
 			failure.Why = of + fmt.Sprintf("changes of it by others got in the way for %s (%s)", connector.Seconds(took), refused.code)
-			failure.Mend = "Rotate again"
+			failure.Fix = "Rotate again"
 			break
 		}
 		switch refused.code[:min(2, len(refused.code))] {
@@ -433,12 +433,12 @@ func (c *conn) changeFailure(ctx context.Context, refused *serverError, request 
 			return failure
 		case "53", "58", "F0", "XX":
 			failure.Why = of + "the server failed (" + code(refused) + ")"
-			failure.Mend = "Read the server's log; 53 stands for a lack of memory, disk or connections"
+			failure.Fix = "Read the server's log; 53 stands for a lack of memory, disk or connections"
 			return failure
 		}
 		failure.Why = of + "the server refused the verifier that was computed here (" + code(refused) + "). A password-checking extension may insist on the password in clear, " +
 			"which the connector never sends, because the server's log would hold it"
-		failure.Mend = "Let the extension accept verifiers of the managing user (credcheck, passwordcheck and the like; see shared_preload_libraries), and read the server's log"
+		failure.Fix = "Let the extension accept verifiers of the managing user (credcheck, passwordcheck and the like; see shared_preload_libraries), and read the server's log"
 	}
 	return failure
 }
@@ -468,7 +468,7 @@ func (f *findings) grant(request connector.Request) string {
 
 // prove logs in as the rotated user.
 func prove(ctx context.Context, server *connector.Server, request connector.Request, name string, secret *password) (connector.Outcome, error) {
-	server.Enter(connector.StageProve)
+	server.SetStage(connector.StageProve)
 	as := fmt.Sprintf("logging in as %q at %s with the new password: ", name, server.Address())
 	var skipped string
 	session, accepted, err := open(ctx, server, connector.StageProve, name, secret, request.Database,
@@ -487,12 +487,12 @@ func prove(ctx context.Context, server *connector.Server, request connector.Requ
 				failure.Why = as + failure.Why
 			case errors.As(err, &refused) && refused.code == "28P01":
 				failure.Why = as + "the server refused it (28P01)"
-				failure.Mend = "What it can mean: someone else changed the password at the same time (rotate again); pg_hba.conf asks for scram-sha-256 while the server's " +
+				failure.Fix = "What it can mean: someone else changed the password at the same time (rotate again); pg_hba.conf asks for scram-sha-256 while the server's " +
 					"password_encryption is md5; a pooler between keeps its own passwords (use the database's own endpoint as host); " +
 					"the role's VALID UNTIL has just passed; on RDS, membership in rds_iam"
 			case errors.As(err, &refused):
 				failure.Why = as + "the server answered " + code(refused)
-				failure.Mend = "Look the code up in the appendix \"PostgreSQL Error Codes\" of the manual, and read the server's log"
+				failure.Fix = "Look the code up in the appendix \"PostgreSQL Error Codes\" of the manual, and read the server's log"
 			default:
 				if method := c.methodFailure(err, as); method != nil {
 					return method
