@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -102,7 +103,7 @@ func tell(t *testing.T, folder string, commands map[string]command, also func(*t
 type command = func(ts *testscript.TestScript, neg bool, args []string)
 
 func TestStories(t *testing.T) {
-	tell(t, "testdata/stories", map[string]command{
+	commands := map[string]command{
 		"as":               as,
 		"aws-delete":       awsDelete,
 		"aws-deploy":       awsDeploy,
@@ -144,7 +145,9 @@ func TestStories(t *testing.T) {
 		"schedules":        schedules,
 		"settings":         settings,
 		"sql":              sql,
-	}, nil)
+	}
+	maps.Copy(commands, stackCommands)
+	tell(t, "testdata/stories", commands, nil)
 }
 
 // stacks is the folder of stacks that earlier versions made. They are never made anew.
