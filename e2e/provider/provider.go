@@ -56,18 +56,30 @@ type Resource struct {
 	Required []string
 	// Replace are the inputs whose change replaces the resource.
 	Replace []string
-	// Same are the inputs of which two values can mean the same, and whether they do. May be nil.
-	Same map[string]func(old, new resource.PropertyValue) bool
+	// ReplaceFor answers further inputs whose change replaces the resource, by what stands and what is wanted. May be nil.
+	ReplaceFor func(state, wanted resource.PropertyMap) []string
+	// Same are the inputs of which two values can mean the same, by their paths, as in "vpcConfig.subnetIds". May be nil.
+	Same map[string]Same
+	// Kept are those of Same whose text a read leaves in the state as it is, where the service's means the same.
+	Kept []string
+	// Computed are the inputs, by their paths, that are the service's to fill where the program sets none: then what it has is no difference.
+	Computed []string
+	// Unread are the inputs that the provider does not read: they stay in the state as they are, whatever the service has.
+	Unread []string
+	// Renews are the outputs that an update of an input changes, by the input: in its preview they are unknown.
+	Renews map[string][]string
 	// DeleteBeforeReplace deletes the old resource first when it is replaced.
 	DeleteBeforeReplace bool
 	// Check completes the inputs, for instance with a generated name. May be nil.
 	Check func(urn resource.URN, inputs resource.PropertyMap) (resource.PropertyMap, error)
 	// Create makes the resource. It answers the id and all outputs; inputs that
-	// are not among them are added. An id beside an error is that of a resource that is there all the same.
+	// are not among them are added. Outputs that are nil are what Read then answers. An id beside an error is that of a
+	// resource that is there all the same.
 	Create func(ctx context.Context, inputs resource.PropertyMap) (id string, outputs resource.PropertyMap, err error)
-	// Read answers the live properties, inputs among them; nil means "not there".
+	// Read answers the live properties, inputs among them; nil means "not there". What the service has not is in none of
+	// them, unless Unread names it.
 	Read func(ctx context.Context, id string, state resource.PropertyMap) (resource.PropertyMap, error)
-	// Update changes what differs. Nil when every change replaces.
+	// Update changes what differs. Nil when every change replaces. Outputs that are nil are what Read then answers.
 	Update func(ctx context.Context, id string, state, inputs resource.PropertyMap) (outputs resource.PropertyMap, err error)
 	// Delete removes the resource; one that is gone already is no error.
 	Delete func(ctx context.Context, id string, state resource.PropertyMap) error
@@ -239,7 +251,7 @@ func (s *server) Diff(_ context.Context, req *pulumirpc.DiffRequest) (*pulumirpc
 	if err != nil {
 		return nil, err
 	}
-	olds, err := unmarshal(req.GetOldInputs())
+	state, err := unmarshal(req.GetOlds())
 	if err != nil {
 		return nil, err
 	}
@@ -247,18 +259,15 @@ func (s *server) Diff(_ context.Context, req *pulumirpc.DiffRequest) (*pulumirpc
 	if err != nil {
 		return nil, err
 	}
-	for _, key := range req.GetIgnoreChanges() {
-		if old, set := olds[resource.PropertyKey(key)]; set {
-			news[resource.PropertyKey(key)] = old
-		}
-	}
-	changed := slices.DeleteFunc(changedKeys(olds, news), func(key string) bool {
-		same := row.Same[key]
-		old, new := olds[resource.PropertyKey(key)], news[resource.PropertyKey(key)]
-		return same != nil && same(old, new)
+	changed := slices.DeleteFunc(row.changed(state, news), func(key string) bool {
+		return slices.Contains(req.GetIgnoreChanges(), key)
 	})
+	replace := row.Replace
+	if row.ReplaceFor != nil {
+		replace = append(slices.Clone(replace), row.ReplaceFor(state, news)...)
+	}
 	replaces := slices.DeleteFunc(slices.Clone(changed), func(key string) bool {
-		return row.Update != nil && !slices.Contains(row.Replace, key)
+		return row.Update != nil && !slices.Contains(replace, key)
 	})
 	return diffResponse(changed, replaces, row.DeleteBeforeReplace), nil
 }
@@ -278,6 +287,11 @@ func (s *server) Create(ctx context.Context, req *pulumirpc.CreateRequest) (*pul
 	id, outputs, err := row.Create(ctx, inputs)
 	if err != nil {
 		return nil, s.failure(err, id, outputs, inputs)
+	}
+	if outputs == nil {
+		if outputs, err = row.stands(ctx, id, inputs); err != nil {
+			return nil, s.failure(err, id, nil, inputs)
+		}
 	}
 	properties, err := marshal(withInputs(outputs, inputs))
 	if err != nil {
@@ -299,27 +313,15 @@ func (s *server) Read(ctx context.Context, req *pulumirpc.ReadRequest) (*pulumir
 	if err != nil {
 		return nil, err
 	}
-	live, err := row.Read(ctx, req.GetId(), state)
+	live, err := row.live(ctx, req.GetId(), state)
 	if err != nil {
 		return nil, err
 	}
 	if live == nil {
 		return &pulumirpc.ReadResponse{}, nil
 	}
-	inputs := resource.PropertyMap{}
-	for _, name := range row.Inputs {
-		key := resource.PropertyKey(name)
-		_, wanted := oldInputs[key]
-		if value, set := live[key]; set && (wanted || len(oldInputs) == 0) {
-			inputs[key] = value
-		}
-	}
-	for key, value := range oldInputs {
-		if _, set := live[key]; !set {
-			inputs[key] = value
-		}
-	}
-	properties, err := marshal(withInputs(live, inputs))
+	inputs := row.read(oldInputs, live)
+	properties, err := marshal(live)
 	if err != nil {
 		return nil, err
 	}
@@ -343,16 +345,25 @@ func (s *server) Update(ctx context.Context, req *pulumirpc.UpdateRequest) (*pul
 	if err != nil {
 		return nil, err
 	}
-	outputs := state
-	if !req.GetPreview() {
-		if outputs, err = row.Update(ctx, req.GetId(), state, inputs); err != nil {
-			return nil, s.failure(err, req.GetId(), state, inputs)
+	planned := row.planned(state, inputs)
+	if req.GetPreview() {
+		for _, output := range row.renewed(row.changed(state, inputs)) {
+			planned[resource.PropertyKey(output)] = resource.MakeComputed(resource.NewProperty(""))
+		}
+	} else {
+		outputs, err := row.Update(ctx, req.GetId(), state.Copy(), inputs)
+		switch {
+		case err != nil:
+		case outputs == nil:
+			planned, err = row.stands(ctx, req.GetId(), planned)
+		default:
+			planned = row.planned(outputs, inputs)
+		}
+		if err != nil {
+			return nil, s.failure(err, req.GetId(), row.planned(state, inputs), inputs)
 		}
 	}
-	for key, value := range inputs {
-		outputs[key] = value
-	}
-	properties, err := marshal(outputs)
+	properties, err := marshal(planned)
 	if err != nil {
 		return nil, err
 	}
@@ -364,13 +375,7 @@ func (s *server) failure(err error, id string, state, inputs resource.PropertyMa
 	if !s.provider.FailedUpdatesStandAsDone || id == "" {
 		return err
 	}
-	outputs := inputs.Copy()
-	for key, value := range state {
-		if _, set := outputs[key]; !set {
-			outputs[key] = value
-		}
-	}
-	properties, marshalErr := marshal(outputs)
+	properties, marshalErr := marshal(withInputs(state, inputs))
 	marshalledInputs, inputsErr := marshal(inputs)
 	if failure := errors.Join(marshalErr, inputsErr); failure != nil {
 		return errors.Join(err, failure)
@@ -408,6 +413,51 @@ func GeneratedName(property string, maxLength int) func(resource.URN, resource.P
 		inputs["__generated"] = resource.NewProperty(property)
 		return inputs, nil
 	}
+}
+
+// planned is what the state becomes when the inputs have arrived.
+func (r Resource) planned(state, inputs resource.PropertyMap) resource.PropertyMap {
+	planned := state.Copy()
+	for _, name := range r.Inputs {
+		if !slices.Contains(r.Computed, name) {
+			delete(planned, resource.PropertyKey(name))
+		}
+	}
+	for key, value := range inputs {
+		planned[key] = value
+	}
+	return planned
+}
+
+// live are the resource's properties as the service and, where the provider does not read them, the state have them.
+func (r Resource) live(ctx context.Context, id string, state resource.PropertyMap) (resource.PropertyMap, error) {
+	live, err := r.Read(ctx, id, state)
+	if err != nil || live == nil {
+		return nil, err
+	}
+	live = live.Copy()
+	for _, name := range r.Unread {
+		key := resource.PropertyKey(name)
+		if kept, set := state[key]; set {
+			live[key] = kept
+		}
+	}
+	for _, name := range r.Kept {
+		key := resource.PropertyKey(name)
+		if kept, set := state[key]; set && r.Same[name](kept, live[key]) {
+			live[key] = kept
+		}
+	}
+	return live, nil
+}
+
+// stands is live of a resource that was just written.
+func (r Resource) stands(ctx context.Context, id string, planned resource.PropertyMap) (resource.PropertyMap, error) {
+	live, err := r.live(ctx, id, planned)
+	if err == nil && live == nil {
+		err = fmt.Errorf("reading %s: couldn't find resource", id)
+	}
+	return live, err
 }
 
 func withInputs(outputs, inputs resource.PropertyMap) resource.PropertyMap {

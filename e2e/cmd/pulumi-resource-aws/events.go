@@ -48,6 +48,7 @@ func (c *clients) eventRule() provider.Resource {
 	return provider.Resource{
 		Inputs:  []string{"name", "description", "scheduleExpression", "tags"},
 		Replace: []string{"name"},
+		Unread:  []string{"tags"},
 		Check:   provider.GeneratedName("name", 64),
 		Create:  put,
 		Read: func(ctx context.Context, id string, _ resource.PropertyMap) (resource.PropertyMap, error) {

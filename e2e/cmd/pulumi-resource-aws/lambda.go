@@ -169,6 +169,12 @@ func (c *clients) function() provider.Resource {
 		},
 		Required: []string{"role"},
 		Replace:  []string{"name"},
+		// Of these the provider does not read the code, its hash and what it does at the end.
+		Unread: []string{
+			"code", "vpcConfig", "loggingConfig", "replaceSecurityGroupsOnDestroy", "replacementSecurityGroupIds",
+			"sourceCodeHash", "s3Bucket", "s3Key", "s3ObjectVersion", "codeSigningConfigArn",
+		},
+		Computed: []string{"architectures", "handler", "runtime", "timeout", "memorySize"},
 		Check:    provider.GeneratedName("name", 64),
 		Create:   c.createFunction,
 		Read: func(ctx context.Context, id string, _ resource.PropertyMap) (resource.PropertyMap, error) {

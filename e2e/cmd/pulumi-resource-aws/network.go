@@ -23,6 +23,7 @@ func (c *clients) securityGroup() provider.Resource {
 	return provider.Resource{
 		Inputs:  []string{"name", "description", "vpcId", "tags", "revokeRulesOnDelete"},
 		Replace: []string{"name", "description", "vpcId"},
+		Unread:  []string{"revokeRulesOnDelete"},
 		Check:   provider.GeneratedName("name", 255),
 		Create: func(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
 			in := securityGroupInputs{Description: "Managed by Pulumi"}
@@ -131,6 +132,7 @@ func (c *clients) securityGroupRule(egress bool) provider.Resource {
 		Required:            []string{"securityGroupId", "ipProtocol"},
 		Replace:             []string{"securityGroupId", "ipProtocol", "fromPort", "toPort", "cidrIpv4", "cidrIpv6", "prefixListId", "referencedSecurityGroupId"},
 		DeleteBeforeReplace: true,
+		Unread:              []string{"description"},
 		Create: func(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
 			var in ruleInputs
 			if err := decode(inputs, &in); err != nil {

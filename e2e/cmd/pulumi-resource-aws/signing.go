@@ -19,6 +19,7 @@ func (c *clients) signingProfile() provider.Resource {
 		Inputs:   []string{"namePrefix", "platformId", "tags"},
 		Required: []string{"namePrefix", "platformId"},
 		Replace:  []string{"namePrefix", "platformId"},
+		Unread:   []string{"namePrefix", "tags"},
 		Create: func(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
 			var in struct {
 				NamePrefix, PlatformID string
