@@ -181,12 +181,14 @@ func (l *LastState) checkAccount(account *Account) error {
 }
 
 // documents are the environments' documents by logical name, as the state has them: from when they were
-// written, or from the last refresh. They hold secrets.
+// written, or from the last refresh. They hold secrets. The provider keeps a document as a string, whatever a program
+// gives it (https://github.com/pulumi/pulumi-pulumiservice/blob/v1.3.0/provider/pkg/resources/environment.go), which the
+// SDK would make an empty asset of.
 func (l *LastState) documents(ctx *pulumi.Context) map[string]string {
 	var answer struct {
 		Outputs map[string]struct {
 			Outputs struct {
-				Yaml pulumi.Asset `pulumi:"yaml"`
+				Yaml any `pulumi:"yaml"`
 			} `pulumi:"outputs"`
 		} `pulumi:"outputs"`
 	}
@@ -198,7 +200,10 @@ func (l *LastState) documents(ctx *pulumi.Context) map[string]string {
 		return documents
 	}
 	for urn, resource := range answer.Outputs {
-		if document := resource.Outputs.Yaml; document != nil {
+		switch document := resource.Outputs.Yaml.(type) {
+		case string:
+			documents[logicalName(urn)] = document
+		case pulumi.Asset:
 			documents[logicalName(urn)] = document.Text()
 		}
 	}

@@ -48,7 +48,7 @@ type Provider struct {
 
 // Resource is how one resource type is checked, compared and kept.
 // Property maps hold plain values: secrets are unwrapped before a call, and
-// the engine marks outputs again by the inputs of the same name.
+// the engine marks outputs again by the inputs of the same name. What a row answers as a secret stays one.
 type Resource struct {
 	// Inputs are all the properties that a program may set.
 	Inputs []string
@@ -504,6 +504,6 @@ func unmarshal(properties *structpb.Struct) (resource.PropertyMap, error) {
 
 func marshal(properties resource.PropertyMap) (*structpb.Struct, error) {
 	return plugin.MarshalProperties(properties, plugin.MarshalOptions{
-		KeepUnknowns: true, SkipNulls: true, ComputeAssetHashes: true,
+		KeepUnknowns: true, KeepSecrets: true, SkipNulls: true, ComputeAssetHashes: true,
 	})
 }

@@ -14,7 +14,19 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
-var errNotFound = errors.New("not found")
+// apiError is an answer that is no success, in the provider's words
+// (https://github.com/pulumi/pulumi-pulumiservice/blob/v1.3.0/provider/pkg/pulumiapi/error.go).
+type apiError struct {
+	StatusCode int    `json:"code"`
+	Message    string `json:"message"`
+}
+
+func (e *apiError) Error() string { return fmt.Sprintf("%d API error: %s", e.StatusCode, e.Message) }
+
+func isNotFound(err error) bool {
+	var answered *apiError
+	return errors.As(err, &answered) && answered.StatusCode == http.StatusNotFound
+}
 
 // call is one request to the REST API of Pulumi Cloud. Its failures are errors,
 // unlike those of reading an environment.
@@ -37,19 +49,24 @@ func (s *service) call(ctx context.Context, method string, request, response any
 	}
 	sent.Header.Set("Authorization", "token "+s.token)
 	sent.Header.Set("Content-Type", "application/json")
-	answered, err := http.DefaultClient.Do(sent)
+	answered, err := s.http.Do(sent)
 	if err != nil {
-		return err
+		return fmt.Errorf("failed to create request: %w", err)
 	}
 	text, err := io.ReadAll(answered.Body)
 	if err := errors.Join(err, answered.Body.Close()); err != nil {
-		return err
+		return fmt.Errorf("failed to read response body: %w", err)
 	}
 	switch {
-	case answered.StatusCode == http.StatusNotFound:
-		return errNotFound
 	case answered.StatusCode >= 300:
-		return fmt.Errorf("%s: %s", answered.Status, text)
+		failure := apiError{}
+		if json.Unmarshal(text, &failure) != nil {
+			failure.Message = strings.TrimSpace(string(text))
+		}
+		if failure.StatusCode == 0 {
+			failure.StatusCode = answered.StatusCode
+		}
+		return &failure
 	case response == nil:
 		return nil
 	}
@@ -78,11 +95,18 @@ type environmentPermission struct {
 	Permission  string `json:"permission,omitempty"`
 }
 
+func checkTeamPermission(_ resource.URN, inputs resource.PropertyMap) (resource.PropertyMap, error) {
+	if _, set := inputs["project"]; !set {
+		inputs["project"] = resource.NewProperty(defaultProject)
+	}
+	return inputs, nil
+}
+
 func (s *service) createTeamPermission(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
 	env, team := subject(inputs), text(inputs, "team")
 	request := map[string]environmentPermission{"addEnvironmentPermission": {env.project, env.name, text(inputs, "permission")}}
 	if err := s.call(ctx, http.MethodPatch, request, nil, "api/orgs", env.organization, "teams", team); err != nil {
-		return "", nil, fmt.Errorf("failed to add team settings for environment %s to team %s due to error: %w", env.name, team, err)
+		return "", nil, fmt.Errorf("error granting team environment permission: failed to add team settings for environment %s to team %s due to error: %w", env.name, team, err)
 	}
 	return fmt.Sprintf("%s/%s/%s+%s", env.organization, team, env.project, env.name), inputs, nil
 }
@@ -91,7 +115,7 @@ func (s *service) readTeamPermission(ctx context.Context, _ string, state resour
 	env := subject(state)
 	var team struct{ Environments []environmentPermission }
 	if err := s.call(ctx, http.MethodGet, nil, &team, "api/orgs", env.organization, "teams", text(state, "team")); err != nil {
-		return nil, fmt.Errorf("failed to get team environment permission: %w", err)
+		return nil, fmt.Errorf("failed to get team environment permission: failed to get team environment permission: %w", err)
 	}
 	for _, granted := range team.Environments {
 		if granted.ProjectName == env.project && granted.EnvName == env.name {
@@ -127,7 +151,8 @@ func (s *service) createSchedule(ctx context.Context, inputs resource.PropertyMa
 	env := subject(inputs)
 	var created schedule
 	if err := s.call(ctx, http.MethodPost, schedule{ScheduleCron: text(inputs, "scheduleCron")}, &created, schedulePath(env)...); err != nil {
-		return "", nil, fmt.Errorf("failed to create environment rotation schedule: %w", err)
+		return "", nil, fmt.Errorf("error creating environment rotation schedule: failed to create environment rotation schedule (scheduleCron=%s, scheduleOnce=%%!s(*time.Time=<nil>)): %w",
+			text(inputs, "scheduleCron"), err)
 	}
 	outputs := inputs.Copy()
 	outputs["scheduleId"] = resource.NewProperty(created.ID)
@@ -138,10 +163,10 @@ func (s *service) readSchedule(ctx context.Context, id string, state resource.Pr
 	var found schedule
 	err := s.call(ctx, http.MethodGet, nil, &found, schedulePath(subject(state), text(state, "scheduleId"))...)
 	switch {
-	case errors.Is(err, errNotFound):
+	case isNotFound(err):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("failed to read EnvironmentRotationSchedule (%q): %w", id, err)
+		return nil, fmt.Errorf("failed to read EnvironmentRotationSchedule (%q): failed to get environment schedule with scheduleId %s : %w", id, text(state, "scheduleId"), err)
 	}
 	live := state.Copy()
 	live["scheduleCron"] = resource.NewProperty(found.ScheduleCron)
@@ -153,7 +178,7 @@ func (s *service) updateSchedule(ctx context.Context, _ string, state, inputs re
 	err := s.call(ctx, http.MethodPost, schedule{ScheduleCron: text(inputs, "scheduleCron")}, &updated,
 		schedulePath(subject(inputs), text(state, "scheduleId"))...)
 	if err != nil {
-		return nil, fmt.Errorf("failed to update environment schedule: %w", err)
+		return nil, fmt.Errorf("error updating environment rotation schedule: failed to update environment schedule %s: %w", text(state, "scheduleId"), err)
 	}
 	state["scheduleId"] = resource.NewProperty(updated.ID)
 	return state, nil
@@ -162,7 +187,7 @@ func (s *service) updateSchedule(ctx context.Context, _ string, state, inputs re
 func (s *service) deleteSchedule(ctx context.Context, _ string, state resource.PropertyMap) error {
 	err := s.call(ctx, http.MethodDelete, nil, nil, schedulePath(subject(state), text(state, "scheduleId"))...)
 	if err != nil {
-		return fmt.Errorf("failed to delete environment schedule: %w", err)
+		return fmt.Errorf("failed to delete environment schedule with scheduleId %s : %w", text(state, "scheduleId"), err)
 	}
 	return nil
 }

@@ -10,15 +10,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/pulumi/pulumi/pkg/v3/cmd/esc/cli/client"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
-	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/asset"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
 
 	"esc-connector-lambda-go/e2e/provider"
 )
@@ -38,7 +38,7 @@ func standIn() provider.Provider {
 		Resources: map[string]provider.Resource{
 			"pulumiservice:index:Environment": {
 				Inputs:              []string{"organization", "project", "name", "yaml"},
-				Required:            []string{"organization", "name", "yaml"},
+				Required:            []string{"organization", "project", "name", "yaml"},
 				Replace:             []string{"organization", "project", "name"},
 				DeleteBeforeReplace: true,
 				Check:               checkEnvironment,
@@ -52,7 +52,7 @@ func standIn() provider.Provider {
 				Required:            []string{"organization", "environment", "team", "permission"},
 				Replace:             []string{"organization", "project", "environment", "team", "permission"},
 				DeleteBeforeReplace: true,
-				Check:               checkEnvironment,
+				Check:               checkTeamPermission,
 				Create:              s.createTeamPermission,
 				Read:                s.readTeamPermission,
 				Delete:              s.deleteTeamPermission,
@@ -77,8 +77,11 @@ func standIn() provider.Provider {
 type service struct {
 	client.Client
 	token string
+	http  http.Client // for what the ESC client has no call for
 }
 
+// configure follows config.Config of the provider: its token is also that of the CLI's login, and a request that takes
+// longer than a minute has failed (https://github.com/pulumi/pulumi-pulumiservice/blob/v1.3.0/provider/pkg/config/config.go).
 func (s *service) configure(_ context.Context, config map[string]string) error {
 	apiURL := firstOf(config["apiUrl"], os.Getenv("PULUMI_BACKEND_URL"), os.Getenv("PULUMI_API"), "https://api.pulumi.com")
 	if parsed, err := url.Parse(apiURL); err != nil || parsed.Host == "" {
@@ -86,8 +89,14 @@ func (s *service) configure(_ context.Context, config map[string]string) error {
 	}
 	s.token = firstOf(config["accessToken"], os.Getenv("PULUMI_ACCESS_TOKEN"))
 	if s.token == "" {
-		return errors.New("no access token: set PULUMI_ACCESS_TOKEN, or the provider's accessToken")
+		if stored, err := workspace.GetStoredCredentials(); err == nil {
+			s.token = stored.AccessTokens[stored.Current]
+		}
 	}
+	if s.token == "" {
+		return errors.New("pulumi access token not found")
+	}
+	s.http.Timeout = time.Minute
 	s.Client = client.New("pulumi-resource-pulumiservice/1.3.0", apiURL, s.token, false)
 	return nil
 }
@@ -105,13 +114,7 @@ func firstOf(values ...string) string {
 type environment struct{ organization, project, name string }
 
 func environmentOf(properties resource.PropertyMap) environment {
-	text := func(key resource.PropertyKey) string {
-		if value := properties[key]; value.IsString() {
-			return value.StringValue()
-		}
-		return ""
-	}
-	return environment{text("organization"), firstOf(text("project"), defaultProject), text("name")}
+	return environment{text(properties, "organization"), firstOf(text(properties, "project"), defaultProject), text(properties, "name")}
 }
 
 func (e environment) id() string { return e.organization + "/" + e.project + "/" + e.name }
@@ -128,41 +131,36 @@ func parseID(id string) (environment, error) {
 	}
 }
 
+// checkEnvironment makes the document a secret string without the space around it, whatever the program gives. One that is
+// not known yet is empty (https://github.com/pulumi/pulumi-pulumiservice/blob/v1.3.0/provider/pkg/resources/environment.go).
 func checkEnvironment(_ resource.URN, inputs resource.PropertyMap) (resource.PropertyMap, error) {
-	if _, set := inputs["project"]; !set {
-		inputs["project"] = resource.NewProperty(defaultProject)
-	}
 	for _, key := range []resource.PropertyKey{"organization", "project", "name"} {
 		if value := inputs[key]; value.IsString() && strings.Contains(value.StringValue(), "/") {
 			return nil, fmt.Errorf("'%s' property contains `/` illegal character", key)
 		}
 	}
+	document := ""
+	switch yaml := inputs["yaml"]; {
+	case yaml.IsAsset():
+		content, err := yaml.AssetValue().Bytes()
+		if err != nil {
+			return nil, fmt.Errorf("reading environment yaml: %w", err)
+		}
+		document = string(content)
+	case yaml.IsString():
+		document = yaml.StringValue()
+	}
+	inputs["yaml"] = secretDocument([]byte(document))
 	return inputs, nil
 }
 
-// document reads the yaml input. Surrounding space is not sent.
-func document(inputs resource.PropertyMap) ([]byte, error) {
-	yaml := inputs["yaml"]
-	if !yaml.IsAsset() {
-		return nil, errors.New("reading environment yaml: yaml must be an asset")
-	}
-	reader, err := yaml.AssetValue().Read()
-	if err != nil {
-		return nil, fmt.Errorf("reading environment yaml: %w", err)
-	}
-	text, err := io.ReadAll(reader)
-	if err := errors.Join(err, reader.Close()); err != nil {
-		return nil, fmt.Errorf("reading environment yaml: %w", err)
-	}
-	return []byte(strings.TrimSpace(string(text))), nil
+// secretDocument is a document as inputs and outputs hold it.
+func secretDocument(yaml []byte) resource.PropertyValue {
+	return resource.MakeSecret(resource.NewProperty(strings.TrimSpace(string(yaml))))
 }
 
 func (s *service) createEnvironment(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
-	env := environmentOf(inputs)
-	yaml, err := document(inputs)
-	if err != nil {
-		return "", nil, err
-	}
+	env, yaml := environmentOf(inputs), []byte(text(inputs, "yaml"))
 	_, diagnostics, err := s.CheckYAMLEnvironment(ctx, env.organization, yaml)
 	switch {
 	case diagnostics != nil:
@@ -173,43 +171,61 @@ func (s *service) createEnvironment(ctx context.Context, inputs resource.Propert
 	if err := s.CreateEnvironment(ctx, env.organization, env.project, env.name); err != nil {
 		return "", nil, fmt.Errorf("failed to create new environment due to error: %w", err)
 	}
-	outputs, err := s.push(ctx, env, yaml)
+	revision, err := s.push(ctx, env, yaml)
+	if err != nil {
+		return "", nil, err
+	}
+	outputs, err := s.outputs(ctx, env, yaml, revision)
 	return env.id(), outputs, err
 }
 
-func (s *service) updateEnvironment(ctx context.Context, _ string, state, inputs resource.PropertyMap) (resource.PropertyMap, error) {
-	yaml, err := document(inputs)
-	if err != nil {
+// updateEnvironment drops the error of a write, and then says that it is done, with the revision 0.
+func (s *service) updateEnvironment(ctx context.Context, _ string, _, inputs resource.PropertyMap) (resource.PropertyMap, error) {
+	env, yaml := environmentOf(inputs), []byte(text(inputs, "yaml"))
+	revision, err := s.push(ctx, env, yaml)
+	if errors.Is(err, errRefused) {
 		return nil, err
 	}
-	outputs, err := s.push(ctx, environmentOf(inputs), yaml)
-	if err != nil {
-		return nil, err
-	}
-	for key, value := range outputs {
-		state[key] = value
-	}
-	return state, nil
+	return s.outputs(ctx, env, yaml, revision)
 }
 
-// push writes the whole document, whatever stands there.
-func (s *service) push(ctx context.Context, env environment, yaml []byte) (resource.PropertyMap, error) {
+// errRefused is that a document did not pass the check.
+var errRefused = errors.New("yaml code failed following checks")
+
+// push writes the whole document, whatever stands there. What the check has found fails it, a warning too, where it comes
+// with a refusal; beside a revision it is not looked at
+// (https://github.com/pulumi/esc/blob/v0.23.0/cmd/esc/cli/client/client.go).
+func (s *service) push(ctx context.Context, env environment, yaml []byte) (revision int, err error) {
 	diagnostics, revision, err := s.UpdateEnvironment(ctx, env.organization, env.project, env.name, yaml, "")
 	switch {
-	case client.DiagnosticsHaveErrors(diagnostics):
-		return nil, fmt.Errorf("failed to update environment, yaml code failed following checks: %+v", diagnostics)
 	case err != nil:
-		return nil, fmt.Errorf("failed to update environment due to error: %w", err)
+		return 0, fmt.Errorf("failed to push yaml into environment due to error: %w", err)
+	case diagnostics != nil && revision == 0:
+		return 0, fmt.Errorf("failed to update environment, %w: %+v", errRefused, diagnostics)
 	}
+	return revision, nil
+}
+
+func (s *service) outputs(ctx context.Context, env environment, yaml []byte, revision int) (resource.PropertyMap, error) {
 	id, err := s.environmentID(ctx, env)
-	if err != nil {
+	if err != nil && !isNotFound(err) {
 		return nil, fmt.Errorf("failed to resolve environment's id: %w", err)
 	}
-	return resource.PropertyMap{
-		"project":       resource.NewProperty(env.project),
-		"revision":      resource.NewProperty(float64(revision)),
-		"environmentId": resource.NewProperty(id),
-	}, nil
+	return env.properties(yaml, revision, id), nil
+}
+
+func (e environment) properties(yaml []byte, revision int, id string) resource.PropertyMap {
+	properties := resource.PropertyMap{
+		"organization": resource.NewProperty(e.organization),
+		"project":      resource.NewProperty(e.project),
+		"name":         resource.NewProperty(e.name),
+		"yaml":         secretDocument(yaml),
+		"revision":     resource.NewProperty(float64(revision)),
+	}
+	if id != "" {
+		properties["environmentId"] = resource.NewProperty(id)
+	}
+	return properties
 }
 
 // readEnvironment answers any failure as "not there".
@@ -218,30 +234,15 @@ func (s *service) readEnvironment(ctx context.Context, id string, _ resource.Pro
 	if err != nil {
 		return nil, err
 	}
-	yaml, revision, found := s.definition(ctx, env)
-	if !found {
-		return nil, nil
-	}
-	text, err := asset.FromText(strings.TrimSpace(string(yaml)))
-	if err != nil {
-		return nil, fmt.Errorf("wrapping the environment's yaml in an asset: %w", err)
-	}
-	live := resource.PropertyMap{
-		"organization": resource.NewProperty(env.organization),
-		"project":      resource.NewProperty(env.project),
-		"name":         resource.NewProperty(env.name),
-		"yaml":         resource.NewProperty(text),
-		"revision":     resource.NewProperty(float64(revision)),
-	}
-	if id, err := s.environmentID(ctx, env); err == nil {
-		live["environmentId"] = resource.NewProperty(id)
-	}
-	return live, nil
-}
-
-func (s *service) definition(ctx context.Context, env environment) (yaml []byte, revision int, found bool) {
 	yaml, _, revision, err := s.GetEnvironment(ctx, env.organization, env.project, env.name, "", false)
-	return yaml, revision, err == nil
+	if err != nil {
+		return nil, nil //nolint:nilerr // as the provider does
+	}
+	uuid, err := s.environmentID(ctx, env)
+	if err != nil {
+		uuid = ""
+	}
+	return env.properties(yaml, revision, uuid), nil
 }
 
 func (s *service) deleteEnvironment(ctx context.Context, _ string, state resource.PropertyMap) error {
@@ -265,10 +266,10 @@ func (s *service) getEnvironment(ctx context.Context, args resource.PropertyMap)
 	}
 	id, err := s.environmentID(ctx, env)
 	switch {
-	case errors.Is(err, errNotFound):
+	case isNotFound(err):
 		return nil, fmt.Errorf("environment %s not found", env.id())
 	case err != nil:
-		return nil, fmt.Errorf("failed to look up environment %s: %w", env.id(), err)
+		return nil, fmt.Errorf("failed to look up environment %[1]s: failed to get environment metadata for %[1]s: %[2]w", env.id(), err)
 	}
 	return resource.PropertyMap{
 		"organizationName": resource.NewProperty(env.organization),

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/blang/semver"
 	"github.com/pulumi/pulumi/pkg/v3/cmd/esc/cli/client"
@@ -115,8 +116,8 @@ func (p *project) run(operate operation, do program) (changes display.ResourceCh
 	return changes, err
 }
 
-// inputs are those of acme/db/<name>.
-func inputs(t *testing.T, name, yaml string) resource.PropertyMap {
+// environmentInputs are those of acme/db/<name>.
+func environmentInputs(t *testing.T, name, yaml string) resource.PropertyMap {
 	t.Helper()
 	document, err := asset.FromText(yaml)
 	require.NoError(t, err)
@@ -157,6 +158,22 @@ func (p *project) state() string {
 	return string(text)
 }
 
+// kept are the inputs and outputs of the resource "app" in the stack's state.
+func (p *project) kept() (inputs, outputs resource.PropertyMap) {
+	p.t.Helper()
+	for _, kept := range p.snapshot.Resources {
+		if kept.URN.Name() == "app" {
+			return kept.Inputs, kept.Outputs
+		}
+	}
+	require.Fail(p.t, "the state does not hold it")
+	return nil, nil
+}
+
+func secret(text string) resource.PropertyValue {
+	return resource.MakeSecret(resource.NewProperty(text))
+}
+
 // refresh and destroy do without the program, as the CLI does by default.
 
 func (p *project) refresh() {
@@ -181,15 +198,18 @@ func (p *project) definition(id string) string {
 func TestAnEnvironmentLivesWithItsStack(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	p.mustUp(inputs(t, "app", "values:\n  a: 1\n"))
+	p.mustUp(environmentInputs(t, "app", "values:\n  a: 1\n"))
 	assert.Equal(t, "values:\n  a: 1\n", p.definition("acme/db/app"))
 	state := p.state()
 	assert.Contains(t, state, `"id":"acme/db/app"`)
 	assert.Contains(t, state, `"environmentId":"`)
 	assert.Contains(t, state, `"revision":2`)
-	assert.Contains(t, state, `"text":"values:\n  a: 1\n"`, "the document is kept as an asset")
+	inputs, outputs := p.kept()
+	assert.Equal(t, secret("values:\n  a: 1"), inputs["yaml"], "without the space around it")
+	assert.Equal(t, secret("values:\n  a: 1"), outputs["yaml"])
+	assert.NotContains(t, state, "a: 1")
 
-	again := p.mustUp(inputs(t, "app", "values:\n  a: 1\n"))
+	again := p.mustUp(environmentInputs(t, "app", "values:\n  a: 1\n"))
 	assert.Equal(t, display.ResourceChanges{deploy.OpSame: 2}, again, "the stack and the environment")
 
 	p.destroy()
@@ -199,7 +219,7 @@ func TestAnEnvironmentLivesWithItsStack(t *testing.T) {
 func TestASecretDocumentStaysSecretInTheState(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	document := inputs(t, "app", "values:\n  a:\n    fn::secret: s3cr3t-text\n")
+	document := environmentInputs(t, "app", "values:\n  a:\n    fn::secret: s3cr3t-text\n")
 	document["yaml"] = resource.MakeSecret(document["yaml"])
 	p.mustUp(document)
 	assert.NotContains(t, p.state(), "s3cr3t-text")
@@ -211,27 +231,29 @@ func TestASecretDocumentStaysSecretInTheState(t *testing.T) {
 func TestAnUpdateOverwritesWhatStandsThere(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	p.mustUp(inputs(t, "app", "values:\n  a: 1\n"))
+	p.mustUp(environmentInputs(t, "app", "values:\n  a: 1\n"))
 	_, _, err := p.client.UpdateEnvironment(t.Context(), "acme", "db", "app", []byte("values:\n  edited: true\n"), "")
 	require.NoError(t, err)
-	p.mustUp(inputs(t, "app", "values:\n  a: 1\n"))
+	p.mustUp(environmentInputs(t, "app", "values:\n  a: 1\n"))
 	assert.Contains(t, p.definition("acme/db/app"), "edited", "no changed input, no update")
-	p.mustUp(inputs(t, "app", "values:\n  a: 2\n"))
+	p.mustUp(environmentInputs(t, "app", "values:\n  a: 2\n"))
 	assert.Equal(t, "values:\n  a: 2\n", p.definition("acme/db/app"))
 }
 
 func TestARefreshReadsTheDocument(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	p.mustUp(inputs(t, "app", "values:\n  a: 1\n"))
+	p.mustUp(environmentInputs(t, "app", "values:\n  a: 1\n"))
 	_, _, err := p.client.UpdateEnvironment(t.Context(), "acme", "db", "app", []byte("values:\n  edited: true\n"), "")
 	require.NoError(t, err)
 	p.refresh()
-	assert.Contains(t, p.state(), "edited: true")
-	ignored := p.mustUp(inputs(t, "app", "values:\n  a: 1\n"), "yaml")
+	inputs, outputs := p.kept()
+	assert.Equal(t, secret("values:\n  edited: true"), inputs["yaml"])
+	assert.Equal(t, secret("values:\n  edited: true"), outputs["yaml"])
+	ignored := p.mustUp(environmentInputs(t, "app", "values:\n  a: 1\n"), "yaml")
 	assert.Equal(t, display.ResourceChanges{deploy.OpSame: 2}, ignored)
 	assert.Contains(t, p.definition("acme/db/app"), "edited")
-	p.mustUp(inputs(t, "app", "values:\n  a: 1\n"))
+	p.mustUp(environmentInputs(t, "app", "values:\n  a: 1\n"))
 	assert.NotContains(t, p.definition("acme/db/app"), "edited")
 }
 
@@ -241,13 +263,13 @@ func TestARefreshThatFailsLosesTheEnvironmentFromTheState(t *testing.T) {
 		t.Run(http.StatusText(status), func(t *testing.T) {
 			t.Parallel()
 			p := newProject(t)
-			p.mustUp(inputs(t, "app", "values:\n  a: 1\n"))
+			p.mustUp(environmentInputs(t, "app", "values:\n  a: 1\n"))
 			p.service.Fail(esc.Fault{Status: status})
 			p.refresh()
 			p.service.Recover()
 			assert.NotContains(t, p.state(), "acme/db/app")
 
-			_, err := p.up(inputs(t, "app", "values:\n  a: 2\n"))
+			_, err := p.up(environmentInputs(t, "app", "values:\n  a: 2\n"))
 			assert.ErrorContains(t, err, "already exists")
 			assert.Equal(t, "values:\n  a: 1\n", p.definition("acme/db/app"))
 
@@ -259,7 +281,7 @@ func TestARefreshThatFailsLosesTheEnvironmentFromTheState(t *testing.T) {
 				}, dryRun)
 			}, nil)
 			require.NoError(t, err)
-			back := p.mustUp(inputs(t, "app", "values:\n  a: 2\n"), "yaml")
+			back := p.mustUp(environmentInputs(t, "app", "values:\n  a: 2\n"), "yaml")
 			assert.Equal(t, display.ResourceChanges{deploy.OpSame: 2}, back)
 			assert.Equal(t, "values:\n  a: 1\n", p.definition("acme/db/app"))
 		})
@@ -269,14 +291,14 @@ func TestARefreshThatFailsLosesTheEnvironmentFromTheState(t *testing.T) {
 func TestANewNameDeletesTheEnvironmentFirst(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	p.mustUp(inputs(t, "app", "values:\n  a: 1\n"))
+	p.mustUp(environmentInputs(t, "app", "values:\n  a: 1\n"))
 	// Deletion comes first: when creation then fails, the environment is gone.
 	p.service.Fail(esc.Fault{Status: http.StatusForbidden, Method: http.MethodPost})
-	_, err := p.up(inputs(t, "renamed", "values:\n  a: 1\n"))
+	_, err := p.up(environmentInputs(t, "renamed", "values:\n  a: 1\n"))
 	assert.Error(t, err)
 	assert.Empty(t, p.service.Environments())
 	p.service.Recover()
-	p.mustUp(inputs(t, "renamed", "values:\n  a: 1\n"))
+	p.mustUp(environmentInputs(t, "renamed", "values:\n  a: 1\n"))
 	assert.Equal(t, []string{"acme/db/renamed"}, p.service.Environments())
 }
 
@@ -284,8 +306,8 @@ func TestACreationThatIsCutOffLeavesAnEmptyEnvironment(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
 	p.service.Fail(esc.Fault{Status: http.StatusForbidden, Method: http.MethodPatch})
-	_, err := p.up(inputs(t, "app", "values:\n  a: 1\n"))
-	assert.ErrorContains(t, err, "failed to update environment")
+	_, err := p.up(environmentInputs(t, "app", "values:\n  a: 1\n"))
+	assert.ErrorContains(t, err, "failed to push yaml into environment")
 	p.service.Recover()
 	assert.Empty(t, p.definition("acme/db/app"))
 	assert.NotContains(t, p.state(), "acme/db/app")
@@ -294,7 +316,7 @@ func TestACreationThatIsCutOffLeavesAnEmptyEnvironment(t *testing.T) {
 func TestADocumentThatDoesNotPassTheCheckCreatesNothing(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	_, err := p.up(inputs(t, "app", "values:\n  a: ${environments.db.missing.b}\n"))
+	_, err := p.up(environmentInputs(t, "app", "values:\n  a: ${environments.db.missing.b}\n"))
 	assert.ErrorContains(t, err, `environment "acme/db/missing" not found`)
 	assert.Empty(t, p.service.Environments())
 }
@@ -302,11 +324,11 @@ func TestADocumentThatDoesNotPassTheCheckCreatesNothing(t *testing.T) {
 func TestWhatTheProviderDoesNotKnowIsRefusedByName(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	unknown := inputs(t, "app", "values:\n  a: 1\n")
+	unknown := environmentInputs(t, "app", "values:\n  a: 1\n")
 	unknown["deletionProtected"] = resource.NewProperty(true)
 	_, err := p.up(unknown)
 	assert.ErrorContains(t, err, `knows no property "deletionProtected"`)
-	_, err = p.up(inputs(t, "a/b", "values:\n  a: 1\n"))
+	_, err = p.up(environmentInputs(t, "a/b", "values:\n  a: 1\n"))
 	assert.ErrorContains(t, err, "illegal character")
 	_, err = p.run(engine.Update, func(monitor *deploytest.ResourceMonitor) error {
 		_, err := monitor.RegisterResource("pulumiservice:index:TeamStackPermission", "team", true)
@@ -340,10 +362,79 @@ func TestGetEnvironmentTellsThatOneExists(t *testing.T) {
 	assert.ErrorContains(t, look("app"), "failed to look up environment acme/db/app")
 }
 
-func TestTheAccessTokenIsThatOfTheEnvironmentWithoutASetting(t *testing.T) {
+func TestADocumentThatIsNotKnownYetIsEmpty(t *testing.T) {
+	t.Parallel()
+	inputs := environmentInputs(t, "app", "")
+	inputs["yaml"] = resource.MakeComputed(resource.NewProperty(""))
+	checked, err := checkEnvironment("", inputs)
+	require.NoError(t, err)
+	assert.Equal(t, secret(""), checked["yaml"])
+}
+
+func TestAnUpdateThatIsRefusedSaysThatItIsDone(t *testing.T) {
+	t.Parallel()
+	p := newProject(t)
+	p.mustUp(environmentInputs(t, "app", "values:\n  a: 1\n"))
+	p.service.Fail(esc.Fault{Status: http.StatusForbidden, Method: http.MethodPatch})
+	p.mustUp(environmentInputs(t, "app", "values:\n  a: 2\n"))
+	p.service.Recover()
+	assert.Equal(t, "values:\n  a: 1\n", p.definition("acme/db/app"))
+	_, outputs := p.kept()
+	assert.Equal(t, secret("values:\n  a: 2"), outputs["yaml"])
+	assert.Equal(t, resource.NewProperty(0.0), outputs["revision"])
+
+	_, err := p.up(environmentInputs(t, "app", "values:\n  a: ${missing}\n"))
+	assert.ErrorContains(t, err, "yaml code failed following checks", "unlike a document that does not pass the check")
+}
+
+// The service that plays ESC refuses no warning.
+func TestAWarningFailsWhereItComesWithARefusal(t *testing.T) {
+	t.Parallel()
+	refuses := true
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Pulumi-ESC-Revision", "2")
+		if refuses {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+		_, _ = w.Write([]byte(`{"code": 400, "message": "Bad Request", "diagnostics": [{"severity": "warning", "summary": "old"}]}`))
+	}))
+	t.Cleanup(server.Close)
+	s := service{Client: client.New("test", server.URL, token, false)}
+	_, err := s.push(t.Context(), environment{"acme", "db", "app"}, nil)
+	assert.ErrorContains(t, err, "old")
+	refuses = false
+	revision, err := s.push(t.Context(), environment{"acme", "db", "app"}, nil)
+	require.NoError(t, err)
+	assert.Equal(t, 2, revision)
+}
+
+func TestALookupIsOneRequestOfAMinuteAtTheMost(t *testing.T) {
+	t.Parallel()
+	requests := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		requests++
+		w.WriteHeader(http.StatusTooManyRequests)
+		_, _ = w.Write([]byte("slow down"))
+	}))
+	t.Cleanup(server.Close)
+	s := service{}
+	require.NoError(t, s.configure(t.Context(), map[string]string{"apiUrl": server.URL, "accessToken": token}))
+	assert.Equal(t, time.Minute, s.http.Timeout)
+	_, err := s.getEnvironment(t.Context(), resource.PropertyMap{
+		"organizationName": resource.NewProperty("acme"), "projectName": resource.NewProperty("db"), "name": resource.NewProperty("app"),
+	})
+	assert.EqualError(t, err, "failed to look up environment acme/db/app: failed to get environment metadata for acme/db/app: 429 API error: slow down")
+	assert.Equal(t, 1, requests)
+}
+
+func TestTheAccessTokenIsTheSettingsTheEnvironmentsOrTheLogins(t *testing.T) {
 	t.Setenv("PULUMI_ACCESS_TOKEN", "")
+	t.Setenv("PULUMI_HOME", t.TempDir())
 	configured := service{}
-	assert.ErrorContains(t, configured.configure(t.Context(), nil), "no access token")
+	assert.ErrorContains(t, configured.configure(t.Context(), nil), "pulumi access token not found")
+	require.NoError(t, workspace.StoreAccount("https://pulumi.acme.example", workspace.Account{AccessToken: "of the login"}, true))
+	require.NoError(t, configured.configure(t.Context(), nil))
+	assert.Equal(t, "of the login", configured.token)
 	t.Setenv("PULUMI_ACCESS_TOKEN", "from the environment")
 	require.NoError(t, configured.configure(t.Context(), nil))
 	assert.Equal(t, "from the environment", configured.token)
