@@ -34,6 +34,9 @@ func (a account) is(text string) bool {
 // (the MySQL manual's section "Specifying Account Names"). It may say yes where the server would say no: a client that
 // the server sees by its name can match by its address, too.
 func (a account) admits(client string) bool {
+	if len(client) > longestHost || len(a.host) > longestHost {
+		return false
+	}
 	address, err := netip.ParseAddr(client)
 	byName := err != nil
 	if network, mask, ok := strings.Cut(a.host, "/"); ok {
@@ -73,25 +76,43 @@ func inNetwork(address netip.Addr, network, mask string) bool {
 	return true
 }
 
-// like is SQL's LIKE: % is any text, _ any character, \ takes the next one as it is.
+// like is SQL's LIKE: % is any text, _ any character, \ takes the next one as it is. It goes back to the last % alone, so
+// that its work is the two lengths' product at the most.
 func like(text, pattern string) bool {
-	if pattern == "" {
-		return text == ""
-	}
-	switch pattern[0] {
-	case '%':
-		for skip := 0; skip <= len(text); skip++ {
-			if like(text[skip:], pattern[1:]) {
-				return true
-			}
+	const none = -1
+	at, in, lastAny, resume := 0, 0, none, 0
+	for at < len(text) {
+		switch {
+		case in < len(pattern) && pattern[in] == '%':
+			in++
+			lastAny, resume = in, at
+			continue
+		case in < len(pattern) && pattern[in] == '_':
+			at, in = at+1, in+1
+			continue
+		case in+1 < len(pattern) && pattern[in] == '\\' && pattern[in+1] == text[at]:
+			at, in = at+1, in+2
+			continue
+		case in < len(pattern) && pattern[in] != '\\' && pattern[in] == text[at]:
+			at, in = at+1, in+1
+			continue
+		case lastAny == none:
+			return false
 		}
-		return false
-	case '_':
-		return text != "" && like(text[1:], pattern[1:])
-	case '\\':
-		if len(pattern) > 1 {
-			pattern = pattern[1:]
-		}
+		resume++
+		at, in = resume, lastAny
 	}
-	return text != "" && text[0] == pattern[0] && like(text[1:], pattern[1:])
+	return strings.Trim(pattern[in:], "%") == ""
+}
+
+// longestHost is the length of the longest host of a client, or of an account's pattern: characters of a column of
+// mysql.user.
+const longestHost = 255
+
+// seen is a client as the server sees it, for people. A name could be any text of the server's, and is not told.
+func seen(client string) string {
+	if address, err := netip.ParseAddr(client); err == nil {
+		return address.Unmap().WithZone("").String()
+	}
+	return "a host by its name"
 }

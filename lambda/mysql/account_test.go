@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -47,4 +48,16 @@ func TestVersionsAreCompared(t *testing.T) {
 	for version, least := range map[string]bool{"8.0.14": true, "8.0.13-log": false, "8.0.36": true, "8.4.0": true, "9.1.0": true, "5.7.44-log": false, "8.0.mysql_aurora.3.04.0": false, "nonsense": false} {
 		assert.Equal(t, least, atLeast(version, 8, 0, 14), version)
 	}
+}
+
+func TestPatternOfManyWildcardsTakesNoTime(t *testing.T) {
+	long := strings.Repeat("a", 255)
+	assert.False(t, like(long, strings.Repeat("%a", 127)+"b"))
+	assert.True(t, like(long, strings.Repeat("%a", 127)))
+	for pattern, matches := range map[string]bool{"%": true, "%%": true, "a%": true, "%a": true, "%ab%": false, `\%`: false, `a\`: false, "": false, "_": false} {
+		assert.Equal(t, matches, like("aaa", pattern), pattern)
+	}
+	assert.True(t, like("", "%"))
+	assert.True(t, like("50%", `50\%`))
+	assert.False(t, account{"user", long + "%"}.admits(long), "no account has a host so long")
 }

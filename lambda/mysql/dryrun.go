@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"esc-connector-lambda-go/lambda/connector"
 )
@@ -16,12 +17,20 @@ func DryRun(ctx context.Context, server *connector.Server, request connector.Req
 	report := connector.Report{Server: server}
 	if request.ManagingUser == nil {
 		err := server.Try(ctx, func(ctx context.Context, address netip.AddrPort) error {
-			greeting, err := greet(ctx, server, address)
+			start := time.Now()
+			wire, err := dial(ctx, server, address, connector.StageCheck, connector.Secret{})
 			if err != nil {
 				return err
 			}
-			report.TLS = greeting.tls
-			report.Add("server version " + connector.Version(greeting.version))
+			defer wire.Close()
+			if number := wire.refusal(); number != 0 {
+				return turnedAway(server, connector.StageConnect, number, time.Since(start))
+			}
+			if err := wire.encrypt(); err != nil {
+				return broken(server, connector.StageTLS, err, time.Since(start))
+			}
+			report.TLS = wire.tls
+			report.Add("server version " + connector.Version(wire.greeting.version))
 			return nil
 		})
 		if err != nil {
@@ -44,7 +53,7 @@ func DryRun(ctx context.Context, server *connector.Server, request connector.Req
 	if found.mariaDB {
 		product = "MariaDB "
 	}
-	report.TLS = manager.tls
+	report.TLS = manager.wire.tls
 	report.Add(product + connector.Version(found.version))
 	report.Add(fmt.Sprintf("logged in as %q", parseAccount(request.ManagingUser.Username).name))
 	if request.RotateUser == nil {
@@ -56,7 +65,7 @@ func DryRun(ctx context.Context, server *connector.Server, request connector.Req
 		return connector.Outcome{}, err
 	}
 	if !target.admits(found.client) {
-		report.Unknown(fmt.Sprintf("whether a new password will log in: the account does not let in this function, which the server sees as %s", connector.Printable(found.client)))
+		report.Unknown(fmt.Sprintf("whether a new password will log in: the account does not let in this function, which the server sees as %s", seen(found.client)))
 	}
 	return report.Outcome(), nil
 }
@@ -86,7 +95,7 @@ func (c *conn) examine(ctx context.Context, request connector.Request, target ac
 		report.Unknown("the account's authentication plugin, which becomes mysql_native_password with the change")
 		return nil
 	}
-	grants, err := c.rows(ctx, "SHOW GRANTS")
+	grants, err := c.rows(ctx, 10_000, "SHOW GRANTS")
 	if err != nil && number(err) == 0 {
 		return broken(c.server, connector.StageCheck, err, 0)
 	}

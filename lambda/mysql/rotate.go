@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -460,7 +461,7 @@ func (c *conn) changeFailure(ctx context.Context, refused error, request connect
 
 // reason is what MariaDB's error 1396 means, from the warnings of the same connection.
 func (c *conn) reason(ctx context.Context, unknown uint16) uint16 {
-	warnings, err := c.rows(ctx, "SHOW WARNINGS")
+	warnings, err := c.rows(ctx, 16, "SHOW WARNINGS")
 	if err != nil {
 		return unknown
 	}
@@ -477,23 +478,34 @@ func (c *conn) reason(ctx context.Context, unknown uint16) uint16 {
 
 // rules are the settings of the server's password check.
 func (c *conn) rules(ctx context.Context) string {
+	rows, err := c.rows(ctx, len(policyRules), "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('"+strings.Join(policyRules, "', '")+"')")
 	var found []string
-	for _, check := range []string{"validate\\_password%", "simple\\_password\\_check%", "cracklib%"} {
-		rows, err := c.rows(ctx, "SHOW GLOBAL VARIABLES LIKE ?", check)
-		if err != nil {
-			continue
-		}
-		for _, row := range rows {
-			const longest = 8 // a number, ON, OFF, LOW, MEDIUM or STRONG, and no path of a dictionary
-			if len(row) > 1 && row[1] != "" && len(row[1]) <= longest {
-				found = append(found, connector.Printable(row[0])+" = "+connector.Printable(row[1]))
-			}
+	for _, row := range rows {
+		if err == nil && len(row) > 1 && slices.Contains(policyRules, row[0]) && isRule(row[1]) {
+			found = append(found, row[0]+" = "+row[1])
 		}
 	}
 	if found == nil {
 		return "not to be read here, see the server's password validation plugin"
 	}
 	return strings.Join(found, ", ")
+}
+
+// policyRules are the variables of the password checks that come with MySQL (the manual's page "Password Validation
+// Options and Variables") and MariaDB ("Simple Password Check Plugin"), but for paths of files.
+var policyRules = []string{
+	"validate_password.policy", "validate_password.length", "validate_password.mixed_case_count", "validate_password.number_count",
+	"validate_password.special_char_count", "validate_password.check_user_name", "validate_password.changed_characters_percentage",
+	"validate_password_policy", "validate_password_length", "validate_password_mixed_case_count", "validate_password_number_count",
+	"validate_password_special_char_count", "validate_password_check_user_name",
+	"simple_password_check_minimal_length", "simple_password_check_letters_same_case", "simple_password_check_digits", "simple_password_check_other_characters",
+}
+
+// isRule reports whether a value is a number or a word that such a variable has.
+func isRule(value string) bool {
+	const longest = 8 // digits
+	number := value != "" && len(value) <= longest && strings.Trim(value, "0123456789") == ""
+	return number || slices.Contains([]string{"ON", "OFF", "LOW", "MEDIUM", "STRONG"}, value)
 }
 
 // prove logs in as the rotated user.
@@ -504,7 +516,7 @@ func prove(ctx context.Context, server *connector.Server, request connector.Requ
 	}
 	done := connector.Outcome{Proof: connector.ProofDone, Message: "ok"}
 	if !target.admits(found.client) {
-		return skipped(fmt.Sprintf("the account %s does not let in this function, which the server sees as %s", target, connector.Printable(found.client)))
+		return skipped(fmt.Sprintf("the account %s does not let in this function, which the server sees as %s", target, seen(found.client)))
 	}
 	as := fmt.Sprintf("logging in as %s at %s with the new password: ", target, server.Address())
 	taken := ""
@@ -557,7 +569,11 @@ func prove(ctx context.Context, server *connector.Server, request connector.Requ
 		return done, nil
 	}
 	if !target.is(row[0]) {
-		return skipped(fmt.Sprintf("from this function, the login as %s is one to the account %s, which shadows %s", target.name, connector.Printable(row[0]), target))
+		host := "another host"
+		if _, of := connector.SplitAccount(row[0]); len(of) <= longestHost && looksNumeric(of) {
+			host = "the host " + of
+		}
+		return skipped(fmt.Sprintf("from this function, the login as %s is one to the account of that name for %s, which shadows %s", target.name, host, target))
 	}
 	return done, nil
 }
