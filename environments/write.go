@@ -3,7 +3,6 @@ package environments
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"sync"
 
@@ -168,7 +167,8 @@ func CheckFree(ctx *pulumi.Context, cloud *pulumiservice.Provider, claims ...Cla
 	return errors.Join(failures...)
 }
 
-// exists asks Pulumi Cloud whether an environment of that name is there.
+// exists asks Pulumi Cloud whether an environment of that name is there. What is no clear answer is an error: an
+// environment that is there after all would fail an update that has half made what is in AWS.
 func exists(ctx *pulumi.Context, cloud *pulumiservice.Provider, name Name) (bool, error) {
 	found, err := pulumiservice.LookupEnvironment(ctx, &pulumiservice.LookupEnvironmentArgs{
 		OrganizationName: name.Organization,
@@ -178,18 +178,15 @@ func exists(ctx *pulumi.Context, cloud *pulumiservice.Provider, name Name) (bool
 	if err == nil {
 		return found.EnvironmentId != "", nil
 	}
-	// The provider names the environment, and so might a number in the name look like a status.
-	if unanswered.MatchString(strings.ReplaceAll(err.Error(), name.String(), "")) {
-		return false, fmt.Errorf("asking Pulumi Cloud whether the environment %s exists: %w; nothing was created.\n"+
-			"  Check that you are logged in, and may create environments there: pulumi env ls --organization %s",
-			name, err, name.Organization)
+	// The provider's words for a 404, and for nothing else
+	// (https://github.com/pulumi/pulumi-pulumiservice/blob/v1.3.0/provider/pkg/functions/environments.go).
+	if strings.Contains(err.Error(), "environment "+name.String()+" not found") {
+		return false, nil
 	}
-	// Any other failure counts as 'not there': to create one the provider looks again, and stops by itself.
-	return false, nil
+	return false, fmt.Errorf("asking Pulumi Cloud whether the environment %s exists: %w; nothing was created.\n"+
+		"  Try again. If it stays so, see whether this login may see the organization's environments: pulumi env ls --organization %s",
+		name, err, name.Organization)
 }
-
-// unanswered are failures that tell nothing about an environment.
-var unanswered = regexp.MustCompile(`(?i)\b(401|403|5\d\d)\b|unauthorized|forbidden|access token|timeout|deadline|connection refused|no such host`)
 
 func asset(document string, err error) (pulumi.AssetOrArchive, error) {
 	if err != nil {

@@ -2,7 +2,6 @@ package environments
 
 import (
 	"errors"
-	"fmt"
 	"sync"
 	"testing"
 
@@ -123,11 +122,39 @@ func TestAnEnvironmentThatExistsStopsTheProgramWithTheWaysOn(t *testing.T) {
 	assert.Contains(t, err.Error(), "--provider pulumiCloud=urn:pulumi:dev::shop::pulumi:providers:pulumiservice::pulumiCloud")
 	assert.Contains(t, err.Error(), "pulumi env rm acme/shop/orders")
 
-	err = check(map[string]error{"orders": errors.New("failed to look up environment: 401 Unauthorized")}, ordersClaimed)
-	require.ErrorContains(t, err, "asking Pulumi Cloud whether the environment acme/shop/orders exists")
-	numbered := Name{Organization: "acme", Project: "shop", Environment: "orders-503"}
-	require.NoError(t, check(map[string]error{"orders-503": fmt.Errorf("environment %s not found", numbered)},
-		Claim{LogicalName: RotatorResource, Name: numbered}), "a number in a name is no status")
-	require.NoError(t, check(map[string]error{"orders": errors.New("unknown function")}, ordersClaimed),
-		"the provider looks again before it creates one")
+}
+
+func TestOnlyAClearAnswerSaysThatAnEnvironmentIsNotThere(t *testing.T) {
+	look := func(failure error) error {
+		return run(t, &cloud{existing: map[string]error{"orders": failure}}, func(ctx *pulumi.Context) error {
+			provider, err := Connect(ctx, "https://api.pulumi.com")
+			if err != nil {
+				return err
+			}
+			return CheckFree(ctx, provider, ordersClaimed)
+		})
+	}
+	require.NoError(t, look(errors.New("environment acme/shop/orders not found")))
+	// The provider's words, from what its HTTP client and the service say.
+	const asking = "failed to look up environment acme/shop/orders: failed to get environment metadata for acme/shop/orders: "
+	const get = `failed to create request: Get "https://api.pulumi.com/api/esc/environments/acme/shop/orders/metadata": `
+	for _, failure := range []string{
+		asking + "401 API error: Unauthorized: No credentials provided or are invalid.",
+		asking + "403 API error: Forbidden",
+		asking + "429 API error: Too Many Requests",
+		asking + "503 API error: upstream not found",
+		asking + get + "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+		asking + get + "read tcp 10.0.0.1:1234->10.0.0.2:443: read: connection reset by peer",
+		asking + get + "EOF",
+		asking + get + "dial tcp: lookup api.pulumi.com: no such host",
+		asking + get + "context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
+		asking + "failed to parse response body: invalid character '<' looking for beginning of value",
+		"environment acme/shop/orders-2 not found",
+		"unknown function",
+	} {
+		err := look(errors.New(failure))
+		require.ErrorContains(t, err, "asking Pulumi Cloud whether the environment acme/shop/orders exists: ")
+		assert.ErrorContains(t, err, failure, "the cause is told")
+		assert.ErrorContains(t, err, "nothing was created")
+	}
 }
