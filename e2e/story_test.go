@@ -22,7 +22,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
-	"esc-connector-lambda-go/e2e/esc"
+	"esc-connector-lambda-go/e2e/pulumicloud/rest"
 	"esc-connector-lambda-go/e2e/road"
 )
 
@@ -363,7 +363,7 @@ func document(ts *testscript.TestScript, neg bool, args []string) {
 // esc-fail STATUS [METHOD] makes each request to ESC fail; "hang" answers nothing, and
 // "drop" closes the connection.
 func escFail(ts *testscript.TestScript, _ bool, args []string) {
-	fault := esc.Fault{Drop: args[0] == "drop"}
+	fault := rest.Fault{Drop: args[0] == "drop"}
 	if args[0] != "hang" && !fault.Drop {
 		_, err := fmt.Sscan(args[0], &fault.Status)
 		ts.Check(err)

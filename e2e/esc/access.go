@@ -11,10 +11,15 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/robfig/cron/v3"
+
+	"esc-connector-lambda-go/e2e/pulumicloud/access"
+	"esc-connector-lambda-go/e2e/pulumicloud/rest"
 )
 
 // permissionNames are the API's, of those that a team can be given.
-var permissionNames = map[string]Permission{"read": Read, "open": Open, "write": Write, "admin": Admin}
+var permissionNames = map[string]access.Environment{
+	"read": access.ReadEnvironment, "open": access.OpenEnvironment, "write": access.WriteEnvironment, "admin": access.AdminEnvironment,
+}
 
 func teamID(org, team string) string { return org + "/" + team }
 
@@ -29,8 +34,8 @@ type environmentGrant struct {
 // team answers the call itself where there is no such team.
 func (s *Service) team(c call) (string, bool) {
 	name := c.r.PathValue("team")
-	if !slices.Contains(s.options.Teams, name) {
-		fail(c.w, http.StatusNotFound, fmt.Sprintf("Not Found: Team %q not found", name))
+	if !slices.Contains(s.options.Directory.Teams, name) {
+		rest.Fail(c.w, http.StatusNotFound, fmt.Sprintf("Not Found: Team %q not found", name))
 		return "", false
 	}
 	return teamID(c.r.PathValue("org"), name), true
@@ -48,7 +53,7 @@ func (s *Service) getTeam(c call) {
 		parts := strings.Split(environment, "/")
 		granted = append(granted, environmentGrant{parts[1], parts[2], permission})
 	}
-	answer(c.w, http.StatusOK, map[string]any{"kind": "pulumi", "name": c.r.PathValue("team"), "environments": granted})
+	rest.Answer(c.w, http.StatusOK, map[string]any{"kind": "pulumi", "name": c.r.PathValue("team"), "environments": granted})
 }
 
 // updateTeam gives or takes a permission, which only the environment's administrators may.
@@ -58,7 +63,7 @@ func (s *Service) updateTeam(c call) {
 		Remove *environmentGrant `json:"removeEnvironment"`
 	}
 	if err := json.NewDecoder(c.r.Body).Decode(&request); err != nil {
-		fail(c.w, http.StatusBadRequest, "Bad Request: "+err.Error())
+		rest.Fail(c.w, http.StatusBadRequest, "Bad Request: "+err.Error())
 		return
 	}
 	team, exists := s.team(c)
@@ -72,8 +77,8 @@ func (s *Service) updateTeam(c call) {
 			continue
 		}
 		environment := environmentID(c.r.PathValue("org"), grant.ProjectName, grant.EnvName)
-		if _, err := s.lookup(c.user, environment, Admin); err != nil {
-			fail(c.w, err.status, err.message)
+		if _, err := s.lookup(c.user, environment, access.AdminEnvironment); err != nil {
+			rest.Fail(c.w, err.status, err.message)
 			return
 		}
 		if grant == request.Remove {
@@ -81,7 +86,7 @@ func (s *Service) updateTeam(c call) {
 			continue
 		}
 		if _, known := permissionNames[grant.Permission]; !known {
-			fail(c.w, http.StatusBadRequest, fmt.Sprintf("Bad Request: unknown permission %q", grant.Permission))
+			rest.Fail(c.w, http.StatusBadRequest, fmt.Sprintf("Bad Request: unknown permission %q", grant.Permission))
 			return
 		}
 		if s.grants[team] == nil {
@@ -104,7 +109,7 @@ func (s *Service) createSchedule(c call) { s.writeSchedule(c, uuid.NewString()) 
 
 func (s *Service) updateSchedule(c call) {
 	s.mu.Lock()
-	env := s.find(c, Write)
+	env := s.find(c, access.WriteEnvironment)
 	known := false
 	if env != nil {
 		_, known = env.schedules[c.r.PathValue("schedule")]
@@ -113,7 +118,7 @@ func (s *Service) updateSchedule(c call) {
 	switch {
 	case env == nil:
 	case !known:
-		fail(c.w, http.StatusNotFound, "Not Found: schedule not found")
+		rest.Fail(c.w, http.StatusNotFound, "Not Found: schedule not found")
 	default:
 		s.writeSchedule(c, c.r.PathValue("schedule"))
 	}
@@ -122,30 +127,30 @@ func (s *Service) updateSchedule(c call) {
 func (s *Service) writeSchedule(c call, id string) {
 	var request schedule
 	if err := json.NewDecoder(c.r.Body).Decode(&request); err != nil {
-		fail(c.w, http.StatusBadRequest, "Bad Request: "+err.Error())
+		rest.Fail(c.w, http.StatusBadRequest, "Bad Request: "+err.Error())
 		return
 	}
 	if (request.ScheduleCron == nil) == (request.ScheduleOnce == nil) {
-		fail(c.w, http.StatusBadRequest, "Bad Request: one of scheduleCron and scheduleOnce is needed")
+		rest.Fail(c.w, http.StatusBadRequest, "Bad Request: one of scheduleCron and scheduleOnce is needed")
 		return
 	}
 	if request.ScheduleCron != nil && !daily(*request.ScheduleCron) {
-		fail(c.w, http.StatusBadRequest, "Bad Request: a schedule runs once a day at the most")
+		rest.Fail(c.w, http.StatusBadRequest, "Bad Request: a schedule runs once a day at the most")
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	env := s.find(c, Write)
+	env := s.find(c, access.WriteEnvironment)
 	if env == nil {
 		return
 	}
 	if _, known := env.schedules[id]; !known && len(env.schedules) > 0 {
-		fail(c.w, http.StatusConflict, "Conflict: the environment has a schedule, and can have one")
+		rest.Fail(c.w, http.StatusConflict, "Conflict: the environment has a schedule, and can have one")
 		return
 	}
 	request.ID = id
 	env.schedules[id] = request
-	answer(c.w, http.StatusOK, request)
+	rest.Answer(c.w, http.StatusOK, request)
 }
 
 // daily tells whether the schedule begins no sooner than a day after it began before, as far as a year shows: the CLI's
@@ -169,35 +174,35 @@ func daily(expression string) bool {
 func (s *Service) listSchedules(c call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if env := s.find(c, Read); env != nil {
-		answer(c.w, http.StatusOK, map[string]any{"schedules": slices.AppendSeq([]schedule{}, maps.Values(env.schedules))})
+	if env := s.find(c, access.ReadEnvironment); env != nil {
+		rest.Answer(c.w, http.StatusOK, map[string]any{"schedules": slices.AppendSeq([]schedule{}, maps.Values(env.schedules))})
 	}
 }
 
 func (s *Service) getSchedule(c call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	env := s.find(c, Read)
+	env := s.find(c, access.ReadEnvironment)
 	if env == nil {
 		return
 	}
 	found, exists := env.schedules[c.r.PathValue("schedule")]
 	if !exists {
-		fail(c.w, http.StatusNotFound, "Not Found: schedule not found")
+		rest.Fail(c.w, http.StatusNotFound, "Not Found: schedule not found")
 		return
 	}
-	answer(c.w, http.StatusOK, found)
+	rest.Answer(c.w, http.StatusOK, found)
 }
 
 func (s *Service) deleteSchedule(c call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	env := s.find(c, Write)
+	env := s.find(c, access.WriteEnvironment)
 	if env == nil {
 		return
 	}
 	if _, known := env.schedules[c.r.PathValue("schedule")]; !known {
-		fail(c.w, http.StatusNotFound, "Not Found: schedule not found")
+		rest.Fail(c.w, http.StatusNotFound, "Not Found: schedule not found")
 		return
 	}
 	delete(env.schedules, c.r.PathValue("schedule"))

@@ -20,6 +20,9 @@ import (
 	"github.com/pulumi/pulumi/pkg/v3/cmd/esc/cli/client"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/esc"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/esc/eval"
+
+	"esc-connector-lambda-go/e2e/pulumicloud/access"
+	"esc-connector-lambda-go/e2e/pulumicloud/rest"
 )
 
 // defaultProject holds the environments that are older than projects.
@@ -70,14 +73,11 @@ func qualifiedName(project, name string) string { return project + "/" + name }
 func environmentID(org, project, name string) string { return org + "/" + project + "/" + name }
 
 // permission must be called with s.mu held.
-func (s *Service) permission(user User, id string) Permission {
+func (s *Service) permission(user access.User, id string) access.Environment {
 	if env, exists := s.environments[id]; exists && env.creator == user.Name {
-		return Admin
+		return access.AdminEnvironment
 	}
-	permission, set := user.Permissions[id]
-	if !set {
-		permission = user.Permissions["*"]
-	}
+	permission := user.Environment(id)
 	for _, team := range user.Teams {
 		permission = max(permission, permissionNames[s.grants[teamID(strings.Split(id, "/")[0], team)][id]])
 	}
@@ -87,11 +87,11 @@ func (s *Service) permission(user User, id string) Permission {
 // find looks up the environment that the call's path names and answers the call
 // itself when there is none or the user may not do what needs the permission.
 // s.mu must be held.
-func (s *Service) find(c call, needed Permission) *environment {
+func (s *Service) find(c call, needed access.Environment) *environment {
 	id := environmentID(c.r.PathValue("org"), c.r.PathValue("project"), c.r.PathValue("env"))
 	env, err := s.lookup(c.user, id, needed)
 	if err != nil {
-		fail(c.w, err.status, err.message)
+		rest.Fail(c.w, err.status, err.message)
 	}
 	return env
 }
@@ -103,11 +103,11 @@ type lookupError struct {
 
 func (e *lookupError) Error() string { return e.message }
 
-func (s *Service) lookup(user User, id string, needed Permission) (*environment, *lookupError) {
+func (s *Service) lookup(user access.User, id string, needed access.Environment) (*environment, *lookupError) {
 	env, exists := s.environments[id]
 	permission := s.permission(user, id)
 	switch {
-	case !exists || permission == None:
+	case !exists || permission == access.NoEnvironment:
 		return nil, &lookupError{http.StatusNotFound, fmt.Sprintf("Not Found: environment %q not found", id)}
 	case permission < needed:
 		return nil, &lookupError{http.StatusForbidden, fmt.Sprintf("Forbidden: %s lacks permission on environment %q", user.Name, id)}
@@ -121,7 +121,7 @@ func (s *Service) listEnvironments(c call) {
 	response := client.ListEnvironmentsResponse{}
 	for id, env := range s.environments {
 		org := c.r.PathValue("org")
-		if (org == "" || org == env.org) && s.permission(c.user, id) >= Read {
+		if (org == "" || org == env.org) && s.permission(c.user, id) >= access.ReadEnvironment {
 			response.Environments = append(response.Environments, client.OrgEnvironment{
 				Organization: env.org, Project: env.project, Name: env.name,
 			})
@@ -130,7 +130,7 @@ func (s *Service) listEnvironments(c call) {
 	slices.SortFunc(response.Environments, func(a, b client.OrgEnvironment) int {
 		return strings.Compare(environmentID(a.Organization, a.Project, a.Name), environmentID(b.Organization, b.Project, b.Name))
 	})
-	answer(c.w, http.StatusOK, response)
+	rest.Answer(c.w, http.StatusOK, response)
 }
 
 var validName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
@@ -138,7 +138,7 @@ var validName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 func (s *Service) createEnvironment(c call) {
 	var request struct{ Project, Name string }
 	if err := json.NewDecoder(c.r.Body).Decode(&request); err != nil {
-		fail(c.w, http.StatusBadRequest, "Bad Request: "+err.Error())
+		rest.Fail(c.w, http.StatusBadRequest, "Bad Request: "+err.Error())
 		return
 	}
 	if request.Project == "" {
@@ -146,16 +146,20 @@ func (s *Service) createEnvironment(c call) {
 	}
 	for _, part := range []string{request.Project, request.Name} {
 		if !validName.MatchString(part) {
-			fail(c.w, http.StatusBadRequest, fmt.Sprintf(
+			rest.Fail(c.w, http.StatusBadRequest, fmt.Sprintf(
 				"Bad Request: %q may only hold letters, digits, hyphens, underscores and periods", part))
 			return
 		}
+	}
+	if !c.user.Holds(access.CreateEnvironments) {
+		rest.Fail(c.w, http.StatusForbidden, fmt.Sprintf("Forbidden: %s may not create environments in organization %q", c.user.Name, c.r.PathValue("org")))
+		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id := environmentID(c.r.PathValue("org"), request.Project, request.Name)
 	if _, exists := s.environments[id]; exists {
-		fail(c.w, http.StatusConflict, fmt.Sprintf("Conflict: environment %q already exists", id))
+		rest.Fail(c.w, http.StatusConflict, fmt.Sprintf("Conflict: environment %q already exists", id))
 		return
 	}
 	s.environments[id] = &environment{
@@ -163,20 +167,20 @@ func (s *Service) createEnvironment(c call) {
 		id: uuid.NewString(), creator: c.user.Name, schedules: map[string]schedule{},
 		revisions: []revision{{number: 1, created: s.options.Now(), author: c.user.Name}},
 	}
-	answer(c.w, http.StatusOK, struct{}{})
+	rest.Answer(c.w, http.StatusOK, struct{}{})
 }
 
 func (s *Service) deleteEnvironment(c call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	env := s.find(c, Admin)
+	env := s.find(c, access.AdminEnvironment)
 	switch {
 	case env == nil:
 	case env.protected:
-		fail(c.w, http.StatusConflict, fmt.Sprintf("Conflict: environment %q is protected from deletion", qualifiedName(env.project, env.name)))
+		rest.Fail(c.w, http.StatusConflict, fmt.Sprintf("Conflict: environment %q is protected from deletion", qualifiedName(env.project, env.name)))
 	default:
 		delete(s.environments, environmentID(env.org, env.project, env.name))
-		answer(c.w, http.StatusOK, struct{}{})
+		rest.Answer(c.w, http.StatusOK, struct{}{})
 	}
 }
 
@@ -184,9 +188,9 @@ func (s *Service) deleteEnvironment(c call) {
 func (s *Service) getDefinition(c call) { s.serveDefinition(c, false) }
 
 func (s *Service) serveDefinition(c call, decrypt bool) {
-	needed := Read
+	needed := access.ReadEnvironment
 	if decrypt {
-		needed = Open
+		needed = access.OpenEnvironment
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -196,14 +200,14 @@ func (s *Service) serveDefinition(c call, decrypt bool) {
 	}
 	at, exists := env.version(c.r.PathValue("version"))
 	if !exists {
-		fail(c.w, http.StatusNotFound, fmt.Sprintf("Not Found: revision %q not found", c.r.PathValue("version")))
+		rest.Fail(c.w, http.StatusNotFound, fmt.Sprintf("Not Found: revision %q not found", c.r.PathValue("version")))
 		return
 	}
 	yaml := at.yaml
 	if decrypt && len(yaml) > 0 {
 		var err error
 		if yaml, err = eval.DecryptSecrets(c.r.Context(), qualifiedName(env.project, env.name), yaml, s); err != nil {
-			fail(c.w, http.StatusInternalServerError, "decrypting the environment: "+err.Error())
+			rest.Fail(c.w, http.StatusInternalServerError, "decrypting the environment: "+err.Error())
 			return
 		}
 	}
@@ -245,14 +249,14 @@ func (s *Service) getVersionPart(c call) {
 func (s *Service) getRevisionTag(c call, tag string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	env := s.find(c, Read)
+	env := s.find(c, access.ReadEnvironment)
 	switch {
 	case env == nil:
 	case tag != "latest":
-		fail(c.w, http.StatusNotFound, fmt.Sprintf("Not Found: revision tag %q not found", tag))
+		rest.Fail(c.w, http.StatusNotFound, fmt.Sprintf("Not Found: revision tag %q not found", tag))
 	default:
 		at := env.latest()
-		answer(c.w, http.StatusOK, client.EnvironmentRevisionTag{
+		rest.Answer(c.w, http.StatusOK, client.EnvironmentRevisionTag{
 			Name: tag, Revision: at.number, Created: at.created, Modified: at.created,
 			EditorLogin: at.author, EditorName: at.author,
 		})
@@ -262,15 +266,15 @@ func (s *Service) getRevisionTag(c call, tag string) {
 func (s *Service) getMetadata(c call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if env := s.find(c, Read); env != nil {
-		answer(c.w, http.StatusOK, map[string]string{"id": env.id})
+	if env := s.find(c, access.ReadEnvironment); env != nil {
+		rest.Answer(c.w, http.StatusOK, map[string]string{"id": env.id})
 	}
 }
 
 func (s *Service) listRevisions(c call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	env := s.find(c, Read)
+	env := s.find(c, access.ReadEnvironment)
 	if env == nil {
 		return
 	}
@@ -291,7 +295,7 @@ func (s *Service) listRevisions(c call) {
 			break
 		}
 	}
-	answer(c.w, http.StatusOK, revisions)
+	rest.Answer(c.w, http.StatusOK, revisions)
 }
 
 // updateEnvironment replaces the document when it passes the check and, where
@@ -300,11 +304,11 @@ func (s *Service) listRevisions(c call) {
 func (s *Service) updateEnvironment(c call) {
 	yaml, err := io.ReadAll(c.r.Body)
 	if err != nil {
-		fail(c.w, http.StatusBadRequest, "Bad Request: "+err.Error())
+		rest.Fail(c.w, http.StatusBadRequest, "Bad Request: "+err.Error())
 		return
 	}
 	s.mu.Lock()
-	env := s.find(c, Write)
+	env := s.find(c, access.WriteEnvironment)
 	s.mu.Unlock()
 	if env == nil {
 		return
@@ -312,7 +316,7 @@ func (s *Service) updateEnvironment(c call) {
 	name := qualifiedName(env.project, env.name)
 	_, diagnostics, err := s.check(c.r.Context(), c.user, env.org, name, yaml, false)
 	if err != nil {
-		fail(c.w, http.StatusInternalServerError, "checking the environment: "+err.Error())
+		rest.Fail(c.w, http.StatusInternalServerError, "checking the environment: "+err.Error())
 		return
 	}
 	if client.DiagnosticsHaveErrors(diagnostics) {
@@ -321,28 +325,28 @@ func (s *Service) updateEnvironment(c call) {
 	}
 	if len(bytes.TrimSpace(yaml)) > 0 {
 		if yaml, err = eval.EncryptSecrets(c.r.Context(), name, yaml, s); err != nil {
-			fail(c.w, http.StatusInternalServerError, "encrypting the environment's secrets: "+err.Error())
+			rest.Fail(c.w, http.StatusInternalServerError, "encrypting the environment's secrets: "+err.Error())
 			return
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if env = s.find(c, Write); env == nil {
+	if env = s.find(c, access.WriteEnvironment); env == nil {
 		return
 	}
 	if etag := c.r.Header.Get("ETag"); etag != "" && etag != env.etag(env.latest()) {
-		fail(c.w, http.StatusConflict, fmt.Sprintf("Conflict: environment %q was changed since it was read: read it again", name))
+		rest.Fail(c.w, http.StatusConflict, fmt.Sprintf("Conflict: environment %q was changed since it was read: read it again", name))
 		return
 	}
 	s.write(env, c.user, yaml)
 	c.w.Header().Set("Pulumi-ESC-Revision", strconv.Itoa(env.latest().number))
-	answer(c.w, http.StatusOK, client.UpdateEnvironmentResponse{
+	rest.Answer(c.w, http.StatusOK, client.UpdateEnvironmentResponse{
 		EnvironmentDiagnosticError: client.EnvironmentDiagnosticError{Diagnostics: diagnostics},
 	})
 }
 
 // write adds a revision. s.mu must be held.
-func (s *Service) write(env *environment, author User, yaml []byte) {
+func (s *Service) write(env *environment, author access.User, yaml []byte) {
 	env.revisions = append(env.revisions, revision{
 		number: env.latest().number + 1, created: s.options.Now(), author: author.Name, yaml: yaml,
 	})

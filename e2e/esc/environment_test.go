@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"esc-connector-lambda-go/e2e/esc"
+	"esc-connector-lambda-go/e2e/pulumicloud/rest"
 )
 
 func TestSecretsAreEncryptedAtRest(t *testing.T) {
@@ -218,19 +218,19 @@ func TestFaultsStrikeWhereTheyAreSet(t *testing.T) {
 		require.NoError(t, response.Body.Close())
 		return response.StatusCode
 	}
-	w.service.Fail(esc.Fault{Status: http.StatusInternalServerError, Method: http.MethodGet, Path: "/db/app", After: 1, Times: 2})
+	w.service.Fail(rest.Fault{Status: http.StatusInternalServerError, Method: http.MethodGet, Path: "/db/app", After: 1, Times: 2})
 	var got []int
 	for range 4 {
 		got = append(got, status(http.MethodGet, "/db/app"))
 	}
 	assert.Equal(t, []int{200, 500, 500, 200}, got)
-	w.service.Fail(esc.Fault{Status: http.StatusForbidden, Path: "/db/"})
+	w.service.Fail(rest.Fault{Status: http.StatusForbidden, Path: "/db/"})
 	assert.Equal(t, http.StatusForbidden, status(http.MethodDelete, "/db/app"))
 	assert.Equal(t, http.StatusOK, status(http.MethodGet, ""))
 	w.service.Recover()
 	assert.Equal(t, http.StatusOK, status(http.MethodGet, "/db/app"))
 
-	w.service.Fail(esc.Fault{Method: http.MethodGet, Path: "/db/app"})
+	w.service.Fail(rest.Fault{Method: http.MethodGet, Path: "/db/app"})
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+"/api/esc/environments/acme/db/app", nil)

@@ -17,7 +17,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -25,12 +24,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
+
+	"esc-connector-lambda-go/e2e/pulumicloud/access"
+	"esc-connector-lambda-go/e2e/pulumicloud/rest"
 )
 
 // Options say whom the service serves and where AWS is.
@@ -38,12 +39,8 @@ type Options struct {
 	// BackendURL is the URL under which users reach the service. <BackendURL>/oidc
 	// is the issuer that AWS must trust.
 	BackendURL string
-	// Organizations are those of every user; the first is the default.
-	Organizations []string
-	// Teams are those of every organization.
-	Teams []string
-	// Tokens are the access tokens, and who presents each.
-	Tokens map[string]User
+	// Directory knows who presents an access token, and what each user may do with environments.
+	Directory *access.Directory
 	// AWSEndpoint is the URL of an endpoint for IAM, STS and Lambda.
 	AWSEndpoint string
 	// AWSCredentials read IAM, where AWS itself would. Nil: placeholders, enough
@@ -55,48 +52,10 @@ type Options struct {
 	Now func() time.Time
 }
 
-// User is who presents an access token.
-type User struct {
-	// Name is the login.
-	Name string
-	// Permissions are by environment, "organization/project/environment"; "*" is
-	// for all that have no entry. Who creates an environment has [Admin] on it.
-	Permissions map[string]Permission
-	// Teams are those that the user is a member of.
-	Teams []string
-}
-
-// Permission is what a user may do with an environment. Each includes those before it.
-type Permission int
-
-// Permissions, from Pulumi Cloud's "Environment permissions". An environment
-// without any is not visible: it is answered like one that is not there.
-const (
-	None  Permission = iota
-	Read             // the definition, with secrets encrypted
-	Open             // the values, decrypted
-	Write            // change, and rotate
-	Admin            // delete
-)
-
-// Fault makes requests fail.
-type Fault struct {
-	// Status answers with this HTTP status. 0 hangs until the client gives up.
-	Status int
-	// Drop closes the connection, and answers nothing.
-	Drop bool
-	// Method limits the fault to one HTTP method. Empty: all.
-	Method string
-	// Path limits the fault to URL paths that contain it. Empty: all.
-	Path string
-	// After lets this many matching requests pass first.
-	After int
-	// Times ends the fault after so many requests. 0: until [Service.Recover].
-	Times int
-}
-
 // Service is an [http.Handler] that serves ESC. Its documents live in memory.
 type Service struct {
+	rest.Faults
+
 	options Options
 	mux     *http.ServeMux
 	aead    cipher.AEAD
@@ -106,9 +65,6 @@ type Service struct {
 	grants       map[string]map[string]string // permission by environment's id, by team's
 	sessions     map[string]session
 	roles        map[string]assumedRole
-	faults       []*Fault
-
-	hanging atomic.Int32 // requests that wait in vain
 }
 
 // New returns a service without environments.
@@ -117,8 +73,8 @@ func New(options Options) (*Service, error) {
 	switch {
 	case err != nil || backend.Host == "":
 		return nil, fmt.Errorf("starting ESC: the backend URL %q is not an absolute URL", options.BackendURL)
-	case len(options.Organizations) == 0:
-		return nil, errors.New("starting ESC: no organization is given")
+	case options.Directory == nil:
+		return nil, errors.New("starting ESC: no directory of users is given")
 	}
 	options.BackendURL = strings.TrimSuffix(options.BackendURL, "/")
 	if options.AWSCredentials == nil {
@@ -154,20 +110,6 @@ func New(options Options) (*Service, error) {
 	return s, nil
 }
 
-// Fail makes matching requests fail from now on. The first fault that matches wins.
-func (s *Service) Fail(fault Fault) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.faults = append(s.faults, &fault)
-}
-
-// Recover ends all faults.
-func (s *Service) Recover() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.faults = nil
-}
-
 // Definition answers an environment's document as it is kept, secrets encrypted,
 // and its latest revision. The id is "organization/project/environment".
 func (s *Service) Definition(id string) (yaml string, revision int, exists bool) {
@@ -192,52 +134,17 @@ func (s *Service) Environments() []string {
 	return ids
 }
 
-// Hanging tells whether a request waits for an answer that a fault of status 0 withholds.
-func (s *Service) Hanging() bool { return s.hanging.Load() > 0 }
-
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if fault := s.fault(r); fault != nil {
-		switch {
-		case fault.Drop:
-			panic(http.ErrAbortHandler)
-		case fault.Status == 0:
-			s.hanging.Add(1)
-			<-r.Context().Done()
-			s.hanging.Add(-1)
-			return
-		}
-		fail(w, fault.Status, http.StatusText(fault.Status))
-		return
+	if !s.Play(w, r) {
+		s.mux.ServeHTTP(w, r)
 	}
-	s.mux.ServeHTTP(w, r)
-}
-
-func (s *Service) fault(r *http.Request) *Fault {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i, fault := range s.faults {
-		if fault.Method != "" && fault.Method != r.Method || !strings.Contains(r.URL.Path, fault.Path) {
-			continue
-		}
-		if fault.After > 0 {
-			fault.After--
-			continue
-		}
-		if fault.Times > 0 {
-			if fault.Times--; fault.Times == 0 {
-				s.faults = slices.Delete(s.faults, i, i+1)
-			}
-		}
-		return fault
-	}
-	return nil
 }
 
 // call is one authenticated request.
 type call struct {
 	w    http.ResponseWriter
 	r    *http.Request
-	user User
+	user access.User
 }
 
 // routes are the paths that cmd/esc/cli/client of the CLI calls, and the
@@ -246,22 +153,14 @@ func (s *Service) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	serve := func(pattern string, handler func(call)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			user, known := s.options.Tokens[strings.TrimPrefix(r.Header.Get("Authorization"), "token ")]
-			if !known {
-				fail(w, http.StatusUnauthorized, "Unauthorized: No credentials provided or are invalid.")
-				return
+			if user, known := s.options.Directory.Of(w, r); known {
+				handler(call{w, r, user})
 			}
-			if org := r.PathValue("org"); org != "" && !slices.Contains(s.options.Organizations, org) {
-				fail(w, http.StatusNotFound, fmt.Sprintf("Not Found: Organization %q not found", org))
-				return
-			}
-			handler(call{w, r, user})
 		})
 	}
-	serve("GET /api/user", s.getUser)
-	serve("GET /api/user/organizations/default", s.getDefaultOrganization)
+	s.options.Directory.Serve(mux)
 	mux.HandleFunc("GET /api/capabilities", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, apitype.CapabilitiesResponse{})
+		rest.Answer(w, http.StatusOK, apitype.CapabilitiesResponse{})
 	})
 
 	const root = "/api/esc/environments"
@@ -293,36 +192,5 @@ func (s *Service) routes() *http.ServeMux {
 }
 
 func notServed(w http.ResponseWriter, r *http.Request) {
-	fail(w, http.StatusNotFound, fmt.Sprintf("Not Found: this stand-in for Pulumi ESC does not serve %s %s", r.Method, r.URL.Path))
-}
-
-// The shapes of these two are in the CLI's backend/httpstate/client.
-
-func (s *Service) getUser(c call) {
-	organizations := make([]map[string]string, len(s.options.Organizations))
-	for i, name := range s.options.Organizations {
-		organizations[i] = map[string]string{"githubLogin": name, "name": name}
-	}
-	answer(c.w, http.StatusOK, map[string]any{
-		"id": c.user.Name, "githubLogin": c.user.Name, "name": c.user.Name, "organizations": organizations,
-	})
-}
-
-func (s *Service) getDefaultOrganization(c call) {
-	answer(c.w, http.StatusOK, map[string]string{"gitHubLogin": s.options.Organizations[0]})
-}
-
-func answer(w http.ResponseWriter, status int, body any) {
-	text, err := json.Marshal(body)
-	if err != nil {
-		fail(w, http.StatusInternalServerError, "encoding the answer: "+err.Error())
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(text)
-}
-
-func fail(w http.ResponseWriter, status int, message string) {
-	answer(w, status, apitype.ErrorResponse{Code: status, Message: message})
+	rest.Fail(w, http.StatusNotFound, fmt.Sprintf("Not Found: this stand-in for Pulumi ESC does not serve %s %s", r.Method, r.URL.Path))
 }

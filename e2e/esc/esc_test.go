@@ -25,6 +25,7 @@ import (
 
 	"esc-connector-lambda-go/e2e/esc"
 	"esc-connector-lambda-go/e2e/moto"
+	"esc-connector-lambda-go/e2e/pulumicloud/access"
 )
 
 const (
@@ -101,12 +102,11 @@ func newWorld(t *testing.T) *world {
 	server := httptest.NewUnstartedServer(nil)
 	w.url = "http://" + server.Listener.Addr().String()
 	w.service, err = esc.New(esc.Options{
-		BackendURL:    w.url,
-		Organizations: []string{org, "other"},
-		Tokens: map[string]esc.User{
-			adminToken:  {Name: "admin", Permissions: map[string]esc.Permission{"*": esc.Admin}},
-			readerToken: {Name: "reader", Permissions: map[string]esc.Permission{org + "/db/rotator": esc.Open}},
-		},
+		BackendURL: w.url,
+		Directory: access.NewDirectory(map[string]access.User{
+			adminToken:  {Name: "admin", Environments: map[string]access.Environment{"*": access.AdminEnvironment}},
+			readerToken: {Name: "reader", Environments: map[string]access.Environment{org + "/db/rotator": access.OpenEnvironment}},
+		}, org, "other"),
 		AWSEndpoint: gateway.URL,
 		Now: func() time.Time {
 			if now := w.now.Load(); now != nil {

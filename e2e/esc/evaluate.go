@@ -18,12 +18,15 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/esc/eval"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/esc/syntax"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+
+	"esc-connector-lambda-go/e2e/pulumicloud/access"
+	"esc-connector-lambda-go/e2e/pulumicloud/rest"
 )
 
 // evaluation is what one evaluation may load: on whose behalf, and in which organization.
 type evaluation struct {
 	service *Service
-	user    User
+	user    access.User
 	org     string
 }
 
@@ -61,7 +64,7 @@ func (e evaluation) AuthorizeImport(_ context.Context, _, imported string, _ boo
 	e.service.mu.Lock()
 	defer e.service.mu.Unlock()
 	id, _ := e.importedID(imported)
-	if _, err := e.service.lookup(e.user, id, Open); err != nil {
+	if _, err := e.service.lookup(e.user, id, access.OpenEnvironment); err != nil {
 		return err
 	}
 	return nil
@@ -72,7 +75,7 @@ func (e evaluation) LoadEnvironment(_ context.Context, name string) ([]byte, eva
 	e.service.mu.Lock()
 	defer e.service.mu.Unlock()
 	id, version := e.importedID(name)
-	env, err := e.service.lookup(e.user, id, Open)
+	env, err := e.service.lookup(e.user, id, access.OpenEnvironment)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -94,7 +97,7 @@ func (e evaluation) context() (*esc.ExecContext, error) {
 }
 
 // load parses a document and prepares its evaluation.
-func (s *Service) load(user User, org, name string, yaml []byte) (
+func (s *Service) load(user access.User, org, name string, yaml []byte) (
 	evaluation, *ast.EnvironmentDecl, *esc.ExecContext, syntax.Diagnostics, error,
 ) {
 	e := evaluation{s, user, org}
@@ -107,7 +110,7 @@ func (s *Service) load(user User, org, name string, yaml []byte) (
 }
 
 // check evaluates a document without opening anything.
-func (s *Service) check(ctx context.Context, user User, org, name string, yaml []byte, showSecrets bool) (
+func (s *Service) check(ctx context.Context, user access.User, org, name string, yaml []byte, showSecrets bool) (
 	*esc.Environment, []client.EnvironmentDiagnostic, error,
 ) {
 	e, declaration, execContext, diagnostics, err := s.load(user, org, name, yaml)
@@ -122,20 +125,20 @@ func (s *Service) check(ctx context.Context, user User, org, name string, yaml [
 func (s *Service) checkYAML(c call) {
 	yaml, err := io.ReadAll(c.r.Body)
 	if err != nil {
-		fail(c.w, http.StatusBadRequest, "Bad Request: "+err.Error())
+		rest.Fail(c.w, http.StatusBadRequest, "Bad Request: "+err.Error())
 		return
 	}
 	showSecrets := c.r.URL.Query().Get("showSecrets") == "true"
 	checked, diagnostics, err := s.check(c.r.Context(), c.user, c.r.PathValue("org"), esc.AnonymousEnvironmentName, yaml, showSecrets)
 	switch {
 	case err != nil:
-		fail(c.w, http.StatusInternalServerError, "checking the environment: "+err.Error())
+		rest.Fail(c.w, http.StatusInternalServerError, "checking the environment: "+err.Error())
 	case client.DiagnosticsHaveErrors(diagnostics):
 		answerDiagnostics(c.w, diagnostics)
 	case checked == nil:
-		answer(c.w, http.StatusOK, esc.Environment{})
+		rest.Answer(c.w, http.StatusOK, esc.Environment{})
 	default:
-		answer(c.w, http.StatusOK, checked)
+		rest.Answer(c.w, http.StatusOK, checked)
 	}
 }
 
@@ -150,7 +153,7 @@ type session struct {
 
 func (s *Service) openEnvironment(c call) {
 	s.mu.Lock()
-	env := s.find(c, Open)
+	env := s.find(c, access.OpenEnvironment)
 	s.mu.Unlock()
 	if env == nil {
 		return
@@ -159,7 +162,7 @@ func (s *Service) openEnvironment(c call) {
 	at, exists := env.version(c.r.PathValue("version"))
 	s.mu.Unlock()
 	if !exists {
-		fail(c.w, http.StatusNotFound, fmt.Sprintf("Not Found: revision %q not found", c.r.PathValue("version")))
+		rest.Fail(c.w, http.StatusNotFound, fmt.Sprintf("Not Found: revision %q not found", c.r.PathValue("version")))
 		return
 	}
 	s.open(c, environmentID(env.org, env.project, env.name), qualifiedName(env.project, env.name), at.yaml)
@@ -167,12 +170,12 @@ func (s *Service) openEnvironment(c call) {
 
 func (s *Service) openYAML(c call) {
 	if c.r.URL.Query().Get("environmentOverrides") != "" {
-		fail(c.w, http.StatusNotImplemented, "this stand-in for Pulumi ESC does not serve environmentOverrides")
+		rest.Fail(c.w, http.StatusNotImplemented, "this stand-in for Pulumi ESC does not serve environmentOverrides")
 		return
 	}
 	yaml, err := io.ReadAll(c.r.Body)
 	if err != nil {
-		fail(c.w, http.StatusBadRequest, "Bad Request: "+err.Error())
+		rest.Fail(c.w, http.StatusBadRequest, "Bad Request: "+err.Error())
 		return
 	}
 	s.open(c, c.r.PathValue("org"), esc.AnonymousEnvironmentName, yaml)
@@ -181,12 +184,12 @@ func (s *Service) openYAML(c call) {
 func (s *Service) open(c call, of, name string, yaml []byte) {
 	duration, err := time.ParseDuration(c.r.URL.Query().Get("duration"))
 	if err != nil {
-		fail(c.w, http.StatusBadRequest, fmt.Sprintf("Bad Request: duration: %v", err))
+		rest.Fail(c.w, http.StatusBadRequest, fmt.Sprintf("Bad Request: duration: %v", err))
 		return
 	}
 	e, declaration, execContext, diagnostics, err := s.load(c.user, c.r.PathValue("org"), name, yaml)
 	if err != nil {
-		fail(c.w, http.StatusInternalServerError, "reading the environment: "+err.Error())
+		rest.Fail(c.w, http.StatusInternalServerError, "reading the environment: "+err.Error())
 		return
 	}
 	opened := &esc.Environment{}
@@ -205,7 +208,7 @@ func (s *Service) open(c call, of, name string, yaml []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sessions[id] = session{of: of, user: c.user.Name, opened: opened, expires: s.options.Now().Add(duration)}
-	answer(c.w, http.StatusOK, client.OpenEnvironmentResponse{ID: id})
+	rest.Answer(c.w, http.StatusOK, client.OpenEnvironmentResponse{ID: id})
 }
 
 // getOpenEnvironment answers a session's values, or the one that the query's
@@ -219,24 +222,24 @@ func (s *Service) getOpenEnvironment(c call) {
 	defer s.mu.Unlock()
 	opened, known := s.sessions[c.r.PathValue("session")]
 	if !known || opened.of != of || opened.user != c.user.Name || s.options.Now().After(opened.expires) {
-		fail(c.w, http.StatusNotFound, "Not Found: no such open environment")
+		rest.Fail(c.w, http.StatusNotFound, "Not Found: no such open environment")
 		return
 	}
 	if !c.r.URL.Query().Has("property") {
-		answer(c.w, http.StatusOK, opened.opened)
+		rest.Answer(c.w, http.StatusOK, opened.opened)
 		return
 	}
 	path, err := resource.ParsePropertyPath(c.r.URL.Query().Get("property"))
 	if err != nil {
-		fail(c.w, http.StatusBadRequest, "Bad Request: "+err.Error())
+		rest.Fail(c.w, http.StatusBadRequest, "Bad Request: "+err.Error())
 		return
 	}
 	value, exists := at(esc.NewValue(opened.opened.Properties), path)
 	if !exists {
-		fail(c.w, http.StatusNotFound, fmt.Sprintf("Not Found: no property %q", path))
+		rest.Fail(c.w, http.StatusNotFound, fmt.Sprintf("Not Found: no property %q", path))
 		return
 	}
-	answer(c.w, http.StatusOK, value)
+	rest.Answer(c.w, http.StatusOK, value)
 }
 
 // at walks into a value.
@@ -268,22 +271,22 @@ func at(value esc.Value, path resource.PropertyPath) (esc.Value, bool) {
 func (s *Service) rotateEnvironment(c call) {
 	var request struct{ Paths []string }
 	if err := json.NewDecoder(c.r.Body).Decode(&request); err != nil {
-		fail(c.w, http.StatusBadRequest, "Bad Request: "+err.Error())
+		rest.Fail(c.w, http.StatusBadRequest, "Bad Request: "+err.Error())
 		return
 	}
 	paths := make([]resource.PropertyPath, len(request.Paths))
 	for i, text := range request.Paths {
 		path, err := resource.ParsePropertyPath(text)
 		if err != nil {
-			fail(c.w, http.StatusBadRequest, fmt.Sprintf("Bad Request: path %q: %v", text, err))
+			rest.Fail(c.w, http.StatusBadRequest, fmt.Sprintf("Bad Request: path %q: %v", text, err))
 			return
 		}
 		paths[i] = path
 	}
 	s.mu.Lock()
-	env := s.find(c, Write)
+	env := s.find(c, access.WriteEnvironment)
 	if env != nil && env.rotating {
-		fail(c.w, http.StatusConflict, "Conflict: a rotation of this environment is in progress")
+		rest.Fail(c.w, http.StatusConflict, "Conflict: a rotation of this environment is in progress")
 		env = nil
 	}
 	if env == nil {
@@ -304,7 +307,7 @@ func (s *Service) rotateEnvironment(c call) {
 	name := qualifiedName(env.project, env.name)
 	e, declaration, execContext, diagnostics, err := s.load(c.user, env.org, name, before.yaml)
 	if err != nil {
-		fail(c.w, http.StatusInternalServerError, "reading the environment: "+err.Error())
+		rest.Fail(c.w, http.StatusInternalServerError, "reading the environment: "+err.Error())
 		return
 	}
 	var rotations eval.RotationResult
@@ -340,18 +343,18 @@ func (s *Service) rotateEnvironment(c call) {
 	if patches := rotations.Patches(); len(patches) > 0 {
 		after, err := s.writePatches(ctx, env, c.user, patches)
 		if err != nil {
-			fail(c.w, http.StatusInternalServerError, "writing the rotated state: "+err.Error())
+			rest.Fail(c.w, http.StatusInternalServerError, "writing the rotated state: "+err.Error())
 			return
 		}
 		event.PostRotationRevision = &after
 	}
 	completed := s.options.Now()
 	event.CompletedAt = &completed
-	answer(c.w, http.StatusOK, client.RotateEnvironmentResponse{SecretRotationEvent: event})
+	rest.Answer(c.w, http.StatusOK, client.RotateEnvironmentResponse{SecretRotationEvent: event})
 }
 
 // writePatches patches the latest document, which may be newer than the one that was evaluated.
-func (s *Service) writePatches(ctx context.Context, env *environment, user User, patches []*eval.Patch) (int, error) {
+func (s *Service) writePatches(ctx context.Context, env *environment, user access.User, patches []*eval.Patch) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.environments[environmentID(env.org, env.project, env.name)] != env {
@@ -370,7 +373,7 @@ func (s *Service) writePatches(ctx context.Context, env *environment, user User,
 }
 
 func answerDiagnostics(w http.ResponseWriter, diagnostics []client.EnvironmentDiagnostic) {
-	answer(w, http.StatusBadRequest, client.EnvironmentErrorResponse{
+	rest.Answer(w, http.StatusBadRequest, client.EnvironmentErrorResponse{
 		Code: http.StatusBadRequest, Message: "Bad Request: environment has errors", Diagnostics: diagnostics,
 	})
 }

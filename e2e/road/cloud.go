@@ -22,6 +22,8 @@ import (
 
 	"esc-connector-lambda-go/e2e/esc"
 	"esc-connector-lambda-go/e2e/gateway"
+	"esc-connector-lambda-go/e2e/pulumicloud/access"
+	"esc-connector-lambda-go/e2e/pulumicloud/state"
 	"esc-connector-lambda-go/lambda/dbtest"
 )
 
@@ -38,23 +40,26 @@ const (
 	Team        = "database-administrators"
 )
 
-// Cloud is one road's AWS account and Pulumi ESC organization.
+// Cloud is one road's AWS account and Pulumi Cloud organization.
 type Cloud struct {
 	// Account is the AWS account's number.
 	Account string
 	// AWS is the gateway, ESC the service, to play faults on.
 	AWS *gateway.Gateway
 	ESC *esc.Service
+	// State is the part of the same host that keeps stacks, and Directory knows who may log in.
+	State     *state.Service
+	Directory *access.Directory
 	// AWSURL and ESCURL are where they listen.
 	AWSURL, ESCURL string
-	// Home is a folder for the tools: PULUMI_HOME and the stacks' state.
+	// Home is a folder for the tools: PULUMI_HOME, and a folder for the state of stacks that are not kept in State.
 	Home string
 
 	machine *Machine
 	servers []*http.Server
 }
 
-// NewCloud opens an empty AWS account and an empty ESC organization. folder
+// NewCloud opens an empty AWS account and an empty Pulumi Cloud organization, and logs its admin in. folder
 // must exist and be empty; the caller removes it after [Cloud.Close].
 func (m *Machine) NewCloud(folder string) (*Cloud, error) {
 	c := &Cloud{Account: strconv.FormatInt(m.account.Add(1), 10), Home: folder, machine: m}
@@ -109,18 +114,28 @@ func (c *Cloud) startESC() error {
 		return fmt.Errorf("opening ESC's port: %w", err)
 	}
 	c.ESCURL = fmt.Sprintf("https://localhost:%d", listener.Addr().(*net.TCPAddr).Port)
-	c.ESC, err = esc.New(esc.Options{
-		BackendURL: c.ESCURL, Organizations: []string{Organization}, Teams: []string{Team}, AWSEndpoint: c.AWSURL,
-		Tokens: map[string]esc.User{
-			Token:       {Name: "admin", Permissions: map[string]esc.Permission{"*": esc.Admin}},
-			ReaderToken: {Name: "reader", Permissions: map[string]esc.Permission{Organization + "/demo/rotator": esc.Open}},
-			TeamToken:   {Name: "administrator", Teams: []string{Team}},
+	c.Directory = access.NewDirectory(map[string]access.User{
+		Token: {
+			Name:         "admin",
+			Environments: map[string]access.Environment{"*": access.AdminEnvironment},
+			Stacks:       map[string]access.Stack{"*": access.AdminStack},
 		},
-	})
+		ReaderToken: {Name: "reader", Environments: map[string]access.Environment{Organization + "/demo/rotator": access.OpenEnvironment}},
+		TeamToken:   {Name: "administrator", Teams: []string{Team}},
+	}, Organization)
+	c.Directory.Teams = []string{Team}
+	c.State = state.New(state.Options{Directory: c.Directory})
+	c.ESC, err = esc.New(esc.Options{BackendURL: c.ESCURL, Directory: c.Directory, AWSEndpoint: c.AWSURL})
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	c.serve(listener, c.ESC)
+	c.serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if state.Serves(r) {
+			c.State.ServeHTTP(w, r)
+			return
+		}
+		c.ESC.ServeHTTP(w, r)
+	}))
 	return nil
 }
 

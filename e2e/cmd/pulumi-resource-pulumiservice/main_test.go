@@ -31,6 +31,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"esc-connector-lambda-go/e2e/esc"
+	"esc-connector-lambda-go/e2e/pulumicloud/access"
+	"esc-connector-lambda-go/e2e/pulumicloud/rest"
 )
 
 const token = "pul-test"
@@ -49,8 +51,10 @@ func newProject(t *testing.T) *project {
 	server := httptest.NewUnstartedServer(nil)
 	backend := "http://" + server.Listener.Addr().String()
 	service, err := esc.New(esc.Options{
-		BackendURL: backend, Organizations: []string{"acme"}, AWSEndpoint: "http://127.0.0.1:1",
-		Tokens: map[string]esc.User{token: {Name: "admin", Permissions: map[string]esc.Permission{"*": esc.Admin}}},
+		BackendURL: backend, AWSEndpoint: "http://127.0.0.1:1",
+		Directory: access.NewDirectory(map[string]access.User{
+			token: {Name: "admin", Environments: map[string]access.Environment{"*": access.AdminEnvironment}},
+		}, "acme"),
 	})
 	require.NoError(t, err)
 	server.Config.Handler = service
@@ -264,7 +268,7 @@ func TestARefreshThatFailsLosesTheEnvironmentFromTheState(t *testing.T) {
 			t.Parallel()
 			p := newProject(t)
 			p.mustUp(environmentInputs(t, "app", "values:\n  a: 1\n"))
-			p.service.Fail(esc.Fault{Status: status})
+			p.service.Fail(rest.Fault{Status: status})
 			p.refresh()
 			p.service.Recover()
 			assert.NotContains(t, p.state(), "acme/db/app")
@@ -293,7 +297,7 @@ func TestANewNameDeletesTheEnvironmentFirst(t *testing.T) {
 	p := newProject(t)
 	p.mustUp(environmentInputs(t, "app", "values:\n  a: 1\n"))
 	// Deletion comes first: when creation then fails, the environment is gone.
-	p.service.Fail(esc.Fault{Status: http.StatusForbidden, Method: http.MethodPost})
+	p.service.Fail(rest.Fault{Status: http.StatusForbidden, Method: http.MethodPost})
 	_, err := p.up(environmentInputs(t, "renamed", "values:\n  a: 1\n"))
 	assert.Error(t, err)
 	assert.Empty(t, p.service.Environments())
@@ -305,7 +309,7 @@ func TestANewNameDeletesTheEnvironmentFirst(t *testing.T) {
 func TestACreationThatIsCutOffLeavesAnEmptyEnvironment(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
-	p.service.Fail(esc.Fault{Status: http.StatusForbidden, Method: http.MethodPatch})
+	p.service.Fail(rest.Fault{Status: http.StatusForbidden, Method: http.MethodPatch})
 	_, err := p.up(environmentInputs(t, "app", "values:\n  a: 1\n"))
 	assert.ErrorContains(t, err, "failed to push yaml into environment")
 	p.service.Recover()
@@ -358,7 +362,7 @@ func TestGetEnvironmentTellsThatOneExists(t *testing.T) {
 	require.NoError(t, look("app"))
 	assert.Len(t, strings.Split(found["environmentId"].StringValue(), "-"), 5, "a UUID")
 	assert.ErrorContains(t, look("other"), "environment acme/db/other not found")
-	p.service.Fail(esc.Fault{Status: http.StatusForbidden})
+	p.service.Fail(rest.Fault{Status: http.StatusForbidden})
 	assert.ErrorContains(t, look("app"), "failed to look up environment acme/db/app")
 }
 
@@ -375,7 +379,7 @@ func TestAnUpdateThatIsRefusedSaysThatItIsDone(t *testing.T) {
 	t.Parallel()
 	p := newProject(t)
 	p.mustUp(environmentInputs(t, "app", "values:\n  a: 1\n"))
-	p.service.Fail(esc.Fault{Status: http.StatusForbidden, Method: http.MethodPatch})
+	p.service.Fail(rest.Fault{Status: http.StatusForbidden, Method: http.MethodPatch})
 	p.mustUp(environmentInputs(t, "app", "values:\n  a: 2\n"))
 	p.service.Recover()
 	assert.Equal(t, "values:\n  a: 1\n", p.definition("acme/db/app"))

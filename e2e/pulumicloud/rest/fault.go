@@ -1,0 +1,88 @@
+package rest
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// Fault makes requests fail.
+type Fault struct {
+	// Status answers with this HTTP status. 0 hangs until the client gives up.
+	Status int
+	// Drop closes the connection, and answers nothing.
+	Drop bool
+	// Method limits the fault to one HTTP method. Empty: all.
+	Method string
+	// Path limits the fault to URL paths that contain it. Empty: all.
+	Path string
+	// After lets this many matching requests pass first.
+	After int
+	// Times ends the fault after so many requests. 0: until [Faults.Recover].
+	Times int
+}
+
+// Faults are those of one service. The zero value has none.
+type Faults struct {
+	mu      sync.Mutex
+	faults  []*Fault
+	hanging atomic.Int32 // requests that wait in vain
+}
+
+// Fail makes matching requests fail from now on. The first fault that matches wins.
+func (f *Faults) Fail(fault Fault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.faults = append(f.faults, &fault)
+}
+
+// Recover ends all faults.
+func (f *Faults) Recover() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.faults = nil
+}
+
+// Hanging tells whether a request waits for an answer that a fault of status 0 withholds.
+func (f *Faults) Hanging() bool { return f.hanging.Load() > 0 }
+
+// Play fails the request if a fault matches it, and tells whether it did.
+func (f *Faults) Play(w http.ResponseWriter, r *http.Request) bool {
+	fault := f.match(r)
+	switch {
+	case fault == nil:
+		return false
+	case fault.Drop:
+		panic(http.ErrAbortHandler)
+	case fault.Status == 0:
+		f.hanging.Add(1)
+		<-r.Context().Done()
+		f.hanging.Add(-1)
+	default:
+		Fail(w, fault.Status, http.StatusText(fault.Status))
+	}
+	return true
+}
+
+func (f *Faults) match(r *http.Request) *Fault {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, fault := range f.faults {
+		if fault.Method != "" && fault.Method != r.Method || !strings.Contains(r.URL.Path, fault.Path) {
+			continue
+		}
+		if fault.After > 0 {
+			fault.After--
+			continue
+		}
+		if fault.Times > 0 {
+			if fault.Times--; fault.Times == 0 {
+				f.faults = slices.Delete(f.faults, i, i+1)
+			}
+		}
+		return fault
+	}
+	return nil
+}
