@@ -356,7 +356,7 @@ func TestSecretPrintsAsAPlaceholder(t *testing.T) {
 	}
 }
 
-// scripted is a PostgreSQL server that accepts any md5 login and answers each query by the script: rows of text, an
+// scripted is a PostgreSQL server that accepts any md5 login but that of the user "user", and answers each query by the script: rows of text, an
 // error by its SQLSTATE, or the end of the connection.
 func scripted(t *testing.T, answer func(query string) (row []string, code string, hangUp bool)) int {
 	t.Helper()
@@ -384,7 +384,8 @@ func serve(t *testing.T, address string, handle func(net.Conn)) int {
 func converse(conn net.Conn, answer func(query string) ([]string, string, bool)) {
 	defer conn.Close()
 	backend := pgproto3.NewBackend(conn, conn)
-	if _, err := backend.ReceiveStartupMessage(); err != nil {
+	startup, err := backend.ReceiveStartupMessage()
+	if err != nil {
 		return
 	}
 	backend.Send(&pgproto3.AuthenticationMD5Password{Salt: [4]byte{1, 2, 3, 4}})
@@ -392,6 +393,11 @@ func converse(conn net.Conn, answer func(query string) ([]string, string, bool))
 		return
 	}
 	if _, err := backend.Receive(); err != nil {
+		return
+	}
+	if message, is := startup.(*pgproto3.StartupMessage); is && message.Parameters["user"] == "user" {
+		backend.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "28P01"})
+		_ = backend.Flush()
 		return
 	}
 	backend.Send(&pgproto3.AuthenticationOk{})
@@ -419,6 +425,10 @@ func converse(conn net.Conn, answer func(query string) ([]string, string, bool))
 		}
 		if code != "" {
 			backend.Send(&pgproto3.ErrorResponse{Severity: "ERROR", Code: code, Message: "the statement was " + query})
+			if strings.HasPrefix(code, "57P") { // ends the session
+				_ = backend.Flush()
+				return
+			}
 		} else {
 			var values [][]byte
 			for _, value := range row {
@@ -458,8 +468,8 @@ func TestScriptedServers(t *testing.T) {
 		"a hook that refuses a verifier":       {code: "22023", says: []string{"change: ", "22023", "in clear", "never sends", "Nothing was changed"}},
 		"a connection lost during the change":  {hangUp: true, says: []string{"change: ", "closed the connection", "may have been changed", "rotate again"}},
 		"a session ended during the change":    {code: "57P01", says: []string{"change: ", "57P01", "may have been changed"}},
-		"a transaction that takes too long":    {code: "25P04", says: []string{"change: ", "kept it locked", "25P04", "Nothing was changed"}},
-		"a server that is out of disk":         {code: "53100", says: []string{"change: ", "the server failed (53100)", "log", "Nothing was changed"}},
+		"a transaction that takes too long":    {code: "25P04", says: []string{"change: ", "transaction_timeout was over", "25P04", "Nothing was changed"}},
+		"a server that is out of disk":         {code: "53100", says: []string{"change: ", "disk is full (53100)", "log", "Nothing was changed"}},
 		"a server whose code is none":          {code: "SECRE", says: []string{"change: ", "no SQLSTATE", "Nothing was changed"}},
 		"a change that is always in the way":   {code: "XX000", says: []string{"change: ", "XX000", "Nothing was changed"}},
 		"a server with more words than wanted": {code: "P0001", says: []string{"change: ", "P0001"}},
@@ -507,7 +517,7 @@ func TestGarbageIsAnsweredByAFailure(t *testing.T) {
 				if dryRun {
 					event = event.with("managingUser", nil).with("rotateUser", nil)
 				}
-				answer := invoke(t, event, 3*time.Second)
+				answer := invoke(t, event, 600*time.Millisecond)
 				if answer.Code == 200 {
 					assert.True(t, dryRun && garbage != "", "%s %q: %s", kind, garbage, answer.Message)
 					continue

@@ -24,12 +24,12 @@ import (
 )
 
 func main() {
-	lambda.Start(&Handler{Log: slog.New(slog.NewJSONHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: stamp})), Engines: engines})
+	lambda.Start(&Handler{Log: slog.New(slog.NewJSONHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: renameTime})), Engines: engines})
 }
 
-// stamp gives a line's time the name by which Lambda knows it: it takes a line without one for INFO, whatever its level.
+// renameTime gives a line's time the name by which Lambda knows it: it takes a line without one for INFO, whatever its level.
 // https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
-func stamp(groups []string, attribute slog.Attr) slog.Attr {
+func renameTime(groups []string, attribute slog.Attr) slog.Attr {
 	if len(groups) == 0 && attribute.Key == slog.TimeKey {
 		attribute.Key = "timestamp"
 	}
@@ -69,7 +69,7 @@ func (h *Handler) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 		result.failed(connector.StageRequest, err)
 	}
 	guard := newGuard(request)
-	h.line(ctx, request, result, guard, time.Since(start))
+	h.log(ctx, request, result, guard, time.Since(start))
 	if errors.Is(err, connector.ErrNotAnObject) {
 		return nil, err
 	}
@@ -120,11 +120,11 @@ func (h *Handler) work(ctx context.Context, request connector.Request) (outcome 
 		var ended result
 		defer func() {
 			if cause := recover(); cause != nil {
-				ended.failed(server.Stage(), &connector.Failure{Stage: server.Stage(), State: server.State(),
-					Why: server.Address() + ": the connector broke down, by a defect of its own or by what the server sent",
-					Fix: "See the function's log for the place"})
-				ended.panic = place(cause)
+				ended.failed(server.Stage(), server.Fail(server.Address()+": the connector broke down, by a defect of its own or by what the server sent",
+					"See the function's log for the place"))
+				ended.panic = stack(cause)
 			}
+			server.Close() // what a driver left open when it broke down
 			done <- ended
 		}()
 		run := h.Engines[request.Type].Rotate
@@ -143,17 +143,17 @@ func (h *Handler) work(ctx context.Context, request connector.Request) (outcome 
 	select {
 	case outcome = <-done:
 	case <-late.C:
-		failure := &connector.Failure{Stage: server.Stage(), State: server.State(),
-			Why: fmt.Sprintf("%s: not done after %s", server.Address(), connector.Seconds(time.Since(start))),
-			Fix: "Give the function a longer timeout, or find out what the database is busy with"}
+		failure := server.Fail(fmt.Sprintf("%s: not done after %s", server.Address(), connector.Seconds(time.Since(start))),
+			"Give the function a longer timeout, or find out what the database is busy with")
+		server.Close()
 		outcome.failed(failure.Stage, failure)
 	}
 	return outcome
 }
 
-// place is where a panic came from, for the log. The panic's value is left out, but for its kind: it may hold anything.
-func place(cause any) []string {
-	const skipped, deepest = 4, 32 // runtime.Callers, place, the deferred function and gopanic come first
+// stack is where a panic came from, for the log. The panic's value is left out, but for its kind: it may hold anything.
+func stack(cause any) []string {
+	const skipped, deepest = 4, 32 // runtime.Callers, stack, the deferred function and gopanic come first
 	callers := make([]uintptr, deepest)
 	frames := runtime.CallersFrames(callers[:runtime.Callers(skipped, callers)])
 	places := []string{fmt.Sprintf("%T", cause)}
@@ -165,8 +165,8 @@ func place(cause any) []string {
 	return places
 }
 
-// line writes the event's line to the log.
-func (h *Handler) line(ctx context.Context, request connector.Request, result result, guard guard, took time.Duration) {
+// log writes the event's line to the log.
+func (h *Handler) log(ctx context.Context, request connector.Request, result result, guard guard, took time.Duration) {
 	var requestID, target string
 	if lambdaContext, ok := lambdacontext.FromContext(ctx); ok {
 		requestID = lambdaContext.AwsRequestID

@@ -210,10 +210,10 @@ func SplitAccount(username string) (name, host string) {
 	return username, "%"
 }
 
-// Placeholder is a sentence that names the fields which still hold what the template fills in, "" when none does.
+// Hint is a sentence about the fields which still hold what the template fills in, "" when none does.
 // Such a value may be meant, so it is said only after the database refused it. Fields are those that the database may
 // have meant.
-func (r Request) Placeholder(fields ...string) string {
+func (r Request) Hint(fields ...string) string {
 	var held []string
 	for _, field := range fields {
 		var value, template string

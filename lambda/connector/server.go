@@ -2,34 +2,41 @@ package connector
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
-	"syscall"
+	"sync"
 	"time"
 )
 
-// Server is the database server of one event.
+// Server is the database server of one event: where it is, and how far the work on the event has come.
 type Server struct {
 	Host string
 	Port int
 	// TLS are the terms, nil for plain text.
 	TLS *TLS
 
+	patience  time.Duration // how long network trouble is tried again; 0 until the deadline
 	addresses []netip.Addr
-	stage     atomic.Value
-	state     atomic.Value
+
+	lock  sync.Mutex
+	stage Stage
+	state State
+	wire  wire
+	open  map[*conn]bool
 }
 
 // NewServer is the server that a request names.
 func NewServer(request Request, terms *TLS) *Server {
-	server := &Server{Host: strings.TrimSuffix(strings.TrimPrefix(request.Host, "["), "]"), Port: request.Port, TLS: terms}
-	server.state.Store(Unchanged)
-	server.SetStage(StageConnect)
+	const ofDryRun = 3 * time.Second // which can be run again at any time
+	server := &Server{Host: strings.TrimSuffix(strings.TrimPrefix(request.Host, "["), "]"), Port: request.Port, TLS: terms,
+		stage: StageConnect, state: Unchanged, open: map[*conn]bool{}}
+	if request.DryRun {
+		server.patience = ofDryRun
+	}
 	return server
 }
 
@@ -38,23 +45,48 @@ func (s *Server) Address() string {
 	return net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
 }
 
-// SetStage notes the stage, for the answer to an event whose work does not end. After the change every stage is a part of
-// the proof.
+// SetStage notes the stage. From the moment that a change has left, every step is a part of it, and after the change a
+// part of the proof.
 func (s *Server) SetStage(stage Stage) {
-	if s.State() == Changed {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	switch s.state {
+	case MaybeChanged:
+		stage = StageChange
+	case Changed:
 		stage = StageProve
 	}
-	s.stage.Store(stage)
+	s.stage = stage
 }
 
-// SetState notes what became of the password.
-func (s *Server) SetState(state State) { s.state.Store(state) }
+// Stage is the one that was noted last.
+func (s *Server) Stage() Stage {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	return s.stage
+}
+
+// SetState notes what became of the password: MaybeChanged before a change leaves, and Changed or Unchanged only when
+// that is certain.
+func (s *Server) SetState(state State) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	s.state = state
+}
 
 // State is what became of the password, as far as is known.
-func (s *Server) State() State { return s.state.Load().(State) }
+func (s *Server) State() State {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	return s.state
+}
 
-// Stage is the one that was entered last.
-func (s *Server) Stage() Stage { return s.stage.Load().(Stage) }
+// Fail is a failure at this stage and in this state.
+func (s *Server) Fail(why, fix string) *Failure {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	return &Failure{Stage: s.stage, State: s.state, Why: why, Fix: fix}
+}
 
 // Addresses are what the host resolved to, for people. There are none before the first connection.
 func (s *Server) Addresses() string {
@@ -65,36 +97,44 @@ func (s *Server) Addresses() string {
 	return strings.Join(texts, ", ")
 }
 
-// Try runs attempt on the server's addresses until one answers, whatever it answers: each gets a share of the time that
-// ctx leaves, the last one all the rest. The address that answered comes first the next time. The error is a *Failure.
-func (s *Server) Try(ctx context.Context, attempt func(ctx context.Context, address netip.AddrPort) error) error {
+// Retry runs what can be repeated without harm at the server's addresses until one answers, whatever it answers. What
+// fails for a transient reason is run again, and the host resolved again, as long as ctx leaves the time. This is the
+// only place that tries network trouble again. The error is a *Failure.
+func (s *Server) Retry(ctx context.Context, attempt func(ctx context.Context, address netip.AddrPort) error) error {
 	start := time.Now()
-	if s.addresses == nil {
-		addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", s.Host)
-		if err != nil {
-			return s.Broken(StageConnect, err, time.Since(start))
+	for tries := 1; ; tries++ {
+		err := s.try(ctx, attempt)
+		failure := AsFailure(err)
+		if failure == nil {
+			return err
 		}
-		for _, address := range addresses {
-			if address = address.Unmap(); !slices.Contains(s.addresses, address) {
-				s.addresses = append(s.addresses, address)
-			}
+		impatient := s.patience > 0 && time.Since(start) > s.patience
+		if failure.Transient && !impatient && Pause(ctx, tries) {
+			continue
 		}
+		if failure.Transient && tries > 1 {
+			failure.Why += fmt.Sprintf("; tried %d times in %s", tries, Seconds(time.Since(start)))
+		}
+		return failure
+	}
+}
+
+// try runs attempt once at each address until one answers. Each gets a share of the time that is left, so that there is
+// some for the next one, or for another round. The address that answered comes first the next time.
+func (s *Server) try(ctx context.Context, attempt func(ctx context.Context, address netip.AddrPort) error) error {
+	if err := s.resolve(ctx); err != nil {
+		return err
 	}
 	var failure *Failure
 	for i, address := range s.addresses {
-		share, cancel := ctx, context.CancelFunc(func() {})
-		if left := len(s.addresses) - i; left > 1 {
-			if deadline, bound := ctx.Deadline(); bound {
-				share, cancel = context.WithTimeout(ctx, time.Until(deadline)/time.Duration(left+1))
-			}
-		}
+		share, cancel := s.share(ctx, len(s.addresses)-i)
 		err := attempt(share, netip.AddrPortFrom(address, uint16(s.Port)))
 		cancel()
 		failure = nil
-		if err != nil && !errors.As(err, &failure) {
-			failure = s.Broken(s.Stage(), err, time.Since(start))
+		if err != nil {
+			failure = s.Broken(err)
 		}
-		if failure == nil || !failure.Unreachable {
+		if failure == nil || !failure.Transient {
 			s.addresses = slices.Concat([]netip.Addr{address}, s.addresses[:i], s.addresses[i+1:])
 			break
 		}
@@ -105,48 +145,63 @@ func (s *Server) Try(ctx context.Context, attempt func(ctx context.Context, addr
 	if failure == nil {
 		return nil
 	}
-	if failure.Unreachable && len(s.addresses) > 1 {
-		return failure.And("Tried " + s.Addresses())
+	if failure.Transient {
+		if len(s.addresses) > 1 {
+			failure.And("Tried " + s.Addresses())
+		}
+		s.addresses = nil // a server that failed over has another address
 	}
 	return failure
 }
 
-// linkLocal are the networks where no database stands but the cloud's own services do: instance metadata, credentials
-// and time (the EC2 user guide's pages "Access instance metadata" and "Set the time reference"), besides neighbours.
-var linkLocal = []netip.Prefix{
-	netip.MustParsePrefix("169.254.0.0/16"),
-	netip.MustParsePrefix("fe80::/10"),
-	netip.MustParsePrefix("fd00:ec2::/32"),
-}
-
-// Dial opens a TCP connection. A link-local address is refused where the connection is made.
-func (s *Server) Dial(ctx context.Context, address netip.AddrPort) (net.Conn, error) {
-	start := time.Now()
-	s.SetStage(StageConnect)
-	dialer := net.Dialer{ControlContext: func(_ context.Context, _, dialled string, _ syscall.RawConn) error {
-		return s.refuseLinkLocal(dialled)
-	}}
-	conn, err := dialer.DialContext(ctx, "tcp", address.String())
-	if err != nil {
-		return nil, s.Broken(StageConnect, err, time.Since(start))
+// resolve finds the host's addresses, where they are not known. The error is a *Failure.
+func (s *Server) resolve(ctx context.Context) error {
+	if s.addresses != nil {
+		return nil
 	}
-	return conn, nil
-}
-
-func (s *Server) refuseLinkLocal(dialled string) error {
-	target, err := netip.ParseAddrPort(dialled)
+	s.dialling()
+	addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", s.Host)
 	if err != nil {
-		return err
+		return s.Broken(err)
 	}
-	address := target.Addr().Unmap().WithZone("")
-	for _, network := range linkLocal {
-		if network.Contains(address) {
-			return &Failure{Stage: StageConnect, State: Unchanged,
-				Why: "host " + strconv.Quote(s.Host) + " is the link-local address " + address.String() + ", where no database stands but the cloud's own services do: refused",
-				Fix: "Use the database's endpoint as host"}
+	for _, address := range addresses {
+		if address = address.Unmap(); !slices.Contains(s.addresses, address) {
+			s.addresses = append(s.addresses, address)
 		}
 	}
 	return nil
+}
+
+// share is the time for one address of so many that are left.
+func (s *Server) share(ctx context.Context, addresses int) (context.Context, context.CancelFunc) {
+	const enough = 2 * time.Second // less is not worth another round
+	deadline, bound := ctx.Deadline()
+	if left := time.Until(deadline); bound && (addresses > 1 || left > enough) {
+		return context.WithTimeout(ctx, left/time.Duration(addresses+1))
+	}
+	return context.WithCancel(ctx)
+}
+
+// Pause waits a moment before the next attempt, longer after each. It is false when ctx ends first, or soon after.
+func Pause(ctx context.Context, tries int) bool {
+	const first, longest = 100 * time.Millisecond, time.Second
+	moment := min(first<<min(tries-1, 10), longest)
+	if deadline, bound := ctx.Deadline(); bound {
+		const least = 2 * first // for the attempt itself
+		left := time.Until(deadline) - least
+		if left < first {
+			return false
+		}
+		moment = min(moment, left)
+	}
+	timer := time.NewTimer(moment)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }
 
 // Bound is the time that the work on an event has: the deadline of ctx, less a reserve for the answer.
@@ -167,58 +222,22 @@ func NewBound(ctx context.Context) Bound {
 	return Bound{Work: deadline.Add(-reserve), Answer: deadline.Add(-reserve / 2)}
 }
 
-// ServerBound is how long the server may work on the change: less than the time that ctx leaves, so that a change which
-// the client gave up is not applied later, with time left for the proof. The error is a *Failure when too little is
-// left for a bound of least.
-func ServerBound(ctx context.Context, least time.Duration) (time.Duration, error) {
+// ServerBound is how long the server may work on the change, with a wait for a lock in it: less than the time that ctx
+// leaves, so that the server gives a change up before the connector does. The error is a *Failure when too little is left
+// for a bound of least.
+func (s *Server) ServerBound(ctx context.Context, least time.Duration) (time.Duration, error) {
 	deadline, bound := ctx.Deadline()
 	if !bound {
 		return 10 * time.Second, nil
 	}
 	left := time.Until(deadline)
-	share := left * 3 / 5
+	share := left * 3 / 4
 	if share < least && least < left*9/10 {
 		share = least
 	}
 	if share < least {
-		return 0, &Failure{Stage: StageChange, State: Unchanged,
-			Why: "only " + Seconds(max(left, 0)) + " were left of the function's time, too little to bound the change",
-			Fix: "Give the function a longer timeout, or find out why the steps before took so long"}
+		return 0, s.Fail("only "+Seconds(max(left, 0))+" were left of the function's time, too little to bound the change",
+			"Give the function a longer timeout, or find out why the steps before took so long")
 	}
 	return share, nil
-}
-
-// Pause waits a moment before another attempt. It is false when ctx ends first, or soon after.
-func Pause(ctx context.Context) bool {
-	const moment = 100 * time.Millisecond
-	if deadline, bound := ctx.Deadline(); bound && time.Until(deadline) < 3*moment {
-		return false
-	}
-	timer := time.NewTimer(moment)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
-}
-
-// Proof is what is known of the new password after a rotation.
-type Proof string
-
-// The proofs, as the log names them.
-const (
-	ProofDone    Proof = "done"
-	ProofSkipped Proof = "skipped" // no login is possible from here
-	ProofNone    Proof = "none"    // none was tried
-)
-
-// Outcome is what came of an event that went well.
-type Outcome struct {
-	Proof Proof
-	// Note is for the log: why a proof was skipped, or what the server said after it let the user in.
-	Note string
-	// Message is for the caller: "ok", or what a dry run found.
-	Message string
 }

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"esc-connector-lambda-go/lambda/rdsca"
 )
@@ -168,7 +169,7 @@ func (s *Server) verify(state tls.ConnectionState) error {
 
 // untrusted is the failure of a certificate that was not believed.
 func (s *Server) untrusted(leaf *x509.Certificate, err error) error {
-	failure := &Failure{Stage: StageTLS, State: Unchanged}
+	failure := s.Fail("", "")
 	var invalid x509.CertificateInvalidError
 	switch {
 	case errors.As(err, new(x509.HostnameError)) && len(names(leaf)) == 0:
@@ -197,39 +198,49 @@ func names(certificate *x509.Certificate) []string {
 	for _, ip := range certificate.IPAddresses {
 		all = append(all, ip.String())
 	}
-	return all[:min(len(all), few)]
+	all = all[:min(len(all), few)]
+	for i, name := range all {
+		all[i] = certified(name)
+	}
+	return all
+}
+
+// certified is a name out of a certificate, which anybody may have made: whole or not at all, as with Printable.
+func certified(name string) string {
+	const longest = 128 // bytes
+	if len(name) > longest || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return "(not printable)"
+	}
+	return name
 }
 
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
 // NoTLS is the failure of a server that offers no TLS where the terms ask for it.
 func (s *Server) NoTLS() *Failure {
-	return &Failure{Stage: StageTLS, State: Unchanged,
-		Why: s.Address() + ": the server offers no TLS",
-		Fix: "Turn TLS on in the database; only where its network is trusted, pulumi config set databaseSslMode disable (" + SSLModeVariable +
-			"), which sends everything unencrypted"}
+	s.SetStage(StageTLS)
+	return s.Fail(s.Address()+": the server offers no TLS", "Turn TLS on in the database; only where its network is trusted, "+
+		"pulumi config set databaseSslMode disable ("+SSLModeVariable+"), which sends everything unencrypted")
 }
 
 // Encrypt makes the connection a TLS connection by the server's terms. The error is a *Failure.
 func (s *Server) Encrypt(ctx context.Context, plain net.Conn) (*tls.Conn, error) {
-	start := time.Now()
 	s.SetStage(StageTLS)
 	conn := tls.Client(plain, s.Config())
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, s.TLSFailure(err, time.Since(start))
+		return nil, s.TLSFailure(err)
 	}
 	return conn, nil
 }
 
 // TLSFailure is the failure of a handshake.
-func (s *Server) TLSFailure(err error, took time.Duration) *Failure {
-	if errors.As(err, new(*Failure)) || isNetwork(err) {
-		return s.Broken(StageTLS, err, took)
+func (s *Server) TLSFailure(err error) *Failure {
+	if AsFailure(err) != nil || isNetwork(err) {
+		return s.Broken(err)
 	}
 	// crypto/tls has types of its own for few of these.
-	return &Failure{Stage: StageTLS, State: Unchanged,
-		Why: s.Address() + ": the TLS handshake failed: server and connector agree on no version or cipher (TLS 1.2 is the least), the server asks for a client certificate, or its own cannot be read",
-		Fix: "Check the database's TLS settings"}
+	return s.Fail(s.Address()+": the TLS handshake failed: server and connector agree on no version or cipher (TLS 1.2 is the least), "+
+		"the server asks for a client certificate, or its own cannot be read", "Check the database's TLS settings")
 }
 
 // Certificate describes the certificate of a connection, for a dry run.
@@ -245,7 +256,7 @@ func (s *Server) Certificate(state tls.ConnectionState) string {
 
 func issuerName(certificate *x509.Certificate) string {
 	if certificate.Issuer.CommonName != "" {
-		return certificate.Issuer.CommonName
+		return certified(certificate.Issuer.CommonName)
 	}
-	return strings.Join(certificate.Issuer.Organization, ", ")
+	return certified(strings.Join(certificate.Issuer.Organization, ", "))
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"time"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -125,22 +124,19 @@ func number(err error) uint16 {
 }
 
 // broken is the failure of a connection that broke.
-func broken(server *connector.Server, stage connector.Stage, err error, took time.Duration) *connector.Failure {
+func broken(server *connector.Server, err error) *connector.Failure {
 	if errors.Is(err, errMalformed) || errors.Is(err, errTooLong) {
-		return &connector.Failure{Stage: stage, State: server.State(), Why: server.Address() + ": " + err.Error(),
-			Fix: "Check what answers there: a proxy between, or a server of another kind"}
+		return server.Fail(server.Address()+": "+err.Error(), "Check what answers there: a proxy between, or a server of another kind")
 	}
 	if errors.Is(err, mysql.ErrInvalidConn) || errors.Is(err, driver.ErrBadConn) {
 		err = io.ErrUnexpectedEOF
 	}
 	if server.Stage() == connector.StageTLS {
-		return server.TLSFailure(err, took)
+		return server.TLSFailure(err)
 	}
-	return server.Broken(stage, err, took)
+	return server.Broken(err)
 }
 
 func notMySQL(server *connector.Server) *connector.Failure {
-	return &connector.Failure{Stage: connector.StageConnect, State: connector.Unchanged,
-		Why: server.Address() + ": what answers is no MySQL or MariaDB server",
-		Fix: "Check type, host and port: PostgreSQL needs fn::rotate::postgres"}
+	return server.Fail(server.Address()+": what answers is no MySQL or MariaDB server", "Check type, host and port: PostgreSQL needs fn::rotate::postgres")
 }

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 
 	"esc-connector-lambda-go/lambda/connector"
 )
@@ -16,18 +15,17 @@ import (
 func DryRun(ctx context.Context, server *connector.Server, request connector.Request) (connector.Outcome, error) {
 	report := connector.Report{Server: server}
 	if request.ManagingUser == nil {
-		err := server.Try(ctx, func(ctx context.Context, address netip.AddrPort) error {
-			start := time.Now()
+		err := server.Retry(ctx, func(ctx context.Context, address netip.AddrPort) error {
 			wire, err := dial(ctx, server, address, connector.StageCheck, connector.Secret{})
 			if err != nil {
 				return err
 			}
 			defer wire.Close()
 			if number := wire.refusal(); number != 0 {
-				return turnedAway(server, connector.StageConnect, number, time.Since(start))
+				return turnedAway(server, number)
 			}
 			if err := wire.encrypt(); err != nil {
-				return broken(server, connector.StageTLS, err, time.Since(start))
+				return broken(server, err)
 			}
 			report.TLS = wire.tls
 			report.Add("server version " + connector.Version(wire.greeting.version))
@@ -40,15 +38,12 @@ func DryRun(ctx context.Context, server *connector.Server, request connector.Req
 		return report.Outcome(), nil
 	}
 
-	manager, err := loginManaging(ctx, server, request)
-	if err != nil {
+	r := &rotation{server: server, request: request}
+	if err := server.Retry(ctx, r.Open); err != nil {
 		return connector.Outcome{}, err
 	}
-	defer manager.Close()
-	found, err := manager.inspect(ctx)
-	if err != nil {
-		return connector.Outcome{}, err
-	}
+	defer r.Close()
+	manager, found := r.session, r.found
 	product := "MySQL "
 	if found.mariaDB {
 		product = "MariaDB "
@@ -87,9 +82,7 @@ func (c *conn) examine(ctx context.Context, request connector.Request, target ac
 			n = c.reason(ctx, n)
 		}
 		if n != badHash {
-			failure := c.changeFailure(ctx, err, request, target, found, 0)
-			failure.Stage = connector.StageCheck
-			return failure
+			return c.changeFailure(ctx, err, request, target, found, 0)
 		}
 		report.Add(target.String() + " exists and may be changed")
 		report.Unknown("the account's authentication plugin, which becomes mysql_native_password with the change")
@@ -97,15 +90,15 @@ func (c *conn) examine(ctx context.Context, request connector.Request, target ac
 	}
 	grants, err := c.rows(ctx, 10_000, "SHOW GRANTS")
 	if err != nil && number(err) == 0 {
-		return broken(c.server, connector.StageCheck, err, 0)
+		return broken(c.server, err)
 	}
 	// A replica on RDS has read_only alone, which holds for users without one of these privileges.
 	setting, err := c.row(ctx, 1, "SELECT @@global.read_only")
 	if err != nil && number(err) == 0 {
-		return broken(c.server, connector.StageCheck, err, 0)
+		return broken(c.server, err)
 	}
 	if err == nil && (setting[0] == "1" || setting[0] == "ON") && !slices.ContainsFunc(grants, writesAlways) {
-		return readOnly(c.server, connector.StageCheck)
+		return readOnly(c.server)
 	}
 	for _, grant := range grants {
 		text := strings.ToUpper(strings.Join(grant, " "))

@@ -56,14 +56,48 @@ const (
 // with the same request succeeds again. ctx bounds every step; the server carries a shorter bound, so that a change
 // which was given up is not applied later. The error is a *connector.Failure.
 func Rotate(ctx context.Context, server *connector.Server, request connector.Request) (connector.Outcome, error) {
-	target := parseAccount(request.RotateUser.Username)
-	found, note, err := change(ctx, server, request, target)
-	if err != nil {
-		return connector.Outcome{}, err
-	}
-	outcome, err := prove(ctx, server, request, target, found)
-	outcome.Note = strings.Trim(note+"; "+outcome.Note, "; ")
+	r := &rotation{server: server, request: request, target: parseAccount(request.RotateUser.Username)}
+	outcome, err := connector.Rotate(ctx, server, request, r)
+	outcome.Note = strings.Trim(r.note+"; "+outcome.Note, "; ")
 	return outcome, err
+}
+
+// rotation is one event: what the managing user's session found, and that session.
+type rotation struct {
+	server  *connector.Server
+	request connector.Request
+	target  account
+
+	session *conn // nil but between Open and Close
+	found   *findings
+	note    string // for the log
+}
+
+// Open logs in as the managing user, and reads what can be known before the change.
+func (r *rotation) Open(ctx context.Context, address netip.AddrPort) error {
+	session, err := loginManaging(ctx, r.server, address, r.request)
+	if err != nil {
+		return err
+	}
+	if r.found, err = session.inspect(ctx); err != nil {
+		session.Close()
+		return err
+	}
+	r.session = session
+	return nil
+}
+
+// Close ends the managing user's session.
+func (r *rotation) Close() {
+	if r.session != nil {
+		r.session.Close()
+		r.session = nil
+	}
+}
+
+// Settle is not known to be possible.
+func (r *rotation) Settle(context.Context, netip.AddrPort) error {
+	return r.server.Fail(r.server.Address()+": whether the server is still at the change is not known", "")
 }
 
 // findings are what the managing user's session tells.
@@ -76,26 +110,18 @@ type findings struct {
 	bounded time.Time
 }
 
-// change is everything that the managing user does. note is for the log.
-func change(ctx context.Context, server *connector.Server, request connector.Request, target account) (found *findings, note string, err error) {
-	manager, err := loginManaging(ctx, server, request)
-	if err != nil {
-		return nil, "", err
-	}
-	defer manager.Close()
-	if found, err = manager.inspect(ctx); err != nil {
-		return nil, "", err
-	}
-	if err := manager.alter(ctx, request, target, found); err != nil {
-		return nil, "", err
+// Change changes the password.
+func (r *rotation) Change(ctx context.Context) error {
+	if err := r.session.alter(ctx, r.request, r.target, r.found); err != nil {
+		return err
 	}
 	// RETAIN CURRENT PASSWORD, of MySQL 8.0.14 and later, leaves a second password that outlives the change.
-	if !found.mariaDB && atLeast(found.version, 8, 0, 14) {
-		if err := manager.exec(ctx, "ALTER USER ?@? DISCARD OLD PASSWORD", target.name, target.host); err != nil {
-			note = "a secondary password of the account, if it has one, is still valid: DISCARD OLD PASSWORD failed (" + described(err) + ")"
+	if !r.found.mariaDB && atLeast(r.found.version, 8, 0, 14) {
+		if err := r.session.exec(ctx, "ALTER USER ?@? DISCARD OLD PASSWORD", r.target.name, r.target.host); err != nil {
+			r.note = "a secondary password of the account, if it has one, is still valid: DISCARD OLD PASSWORD failed (" + described(err) + ")"
 		}
 	}
-	return found, note, nil
+	return nil
 }
 
 func described(err error) string {
@@ -120,33 +146,13 @@ func atLeast(version string, least ...int) bool {
 	return true
 }
 
-// open connects and logs in, and tries again while the server is too busy to look at the password.
-func open(ctx context.Context, server *connector.Server, stage connector.Stage, username string, password connector.Secret, database string,
-	explain func(err error, took time.Duration) *connector.Failure) (c *conn, err error) {
-	start := time.Now()
-	for {
-		err = server.Try(ctx, func(ctx context.Context, address netip.AddrPort) error {
-			opened, err := login(ctx, server, address, stage, username, password, database)
-			if err != nil {
-				return explain(err, time.Since(start))
-			}
-			c = opened
-			return nil
-		})
-		var failure *connector.Failure
-		if err == nil || !errors.As(err, &failure) || !failure.Busy || !connector.Pause(ctx) {
-			return c, err
-		}
-	}
-}
-
 // turnedAway is the failure of a server that turned a connection away before it looked at the password.
-func turnedAway(server *connector.Server, stage connector.Stage, number uint16, took time.Duration) *connector.Failure {
-	failure := &connector.Failure{Stage: stage, State: connector.Unchanged}
+func turnedAway(server *connector.Server, number uint16) *connector.Failure {
+	failure := server.Fail("", "")
 	switch number {
 	case tooManyConnections, shuttingDown:
-		failure.Busy = true
-		failure.Why = fmt.Sprintf("%s: the server takes no more connections now (error %d), tried for %s", server.Address(), number, connector.Seconds(took))
+		failure.Transient = true
+		failure.Why = fmt.Sprintf("%s: the server takes no more connections now (error %d)", server.Address(), number)
 		failure.Fix = "Raise max_connections, or find the client that holds so many"
 	case hostBlocked:
 		failure.Why = fmt.Sprintf("%s: the server blocks this function's host after too many broken connections (error %d)", server.Address(), number)
@@ -157,6 +163,7 @@ func turnedAway(server *connector.Server, stage connector.Stage, number uint16, 
 	default:
 		failure.Why = fmt.Sprintf("%s: the server refused the connection (error %d)", server.Address(), number)
 		failure.Fix = "Look the number up in the manual's error reference, and read the server's log"
+		failure.Transient = false
 	}
 	return failure
 }
@@ -164,8 +171,8 @@ func turnedAway(server *connector.Server, stage connector.Stage, number uint16, 
 const byPassword = "Give the account an authentication by password: caching_sha2_password on MySQL, mysql_native_password on MariaDB"
 
 // methodFailure is the failure of a login that the driver would not go on with, nil for other errors.
-func methodFailure(server *connector.Server, stage connector.Stage, err error, as string) *connector.Failure {
-	failure := &connector.Failure{Stage: stage}
+func methodFailure(server *connector.Server, err error, as string) *connector.Failure {
+	failure := server.Fail("", "")
 	switch {
 	case errors.Is(err, mysql.ErrNoTLS):
 		return server.NoTLS()
@@ -183,21 +190,19 @@ func methodFailure(server *connector.Server, stage connector.Stage, err error, a
 	return failure
 }
 
-func loginManaging(ctx context.Context, server *connector.Server, request connector.Request) (*conn, error) {
+func loginManaging(ctx context.Context, server *connector.Server, address netip.AddrPort, request connector.Request) (*conn, error) {
 	user := parseAccount(request.ManagingUser.Username).name
 	as := fmt.Sprintf("%q at %s: ", user, server.Address())
-	return open(ctx, server, connector.StageLogin, user, request.ManagingUser.Password, request.Database, func(err error, took time.Duration) *connector.Failure {
+	explain := func(err error) *connector.Failure {
 		fail := func(why, fix string, placeholders ...string) *connector.Failure {
-			failure := &connector.Failure{Stage: connector.StageLogin, State: connector.Unchanged, Why: as + why, Fix: fix}
-			return failure.Before(request.Placeholder(placeholders...))
+			return server.Fail(as+why, fix).Before(request.Hint(placeholders...))
 		}
-		if method := methodFailure(server, connector.StageLogin, err, as); method != nil {
-			method.State = connector.Unchanged
+		if method := methodFailure(server, err, as); method != nil {
 			return method
 		}
 		switch n := number(err); n {
 		case 0:
-			return broken(server, server.Stage(), err, took)
+			return broken(server, err)
 		case loginDenied:
 			fix := "Check managingUser in the managing credentials environment, and that the account's host lets this function in"
 			if server.TLS == nil {
@@ -208,7 +213,7 @@ func loginManaging(ctx context.Context, server *connector.Server, request connec
 		case databaseDenied:
 			return fail(fmt.Sprintf("the user has no rights on the database %q (error 1044)", request.Database),
 				connector.SQL("GRANT ALTER ON "+quoted(request.Database)+".* TO "+parseAccount(request.ManagingUser.Username).String())).
-				Instead(request.Placeholder("database"))
+				Instead(request.Hint("database"))
 		case unknownDatabase:
 			return fail(fmt.Sprintf("there is no database %q (error 1049)", request.Database), "Check database in the rotator environment", "database")
 		case tlsRequired:
@@ -220,11 +225,16 @@ func loginManaging(ctx context.Context, server *connector.Server, request connec
 		case passwordExpired, mustChangePassword:
 			return fail(fmt.Sprintf("the managing user's password has expired (error %d)", n), "Give it a new one, and fill it in in the managing credentials environment")
 		case tooManyConnections, shuttingDown, hostBlocked, hostDenied:
-			return turnedAway(server, connector.StageLogin, n, took)
+			return turnedAway(server, n)
 		default:
 			return fail(fmt.Sprintf("the server refused the login (error %d)", n), "Look the number up in the manual's error reference, and read the server's log")
 		}
-	})
+	}
+	session, err := login(ctx, server, address, connector.StageLogin, user, request.ManagingUser.Password, request.Database)
+	if err != nil {
+		return nil, explain(err)
+	}
+	return session, nil
 }
 
 // quoted is an identifier as SQL writes it.
@@ -232,15 +242,14 @@ func quoted(name string) string { return "`" + strings.ReplaceAll(name, "`", "``
 
 // inspect reads what can be known before a change, and refuses a server that takes none.
 func (c *conn) inspect(ctx context.Context) (*findings, error) {
-	start := time.Now()
 	c.server.SetStage(connector.StageCheck)
 	failed := func(err error) error {
-		failure := broken(c.server, connector.StageCheck, err, time.Since(start))
+		failure := broken(c.server, err)
 		if n := number(err); n != 0 || errors.Is(err, errNoRow) {
 			failure.Why = fmt.Sprintf("%s: reading the server's settings failed (%s)", c.server.Address(), described(err))
 			failure.Fix = "Look the number up in the manual's error reference, and read the server's log"
+			failure.Transient = false
 		}
-		failure.State = connector.Unchanged
 		return failure
 	}
 	bounded, err := c.settle(ctx)
@@ -258,7 +267,7 @@ func (c *conn) inspect(ctx context.Context) (*findings, error) {
 		return nil, failed(err)
 	}
 	if row[3] == "1" || row[3] == "ON" {
-		return nil, readOnly(c.server, connector.StageCheck)
+		return nil, readOnly(c.server)
 	}
 	_, client := connector.SplitAccount(row[1])
 	found := &findings{mariaDB: isMariaDB(row[2], row[0]), version: row[0], client: client, bounded: bounded}
@@ -277,10 +286,8 @@ func isMariaDB(oneOrTwo, version string) bool {
 	return oneOrTwo == "2" || strings.Contains(version, "MariaDB")
 }
 
-func readOnly(server *connector.Server, stage connector.Stage) *connector.Failure {
-	return &connector.Failure{Stage: stage, State: connector.Unchanged,
-		Why: server.Address() + ": the server is read-only, a replica or an Aurora reader endpoint",
-		Fix: "Use the writer endpoint as host in the rotator environment"}
+func readOnly(server *connector.Server) *connector.Failure {
+	return server.Fail(server.Address()+": the server is read-only, a replica or an Aurora reader endpoint", "Use the writer endpoint as host in the rotator environment")
 }
 
 // statement is the change as the server gets it: MySQL's form keeps the account's plugin, and its logs hold a hash.
@@ -302,11 +309,10 @@ func nativeHash(password connector.Secret) string {
 // alter changes the password, again where a lock or a deadlock got in the way.
 func (c *conn) alter(ctx context.Context, request connector.Request, target account, found *findings) error {
 	start := time.Now()
-	c.server.SetStage(connector.StageChange)
 	text, argument := statement(found.mariaDB, request.RotateUser.NewPassword)
 	var refused error
-	for {
-		err := c.bound(ctx, found, start)
+	for tries := 1; ; tries++ {
+		err := c.bound(ctx, found)
 		if err != nil {
 			if refused != nil {
 				return c.changeFailure(ctx, refused, request, target, found, time.Since(start))
@@ -320,11 +326,13 @@ func (c *conn) alter(ctx context.Context, request connector.Request, target acco
 			return nil
 		}
 		if number(err) == 0 {
-			return broken(c.server, connector.StageChange, err, time.Since(start))
+			return broken(c.server, err)
 		}
-		c.server.SetState(connector.Unchanged)
+		if number(err) != shuttingDown {
+			c.server.SetState(connector.Unchanged)
+		}
 		refused = err
-		if n := number(err); n != lockTimeout && n != deadlock || !connector.Pause(ctx) {
+		if n := number(err); n != lockTimeout && n != deadlock || !connector.Pause(ctx, tries) {
 			return c.changeFailure(ctx, refused, request, target, found, time.Since(start))
 		}
 	}
@@ -334,7 +342,7 @@ func (c *conn) alter(ctx context.Context, request connector.Request, target acco
 // says, and its modes, which change how literals are read, are none. The bound is for both products: MariaDB alone looks
 // into a comment that begins with M!.
 func (c *conn) settle(ctx context.Context) (bounded time.Time, err error) {
-	limit, err := connector.ServerBound(ctx, leastOnMariaDB)
+	limit, err := c.server.ServerBound(ctx, leastOnMariaDB)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -351,7 +359,7 @@ func (c *conn) settle(ctx context.Context) (bounded time.Time, err error) {
 
 // bound has the server give the change up in time: by the wait for a lock on both, and on MariaDB by the time of the
 // whole statement.
-func (c *conn) bound(ctx context.Context, found *findings, start time.Time) error {
+func (c *conn) bound(ctx context.Context, found *findings) error {
 	if time.Now().Before(found.bounded) {
 		found.bounded = time.Time{} // a second try has less time
 		return nil
@@ -360,7 +368,7 @@ func (c *conn) bound(ctx context.Context, found *findings, start time.Time) erro
 	if found.mariaDB {
 		least = leastOnMariaDB
 	}
-	limit, err := connector.ServerBound(ctx, least)
+	limit, err := c.server.ServerBound(ctx, least)
 	if err != nil {
 		return err
 	}
@@ -371,12 +379,12 @@ func (c *conn) bound(ctx context.Context, found *findings, start time.Time) erro
 	if err = c.set(ctx, locks, innoDB); err == nil {
 		return nil
 	}
-	failure := broken(c.server, connector.StageChange, err, time.Since(start))
+	failure := broken(c.server, err)
 	if number(err) != 0 {
 		failure.Why = fmt.Sprintf("%s: setting a time limit for the change failed (%s)", c.server.Address(), described(err))
 		failure.Fix = "Look the number up in the manual's error reference, and read the server's log"
+		failure.Transient = false
 	}
-	failure.State = connector.Unchanged
 	return failure
 }
 
@@ -403,8 +411,7 @@ func (c *conn) changeFailure(ctx context.Context, refused error, request connect
 	manager := parseAccount(request.ManagingUser.Username).String()
 	n := number(refused)
 	fail := func(why, fix string) *connector.Failure {
-		return &connector.Failure{Stage: connector.StageChange, State: connector.Unchanged,
-			Why: fmt.Sprintf("the password of %s at %s: %s (error %d)", target, c.server.Address(), why, number(refused)), Fix: fix}
+		return c.server.Fail(fmt.Sprintf("the password of %s at %s: %s (error %d)", target, c.server.Address(), why, number(refused)), fix)
 	}
 	if n == accountFailed && found.mariaDB {
 		n = c.reason(ctx, n)
@@ -412,7 +419,7 @@ func (c *conn) changeFailure(ctx context.Context, refused error, request connect
 	missing := fail("there is no such account",
 		"A user name without @ means the account with the host %, any host: for another write name@host in rotateUsers, or create it. "+
 			connector.SQL("CREATE USER "+target.String()+" IDENTIFIED BY '<a first password>'")).
-		Before(request.Placeholder("rotateUser.username"))
+		Before(request.Hint("rotateUser.username"))
 	// MySQL 9.7 refuses a longer one by 1396; where there is a password policy, that may come first.
 	tooLong := !found.mariaDB && len(request.RotateUser.NewPassword.Reveal()) > 256
 	const pluginsLimit = "caching_sha2_password and sha256_password take 256 bytes at the most"
@@ -436,12 +443,12 @@ func (c *conn) changeFailure(ctx context.Context, refused error, request connect
 	case optionPrevents:
 		var server *mysql.MySQLError
 		if errors.As(refused, &server) && (strings.Contains(server.Message, "read-only") || strings.Contains(server.Message, "read_only")) {
-			return readOnly(c.server, connector.StageChange)
+			return readOnly(c.server)
 		}
 		return fail("the server has a password check and strict_password_validation, and refuses the hash that was computed here; the password in clear, "+
 			"which the connector never sends to MariaDB, would be written into its binary log", "On RDS set strict_password_validation to OFF in the parameter group. Elsewhere: "+connector.SQL("SET GLOBAL strict_password_validation = OFF"))
 	case readOnlyMode:
-		return readOnly(c.server, connector.StageChange)
+		return readOnly(c.server)
 	case privilegeMissing, tableDenied, databaseDenied, loginDenied:
 		var server *mysql.MySQLError
 		if errors.As(refused, &server) && strings.Contains(server.Message, "SYSTEM_USER") {
@@ -451,9 +458,7 @@ func (c *conn) changeFailure(ctx context.Context, refused error, request connect
 	case lockTimeout, deadlock, statementTimeout, interrupted:
 		return fail("other sessions kept it locked for "+connector.Seconds(took), "Find the session that holds a lock and does not end: SHOW FULL PROCESSLIST")
 	case shuttingDown:
-		failure := fail("the server is shutting down", "Rotate again")
-		failure.State = connector.MaybeChanged
-		return failure
+		return fail("the server is shutting down", "Rotate again")
 	default:
 		return fail("the server refused the change", "Look the number up in the manual's error reference, and read the server's log")
 	}
@@ -508,8 +513,9 @@ func isRule(value string) bool {
 	return number || slices.Contains([]string{"ON", "OFF", "LOW", "MEDIUM", "STRONG"}, value)
 }
 
-// prove logs in as the rotated user.
-func prove(ctx context.Context, server *connector.Server, request connector.Request, target account, found *findings) (connector.Outcome, error) {
+// Login logs in as the rotated user.
+func (r *rotation) Login(ctx context.Context, address netip.AddrPort, password connector.Secret) (connector.Outcome, error) {
+	server, target, found := r.server, r.target, r.found
 	server.SetStage(connector.StageProve)
 	skipped := func(why string) (connector.Outcome, error) {
 		return connector.Outcome{Proof: connector.ProofSkipped, Message: "ok", Note: why}, nil
@@ -520,25 +526,25 @@ func prove(ctx context.Context, server *connector.Server, request connector.Requ
 	}
 	as := fmt.Sprintf("logging in as %s at %s with the new password: ", target, server.Address())
 	taken := ""
-	session, err := open(ctx, server, connector.StageProve, target.name, request.RotateUser.NewPassword, "", func(err error, took time.Duration) *connector.Failure {
-		fail := func(why, fix string) *connector.Failure {
-			return &connector.Failure{Stage: connector.StageProve, Why: as + why, Fix: fix}
-		}
-		if method := methodFailure(server, connector.StageProve, err, as); method != nil {
+	explain := func(err error) *connector.Failure {
+		fail := func(why, fix string) *connector.Failure { return server.Fail(as+why, fix) }
+		if method := methodFailure(server, err, as); method != nil {
 			return method
 		}
 		switch n := number(err); n {
 		case 0:
-			failure := broken(server, server.Stage(), err, took)
+			failure := broken(server, err)
 			failure.Why = as + failure.Why
 			return failure
 		case databaseDenied, initConnectFailed, tooManyForUser, limitReached:
 			taken = fmt.Sprintf("the server took the password, and then ended the session (error %d)", n)
 			return fail(taken, "")
 		case loginDenied:
-			return fail("the server refused it (error 1045)",
+			failure := fail("the server refused it (error 1045)",
 				"What it can mean: someone else changed the password at the same time (rotate again); a more specific account of the same name shadows "+target.String()+
 					" for this function; the account REQUIREs TLS or a client certificate; a proxy between keeps its own passwords (use the database's own endpoint as host)")
+			failure.Refused = true
+			return failure
 		case accountLocked, mariaAccountLocked:
 			return fail(fmt.Sprintf("the account is locked (error %d)", n), connector.SQL("ALTER USER "+target.String()+" ACCOUNT UNLOCK"))
 		case passwordExpired, mustChangePassword:
@@ -548,19 +554,21 @@ func prove(ctx context.Context, server *connector.Server, request connector.Requ
 		case tlsRequired:
 			return fail("the server wants TLS (error 3159, require_secure_transport)", "Set the stack's databaseSslMode to verify-full ("+connector.SSLModeVariable+")")
 		case tooManyConnections, shuttingDown, hostBlocked, hostDenied:
-			failure := turnedAway(server, connector.StageProve, n, took)
+			failure := turnedAway(server, n)
 			failure.Why = as + failure.Why
 			return failure
 		default:
 			return fail(fmt.Sprintf("the server answered error %d", n), "Look the number up in the manual's error reference, and read the server's log")
 		}
-	})
-	switch {
-	case taken != "":
+	}
+	session, err := login(ctx, server, address, connector.StageProve, target.name, password, "")
+	if err != nil {
+		failure := explain(err)
+		if taken == "" {
+			return connector.Outcome{}, failure
+		}
 		done.Note = taken
 		return done, nil
-	case err != nil:
-		return connector.Outcome{}, connector.Unproved(err)
 	}
 	defer session.Close()
 	row, err := session.row(ctx, 1, "SELECT CAST(CURRENT_USER() AS BINARY)") // as it is, whatever the session's character set

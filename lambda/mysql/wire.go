@@ -72,7 +72,6 @@ var (
 
 // dial connects at an address and reads the server's greeting. stage is the one that comes after TLS.
 func dial(ctx context.Context, server *connector.Server, address netip.AddrPort, stage connector.Stage, password connector.Secret) (w *wire, err error) {
-	start := time.Now()
 	plain, err := server.Dial(ctx, address)
 	if err != nil {
 		return nil, err
@@ -92,7 +91,7 @@ func dial(ctx context.Context, server *connector.Server, address netip.AddrPort,
 	case errors.Is(err, errMalformed) || errors.Is(err, errTooLong):
 		return nil, notMySQL(server)
 	case err != nil:
-		return nil, server.Broken(connector.StageConnect, err, time.Since(start))
+		return nil, server.Broken(err)
 	}
 	w.unread = first
 	if server.TLS == nil {

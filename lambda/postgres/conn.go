@@ -24,10 +24,9 @@ type conn struct {
 	net      net.Conn
 	frontend *pgproto3.Frontend
 	server   *connector.Server
-	stage    connector.Stage
-	start    time.Time
 	stop     func() bool
 	tls      *tls.ConnectionState
+	status   byte // of the last ReadyForQuery: I idle, T in a transaction, E in a failed one
 
 	// accepted: the server has taken the password. What it says from then on comes after authentication.
 	accepted   bool
@@ -45,26 +44,27 @@ const errTrust = errMethod("no password (trust in pg_hba.conf)")
 
 // serverError is an error message of the server. Its own words are left out: they may hold anything.
 type serverError struct {
-	code string // SQLSTATE, the manual's appendix A
+	code    string // SQLSTATE, the manual's appendix A
+	routine string // the function of the server that raised it
+	ended   bool   // the session ended with it
 }
 
 func (e *serverError) Error() string { return "SQLSTATE " + e.code }
 
-// noData is the SQLSTATE for an answer without what was asked for.
-const noData = "02000"
+// errNoRow is the error for an answer without what was asked for, as SQLSTATE has it.
+var errNoRow = &serverError{code: "02000"}
 
 // maxMessage bounds a message of the server: none that is asked for comes near.
 const maxMessage = 1 << 20
 
 // dial opens a connection at an address by the server's terms, before any login. Errors are *connector.Failure.
 func dial(ctx context.Context, server *connector.Server, address netip.AddrPort) (*conn, error) {
-	start := time.Now()
 	plain, err := server.Dial(ctx, address)
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{net: plain, server: server, start: start, iterations: defaultIterations}
-	c.stop = context.AfterFunc(ctx, func() { _ = plain.SetDeadline(time.Unix(1, 0)) })
+	c := &conn{net: plain, server: server, iterations: defaultIterations}
+	c.within(ctx)
 	if server.TLS != nil {
 		if err := c.encrypt(ctx); err != nil {
 			c.close()
@@ -76,6 +76,11 @@ func dial(ctx context.Context, server *connector.Server, address netip.AddrPort)
 	return c, nil
 }
 
+// within has ctx end what waits on the connection from now on.
+func (c *conn) within(ctx context.Context) {
+	c.stop = context.AfterFunc(ctx, func() { _ = c.net.SetDeadline(time.Unix(1, 0)) })
+}
+
 // askTLS asks whether the server speaks TLS: S for yes, N for no.
 func (c *conn) askTLS() (byte, error) {
 	c.server.SetStage(connector.StageTLS)
@@ -84,11 +89,11 @@ func (c *conn) askTLS() (byte, error) {
 		return 0, err
 	}
 	if _, err := c.net.Write(request); err != nil {
-		return 0, c.server.Broken(connector.StageTLS, err, time.Since(c.start))
+		return 0, c.server.Broken(err)
 	}
 	answer := make([]byte, 1)
 	if _, err := io.ReadFull(c.net, answer); err != nil {
-		return 0, c.server.Broken(connector.StageTLS, err, time.Since(c.start))
+		return 0, c.server.Broken(err)
 	}
 	return answer[0], nil
 }
@@ -104,7 +109,10 @@ func (c *conn) encrypt(ctx context.Context) error {
 		return c.server.NoTLS()
 	case 'E': // a server too busy to start a process for us
 		if sqlState, ok := c.readEarlyError(); ok {
-			return c.busy(&serverError{sqlState})
+			known := causeOf(&serverError{code: sqlState}, atDoor)
+			failure := c.server.Fail(fmt.Sprintf("%s: %s (%s)", c.server.Address(), known.why, code(&serverError{code: sqlState})), known.fix)
+			failure.Transient = known.transient
+			return failure
 		}
 		return c.noPostgres()
 	default:
@@ -120,9 +128,7 @@ func (c *conn) encrypt(ctx context.Context) error {
 }
 
 func (c *conn) noPostgres() *connector.Failure {
-	return &connector.Failure{Stage: c.server.Stage(), State: connector.Unchanged,
-		Why: c.server.Address() + ": what answers is no PostgreSQL server",
-		Fix: "Check type, host and port: MySQL and MariaDB need fn::rotate::mysql"}
+	return c.server.Fail(c.server.Address()+": what answers is no PostgreSQL server", "Check type, host and port: MySQL and MariaDB need fn::rotate::mysql")
 }
 
 // readEarlyError reads the SQLSTATE of an error message whose first byte is read already. It is not ok where that is no
@@ -134,7 +140,7 @@ func (c *conn) readEarlyError() (sqlState string, ok bool) {
 	}
 	// A server that cannot start a process says so in plain text, "could not fork new process for connection".
 	if string(header) == "coul" {
-		return "", true
+		return "53300", true
 	}
 	length := binary.BigEndian.Uint32(header) // of the message with these four bytes
 	if length < 4 || length > maxMessage {
@@ -152,20 +158,11 @@ func (c *conn) readEarlyError() (sqlState string, ok bool) {
 	return "", false
 }
 
-// busy is the failure of a server that turned a connection away before it looked at the password.
-func (c *conn) busy(err *serverError) *connector.Failure {
-	return &connector.Failure{Stage: c.server.Stage(), Busy: true,
-		Why: fmt.Sprintf("%s: the server takes no more connections now (%s), tried for %s", c.server.Address(), code(err), connector.Seconds(time.Since(c.start))),
-		Fix: "Raise max_connections, or find the client that holds so many"}
-}
-
 // login authenticates by SCRAM-SHA-256 or md5 and waits until the server is ready. The error is a *serverError, an
 // errMethod, errIterations, errSCRAM, or that of the network.
-func (c *conn) login(stage connector.Stage, username string, secret *password, database string) error {
-	c.stage = stage
-	c.server.SetStage(stage)
+func (c *conn) login(username string, secret *password, database, application string) error {
 	c.frontend.Send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{
-		"user": username, "database": database, "client_encoding": "UTF8", "application_name": "pulumi-esc-rotation-connector",
+		"user": username, "database": database, "client_encoding": "UTF8", "application_name": application,
 	}})
 	if err := c.frontend.Flush(); err != nil {
 		return err
@@ -222,11 +219,12 @@ func (c *conn) login(stage connector.Stage, username string, secret *password, d
 				c.iterations, _ = strconv.Atoi(message.Value)
 			}
 		case *pgproto3.ErrorResponse:
-			return &serverError{message.Code}
+			return &serverError{code: message.Code, routine: message.Routine, ended: true}
 		case *pgproto3.ReadyForQuery:
 			if !c.accepted {
 				return errSCRAM
 			}
+			c.status = message.TxStatus
 			return nil
 		case *pgproto3.BackendKeyData, *pgproto3.NoticeResponse, *pgproto3.NegotiateProtocolVersion:
 		default:
@@ -236,6 +234,14 @@ func (c *conn) login(stage connector.Stage, username string, secret *password, d
 			return err
 		}
 	}
+}
+
+// begin are the words that begin a transaction, and end one that failed.
+func (c *conn) begin() string {
+	if c.status == 'I' {
+		return "BEGIN; "
+	}
+	return "ROLLBACK; BEGIN; "
 }
 
 // exec runs statements as one simple-query message.
@@ -248,45 +254,44 @@ func (c *conn) exec(statements string) error {
 	return err
 }
 
-// query is one with parameters as text.
-type query struct {
-	text       string
-	parameters []string
-}
-
-// row runs statements as one simple-query message, and then the query, in one round trip. It answers the query's first
-// row as text; NULL is "". After an error the connection is of no more use.
-func (c *conn) row(statements string, q query) ([]string, error) {
-	values := make([][]byte, len(q.parameters))
-	for i, parameter := range q.parameters {
+// row runs statements that begin a transaction, a query with parameters as text, and ends the transaction, all in one round
+// trip. It answers the query's first row as text; NULL is "". After an error the connection is of no more use.
+func (c *conn) row(statements, text string, parameters []string) (row []string, err error) {
+	values := make([][]byte, len(parameters))
+	for i, parameter := range parameters {
 		values[i] = []byte(parameter)
 	}
 	c.frontend.Send(&pgproto3.Query{String: statements})
-	c.frontend.Send(&pgproto3.Parse{Query: q.text})
+	c.frontend.Send(&pgproto3.Parse{Query: text})
 	c.frontend.Send(&pgproto3.Bind{Parameters: values})
 	c.frontend.Send(&pgproto3.Execute{})
 	c.frontend.Send(&pgproto3.Sync{})
+	c.frontend.Send(&pgproto3.Query{String: "COMMIT"})
 	if err := c.frontend.Flush(); err != nil {
 		return nil, err
 	}
 	if _, err := c.results(); err != nil {
 		return nil, err
 	}
-	return c.results()
+	if row, err = c.results(); err != nil {
+		return nil, err
+	}
+	_, err = c.results()
+	return row, err
 }
 
 // results reads until the server is ready again, and answers the first row, nil if there is none.
-func (c *conn) results() ([]string, error) {
-	var err error
-	var row []string
+func (c *conn) results() (row []string, err error) {
+	var refused *serverError
 	for {
-		message, receiveErr := c.frontend.Receive()
-		if receiveErr != nil {
+		message, err := c.frontend.Receive()
+		if err != nil {
 			// A FATAL error comes first and the end of the connection right after: the error is the reason.
-			if err != nil {
-				return nil, err
+			if refused != nil {
+				refused.ended = true
+				return nil, refused
 			}
-			return nil, receiveErr
+			return nil, err
 		}
 		switch message := message.(type) {
 		case *pgproto3.DataRow:
@@ -296,9 +301,13 @@ func (c *conn) results() ([]string, error) {
 				}
 			}
 		case *pgproto3.ErrorResponse:
-			err = &serverError{message.Code}
+			refused = &serverError{code: message.Code, routine: message.Routine}
 		case *pgproto3.ReadyForQuery:
-			return row, err
+			c.status = message.TxStatus
+			if refused != nil {
+				return nil, refused
+			}
+			return row, nil
 		}
 	}
 }

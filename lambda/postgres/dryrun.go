@@ -14,7 +14,7 @@ import (
 func DryRun(ctx context.Context, server *connector.Server, request connector.Request) (connector.Outcome, error) {
 	report := connector.Report{Server: server}
 	if request.ManagingUser == nil {
-		err := server.Try(ctx, func(ctx context.Context, address netip.AddrPort) error {
+		err := server.Retry(ctx, func(ctx context.Context, address netip.AddrPort) error {
 			c, err := dial(ctx, server, address)
 			if err != nil {
 				return err
@@ -37,52 +37,44 @@ func DryRun(ctx context.Context, server *connector.Server, request connector.Req
 	if request.Database == "" {
 		request.Database = "postgres"
 	}
-	manager, err := loginManaging(ctx, server, request)
+	r := newRotation(server, request)
+	err := server.Retry(ctx, func(ctx context.Context, address netip.AddrPort) error { return r.look(ctx, address, &report) })
 	if err != nil {
 		return connector.Outcome{}, err
 	}
-	defer manager.close()
-	report.TLS = manager.tls
-	report.Add("PostgreSQL " + connector.Version(manager.version))
-	report.Add(fmt.Sprintf("logged in as %q to the database %q", request.ManagingUser.Username, request.Database))
-	if request.RotateUser == nil {
-		report.Unknown("whether the users to rotate exist and may be changed (no rotateUser in the event)")
-		return report.Outcome(), nil
-	}
-	server.SetStage(connector.StageCheck)
-	found, err := manager.inspect(ctx, request.RotateUser.Username)
-	if err != nil {
-		return connector.Outcome{}, err
-	}
-	if err := found.refuse(server, request); err != nil {
-		return connector.Outcome{}, err
-	}
-	if err := manager.askCreateRole(ctx, found); err != nil {
-		return connector.Outcome{}, err
-	}
-	if missing := found.lacks(request); missing != "" {
-		return connector.Outcome{}, &connector.Failure{Stage: connector.StageCheck, State: connector.Unchanged,
-			Why: fmt.Sprintf("%q at %s: the managing user %q may not change it", found.role.name, server.Address(), request.ManagingUser.Username), Fix: missing}
-	}
-	report.Add(fmt.Sprintf("%q exists and may be changed", found.role.name))
-	report.Unknown("whether a password-checking extension takes the new password, and whether pg_hba.conf lets the user in from here")
 	return report.Outcome(), nil
 }
 
-// lacks names the privilege that the managing user lacks for a change, "" when it has them all.
-func (f *findings) lacks(request connector.Request) string {
-	allowed := f.createRole && !f.role.superuser
-	if f.version >= 160000 {
-		allowed = allowed && f.role.managed
-	} else {
-		allowed = allowed && !f.role.replication
+// look logs in as the managing user and finds out what would be in the way of a change.
+func (r *rotation) look(ctx context.Context, address netip.AddrPort, report *connector.Report) error {
+	session, err := r.logInManaging(ctx, address)
+	if err != nil {
+		return err
 	}
-	// Whose sessions act as the role itself may change its password, as any role may its own.
-	own := f.role.current && (f.version >= 160000 || !f.role.replication && !f.role.superuser)
-	if f.superuser || allowed || own {
-		return ""
+	defer session.close()
+	*report = connector.Report{Server: r.server, TLS: session.tls}
+	report.Add("PostgreSQL " + connector.Version(session.version))
+	report.Add(fmt.Sprintf("logged in as %q to the database %q", r.request.ManagingUser.Username, r.request.Database))
+	if r.request.RotateUser == nil {
+		report.Unknown("whether the users to rotate exist and may be changed (no rotateUser in the event)")
+		return nil
 	}
-	return f.grant(request)
+	r.server.SetStage(connector.StageCheck)
+	if err := r.inspect(ctx, session); err != nil {
+		return err
+	}
+	if blocker := r.blocker(); blocker != nil {
+		return blocker
+	}
+	if err := r.askCreateRole(ctx, session); err != nil {
+		return r.checkFailure(session, err)
+	}
+	if missing := r.missingGrant(); missing != "" {
+		return r.server.Fail(fmt.Sprintf("%q at %s: the managing user %q may not change it", r.found.role.name, r.server.Address(), r.request.ManagingUser.Username), missing)
+	}
+	report.Add(fmt.Sprintf("%q exists and may be changed", r.found.role.name))
+	report.Unknown("whether a password-checking extension takes the new password, and whether pg_hba.conf lets the user in from here")
+	return nil
 }
 
 // greet asks a server without TLS whether it has any, to hear that it is PostgreSQL: that answers by a letter, and waits.
@@ -95,7 +87,7 @@ func (c *conn) greet() error {
 	case 'S', 'N':
 		const more = 200 * time.Millisecond
 		if err := c.net.SetReadDeadline(time.Now().Add(more)); err != nil {
-			return c.server.Broken(connector.StageTLS, err, time.Since(c.start))
+			return c.server.Broken(err)
 		}
 		if n, _ := c.net.Read(make([]byte, 1)); n > 0 {
 			return c.noPostgres()
