@@ -30,6 +30,30 @@ func (a account) is(text string) bool {
 	return name == a.name && strings.EqualFold(host, a.host)
 }
 
+// sameName reports whether two names are the same user to a person: in quotes or not, in whatever case.
+func sameName(one, other string) bool { return strings.EqualFold(bare(one), bare(other)) }
+
+// bare is a name or a host without the quotes that SQL writes around it, and blanks.
+func bare(text string) string {
+	text = strings.TrimSpace(text)
+	for _, quote := range []string{"'", "`", `"`} {
+		if len(text) > 2 && strings.HasPrefix(text, quote) && strings.HasSuffix(text, quote) {
+			return text[1 : len(text)-1]
+		}
+	}
+	return text
+}
+
+// unquoted is a sentence about a field whose account is written as in SQL, "" where it is not. Such a name may be meant,
+// so it is said only after the database refused it.
+func (a account) unquoted(field string) string {
+	plain := account{bare(a.name), bare(a.host)}
+	if plain == a {
+		return ""
+	}
+	return field + " is in quotes, or has blanks around it, which count as a part of the name: write " + strconv.Quote(plain.name+"@"+plain.host)
+}
+
 // admits reports whether the account's host lets a client in that the server sees as client, a name or an address
 // (the MySQL manual's section "Specifying Account Names"). It may say yes where the server would say no: a client that
 // the server sees by its name can match by its address, too.

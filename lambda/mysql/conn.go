@@ -17,8 +17,7 @@ import (
 // conn is a connection to a MySQL or MariaDB server, logged in.
 type conn struct {
 	driver.Conn
-	server *connector.Server
-	wire   *wire
+	wire *wire
 }
 
 // login connects at an address and logs in by the server's terms.
@@ -50,7 +49,7 @@ func login(ctx context.Context, server *connector.Server, address netip.AddrPort
 	if err != nil {
 		return nil, wire.cause(err)
 	}
-	return &conn{session, server, wire}, nil
+	return &conn{session, wire}, nil
 }
 
 func named(arguments []string) []driver.NamedValue {
@@ -113,30 +112,3 @@ func (c *conn) row(ctx context.Context, columns int, query string) ([]string, er
 }
 
 var errNoRow = errors.New("the server answered with no row")
-
-// number is the number of a server's error, 0 for errors that are not the server's.
-func number(err error) uint16 {
-	var refused *mysql.MySQLError
-	if errors.As(err, &refused) {
-		return refused.Number
-	}
-	return 0
-}
-
-// broken is the failure of a connection that broke.
-func broken(server *connector.Server, err error) *connector.Failure {
-	if errors.Is(err, errMalformed) || errors.Is(err, errTooLong) {
-		return server.Fail(server.Address()+": "+err.Error(), "Check what answers there: a proxy between, or a server of another kind")
-	}
-	if errors.Is(err, mysql.ErrInvalidConn) || errors.Is(err, driver.ErrBadConn) {
-		err = io.ErrUnexpectedEOF
-	}
-	if server.Stage() == connector.StageTLS {
-		return server.TLSFailure(err)
-	}
-	return server.Broken(err)
-}
-
-func notMySQL(server *connector.Server) *connector.Failure {
-	return server.Fail(server.Address()+": what answers is no MySQL or MariaDB server", "Check type, host and port: PostgreSQL needs fn::rotate::postgres")
-}

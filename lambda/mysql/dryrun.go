@@ -38,28 +38,27 @@ func DryRun(ctx context.Context, server *connector.Server, request connector.Req
 		return report.Outcome(), nil
 	}
 
-	r := &rotation{server: server, request: request}
+	r := newRotation(server, request)
 	if err := server.Retry(ctx, r.Open); err != nil {
 		return connector.Outcome{}, err
 	}
 	defer r.Close()
-	manager, found := r.session, r.found
+	found := r.found
 	product := "MySQL "
 	if found.mariaDB {
 		product = "MariaDB "
 	}
-	report.TLS = manager.wire.tls
+	report.TLS = r.session.wire.tls
 	report.Add(product + connector.Version(found.version))
 	report.Add(fmt.Sprintf("logged in as %q", parseAccount(request.ManagingUser.Username).name))
 	if request.RotateUser == nil {
 		report.Unknown("whether the users to rotate exist and may be changed (no rotateUser in the event)")
 		return report.Outcome(), nil
 	}
-	target := parseAccount(request.RotateUser.Username)
-	if err := manager.examine(ctx, request, target, found, &report); err != nil {
+	if err := r.examine(ctx, &report); err != nil {
 		return connector.Outcome{}, err
 	}
-	if !target.admits(found.client) {
+	if !r.target.admits(found.client) {
 		report.Unknown(fmt.Sprintf("whether a new password will log in: the account does not let in this function, which the server sees as %s", seen(found.client)))
 	}
 	return report.Outcome(), nil
@@ -73,41 +72,45 @@ func writesAlways(grant []string) bool {
 }
 
 // examine finds out whether the account exists and may be changed.
-func (c *conn) examine(ctx context.Context, request connector.Request, target account, found *findings, report *connector.Report) error {
-	if found.mariaDB {
-		// A change that has to fail, by a hash that is none, reports whether the account is there and may be changed.
-		err := c.exec(ctx, "ALTER USER ?@? IDENTIFIED BY PASSWORD 'no hash'", target.name, target.host)
+func (r *rotation) examine(ctx context.Context, report *connector.Report) error {
+	c := r.session
+	if r.found.mariaDB {
+		// A change that has to fail, by a hash that is none, tells whether the account is there and may be changed.
+		err := c.exec(ctx, "ALTER USER ?@? IDENTIFIED BY PASSWORD 'no hash'", r.target.name, r.target.host)
+		if err == nil {
+			err = errMalformed
+		}
 		n := number(err)
 		if n == accountFailed {
 			n = c.reason(ctx, n)
 		}
 		if n != badHash {
-			return c.changeFailure(ctx, err, request, target, found, 0)
+			return r.changeFailure(ctx, err, 0)
 		}
-		report.Add(target.String() + " exists and may be changed")
+		report.Add(r.target.String() + " exists and may be changed")
 		report.Unknown("the account's authentication plugin, which becomes mysql_native_password with the change")
 		return nil
 	}
 	grants, err := c.rows(ctx, 10_000, "SHOW GRANTS")
 	if err != nil && number(err) == 0 {
-		return broken(c.server, err)
+		return broken(r.server, err)
 	}
 	// A replica on RDS has read_only alone, which holds for users without one of these privileges.
 	setting, err := c.row(ctx, 1, "SELECT @@global.read_only")
 	if err != nil && number(err) == 0 {
-		return broken(c.server, err)
+		return broken(r.server, err)
 	}
 	if err == nil && (setting[0] == "1" || setting[0] == "ON") && !slices.ContainsFunc(grants, writesAlways) {
-		return readOnly(c.server)
+		return r.readOnly()
 	}
 	for _, grant := range grants {
 		text := strings.ToUpper(strings.Join(grant, " "))
 		if strings.Contains(text, " ON *.* ") && (strings.Contains(text, "CREATE USER") || strings.Contains(text, "ALL PRIVILEGES")) {
 			report.Add("the managing user may change users")
-			report.Unknown("whether " + target.String() + " exists: that takes the right to read mysql.user, which the connector does not ask for")
+			report.Unknown("whether " + r.target.String() + " exists: that takes the right to read mysql.user, which the connector does not ask for")
 			return nil
 		}
 	}
-	report.Unknown("whether " + target.String() + " exists, and whether the managing user may change it: none of its own grants says so, a role's may")
+	report.Unknown("whether " + r.target.String() + " exists, and whether the managing user may change it: none of its own grants says so, a role's may")
 	return nil
 }

@@ -14,7 +14,6 @@ import (
 func TestMySQLsRefusalsOfTheChangeNameTheFix(t *testing.T) {
 	request := connector.Request{Type: connector.TypeMySQL, Host: "db.example", Port: 3306,
 		ManagingUser: &connector.ManagingUser{Username: "managing"}, RotateUser: &connector.RotateUser{Username: "app@10.0.%"}}
-	c := &conn{server: connector.NewServer(request, nil)}
 	for _, refused := range []struct {
 		err  mysql.MySQLError
 		says []string
@@ -29,7 +28,10 @@ func TestMySQLsRefusalsOfTheChangeNameTheFix(t *testing.T) {
 		{mysql.MySQLError{Number: 1205, Message: "Lock wait timeout exceeded; try restarting transaction"}, []string{"locked for 2.0 s", "1205", "SHOW FULL PROCESSLIST"}},
 		{mysql.MySQLError{Number: 1064, Message: "near 'Hidden-Secret-9' at line 1"}, []string{"1064"}},
 	} {
-		failure := c.changeFailure(t.Context(), &refused.err, request, parseAccount("app@10.0.%"), &findings{}, 2*time.Second)
+		r := newRotation(connector.NewServer(request, nil), request)
+		r.found = &findings{version: "8.4.6"}
+		r.server.SetState(connector.MaybeChanged)
+		failure := r.changeFailure(t.Context(), &refused.err, 2*time.Second)
 		assert.Equal(t, connector.Unchanged, failure.State)
 		for _, part := range refused.says {
 			assert.ErrorContains(t, failure, part)

@@ -256,7 +256,7 @@ type refusal struct {
 var refusals = map[string]refusal{
 	"an account that is not there": {
 		prepare: func(r *connector.Request) []string { r.RotateUser.Username = "user2"; return nil },
-		stage:   connector.StageChange, says: []string{"'user2'@'%'", "1396", "no such account", "rotateUser.username still holds the template's placeholder"},
+		stage:   connector.StageChange, says: []string{"'user2'@'%'", "no such account", "rotateUser.username still holds the template's placeholder"},
 	},
 	"an account of another host": {
 		prepare: func(r *connector.Request) []string { r.RotateUser.Username += "@localhost"; return nil },

@@ -207,7 +207,7 @@ func TestPasswordNeverReachesMySQLsLogs(t *testing.T) {
 		require.NoError(t, err)
 		assert.NotContains(t, string(text), unmistakable, log)
 		if log == oracle.LogFile {
-			assert.Contains(t, string(text), "ALTER USER '"+request.RotateUser.Username+"'@'%' IDENTIFIED BY <secret>")
+			assert.Contains(t, string(text), "ALTER USER IF EXISTS '"+request.RotateUser.Username+"'@'%' IDENTIFIED BY <secret>")
 		}
 	}
 }
@@ -251,7 +251,7 @@ func TestMySQLsModesDoNotMatter(t *testing.T) {
 	}
 	request := newRequest(t, server, "%")
 	_, err = rotate(t, request)
-	assert.ErrorContains(t, err, "the server wants TLS (error 3159, require_secure_transport)")
+	assert.ErrorContains(t, err, "the server wants TLS (require_secure_transport) (error 3159)")
 	assert.ErrorContains(t, err, "databaseSslMode to verify-full")
 
 	// The same server with a password policy.

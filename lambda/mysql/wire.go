@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"database/sql/driver"
 	"encoding/binary"
 	"encoding/pem"
 	"errors"
@@ -16,6 +17,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/go-sql-driver/mysql"
 
 	"esc-connector-lambda-go/lambda/connector"
 )
@@ -338,12 +341,18 @@ func isPublicKey(text []byte) bool {
 	return err == nil && ok && key.N.BitLen() <= largest
 }
 
-// cause is the error of a driver's call, or what it left out.
+// cause is the error of a driver's call, or what it left out: why the connection failed, or that it could not read what
+// came over one that did not.
 func (w *wire) cause(err error) error {
-	if err == nil || w.failed == nil || number(err) != 0 || connector.TimedOut(err) {
+	switch {
+	case err == nil, number(err) != 0, connector.TimedOut(err):
 		return err
+	case w.failed != nil:
+		return w.failed
+	case w.phase != inHandshake && !errors.Is(err, driver.ErrBadConn) && !errors.Is(err, mysql.ErrInvalidConn):
+		return errMalformed
 	}
-	return w.failed
+	return err
 }
 
 // recovered makes an error of a breakdown of the driver's over what the server sent.
