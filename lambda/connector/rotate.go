@@ -54,8 +54,8 @@ func Rotate(ctx context.Context, server *Server, request Request, engine Rotatio
 	}
 }
 
-// change opens the managing user's session and changes the password there. What ctx leaves is divided: the last fifth is
-// to find out what became of a change that nobody answered for.
+// change opens the managing user's session and changes the password there. The last third of what ctx leaves is to find
+// out what became of a change that nobody answered for: that takes three logins.
 func change(ctx context.Context, server *Server, engine Rotation) error {
 	defer engine.Close()
 	if err := server.Retry(ctx, engine.Open); err != nil {
@@ -64,7 +64,7 @@ func change(ctx context.Context, server *Server, engine Rotation) error {
 	server.SetStage(StageChange)
 	if deadline, bound := ctx.Deadline(); bound {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)*4/5)
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)*2/3)
 		defer cancel()
 	}
 	return engine.Change(ctx)
