@@ -1,5 +1,5 @@
 # What people of this project run. Each target sets up what it needs.
-.PHONY: demo test test-tools test-connector test-stories bench lint
+.PHONY: demo test test-tools test-connector test-stories story bench lint
 
 demo: ## the whole road on this machine, step by step
 	@e2e/setup.sh demo
@@ -17,6 +17,9 @@ test-connector: test-tools
 
 test-stories: test-tools
 	cd e2e && go test -timeout 40m -parallel $$(($$(nproc) + 1)) ./...
+
+story: test-tools ## one story: make story NAME=road-postgres
+	cd e2e && go test -run 'Test(Stories|Readme)/stories/$(NAME)$$' -v .
 
 bench: ## ours against the least possible, as one table
 	@e2e/setup.sh demo

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -43,6 +44,45 @@ type block struct {
 
 // phrase is a text in backquotes at the beginning of a list's item, before a colon.
 type phrase struct{ section, text string }
+
+// pages are the first page and all of docs.
+type pages []*page
+
+// readPages reads them. Stories name a section by its anchor alone, so that those with code differ in it on all pages.
+func readPages(t *testing.T) pages {
+	t.Helper()
+	paths, err := filepath.Glob("../docs/*.md")
+	require.NoError(t, err)
+	all := pages{readPage(t, "README.md")}
+	for _, path := range paths {
+		all = append(all, readPage(t, "docs/"+filepath.Base(path)))
+	}
+	require.Greater(t, len(all), 5, "the pages are not found any more")
+	on := map[string]string{} // a page's name, by section
+	for _, p := range all {
+		for _, block := range p.code {
+			if other, taken := on[block.section]; taken && other != p.name {
+				t.Errorf("%s and %s both have code under #%s", other, p.name, block.section)
+			}
+			on[block.section] = p.name
+		}
+	}
+	return all
+}
+
+func (all pages) page(name string) *page {
+	return all[slices.IndexFunc(all, func(p *page) bool { return p.name == name })]
+}
+
+// blocks are the section's blocks of code in a language, in their order.
+func (all pages) blocks(section, language string) []string {
+	for _, p := range all {
+		if found := p.blocks(section, language); len(found) > 0 {
+			return found
+		}
+	}
+	return nil
+}
 
 // readPage reads a page by its path from the repository's root.
 func readPage(t *testing.T, name string) *page {
@@ -133,8 +173,9 @@ func (p *page) table(section string, number int) [][]string {
 }
 
 func TestLinksLeadSomewhere(t *testing.T) {
-	for _, name := range []string{"README.md", "docs/SECURITY.md", "docs/CONTRIBUTING.md"} {
-		for _, link := range readPage(t, name).links {
+	for _, p := range readPages(t) {
+		name := p.name
+		for _, link := range p.links {
 			if strings.Contains(link, "://") {
 				assert.Regexp(t, `^https://`, link, "a link of %s", name)
 				continue
@@ -156,30 +197,48 @@ func TestLinksLeadSomewhere(t *testing.T) {
 func TestOnlyTheLastCommandOfABlockAsks(t *testing.T) {
 	asks := regexp.MustCompile(`\bpulumi (new|up|destroy|refresh|import|stack rm|config set --secret \S+$)`)
 	asking := 0
-	for _, block := range readPage(t, "README.md").code {
-		if block.language != "sh" {
-			continue
-		}
-		commands := strings.Split(strings.TrimSpace(strings.ReplaceAll(block.text, "\\\n", " ")), "\n")
-		for i, command := range commands {
-			if !asks.MatchString(command) || strings.Contains(command, " --yes") {
+	for _, p := range readPages(t) {
+		for _, block := range p.code {
+			if block.language != "sh" {
 				continue
 			}
-			asking++
-			assert.Equal(t, len(commands)-1, i, "README.md#%s: %s asks, and is followed by another command", block.section, command)
+			commands := strings.Split(strings.TrimSpace(strings.ReplaceAll(block.text, "\\\n", " ")), "\n")
+			for i, command := range commands {
+				if !asks.MatchString(command) || strings.Contains(command, " --yes") {
+					continue
+				}
+				asking++
+				assert.Equal(t, len(commands)-1, i, "%s#%s: %s asks, and is followed by another command", p.name, block.section, command)
+			}
 		}
 	}
 	require.Greater(t, asking, 10, "the commands that ask are not found any more")
 }
 
-func TestTheTableOfContentsIsComplete(t *testing.T) {
-	readme := readPage(t, "README.md")
+func TestTheGuidesTableOfContentsIsComplete(t *testing.T) {
+	source, err := os.ReadFile("../docs/GUIDE.md")
+	require.NoError(t, err)
+	var listed, headings []string
+	for _, link := range regexp.MustCompile(`(?m)^- \[(.+)\]\(#.+\)$`).FindAllStringSubmatch(string(source), -1) {
+		listed = append(listed, link[1])
+	}
+	for _, heading := range regexp.MustCompile(`(?m)^## (.+)$`).FindAllStringSubmatch(string(source), -1) {
+		headings = append(headings, heading[1])
+	}
+	assert.Equal(t, headings, listed, "the list at the top of the guide, in the order of its sections")
+}
+
+// The first page is for somebody who has ten minutes and a terminal of the usual width.
+func TestTheFirstPageIsShortAndLeadsToAllOthers(t *testing.T) {
 	source, err := os.ReadFile("../README.md")
 	require.NoError(t, err)
-	for _, heading := range regexp.MustCompile(`(?m)^## (.+)$`).FindAllStringSubmatch(string(source), -1) {
-		if heading[1] != "Contents" {
-			assert.Contains(t, string(source), "- ["+heading[1]+"](#", "the table of contents of %s", readme.name)
-		}
+	lines := strings.Split(strings.TrimSuffix(string(source), "\n"), "\n")
+	assert.LessOrEqual(t, len(lines), 350)
+	for i, line := range lines {
+		assert.LessOrEqual(t, utf8.RuneCountInString(line), 80, "line %d of README.md", i+1)
+	}
+	for _, p := range readPages(t)[1:] {
+		assert.Contains(t, readPage(t, "README.md").links, p.name)
 	}
 }
 
@@ -253,15 +312,15 @@ func TestTheReadmeTellsOfEachSettingAsTheProgramHasIt(t *testing.T) {
 		default:
 			assert.NotContains(t, row[1], "`", "%s has no default in the program", name)
 		}
-		assert.Equal(t, setting.secret, row[2] == "secret", "whether %s is a secret", name)
-		assert.NotEmpty(t, row[3], "when to use %s", name)
+		assert.Equal(t, setting.secret, strings.Contains(row[2], "`--secret`"), "whether %s is a secret", name)
+		assert.NotEmpty(t, row[2], "when to use %s", name)
 	}
 	assert.Empty(t, told, "the README tells of settings that the program does not have")
 }
 
-func TestTheReadmeTellsOfEachOutput(t *testing.T) {
+func TestThePageOfResourcesTellsOfEachOutput(t *testing.T) {
 	var told, exported []string
-	for _, row := range readPage(t, "README.md").table("what-gets-created-and-what-it-costs", 1) {
+	for _, row := range readPage(t, "docs/RESOURCES.md").table("outputs", 0) {
 		for _, name := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[0], -1) {
 			told = append(told, name[1])
 		}
@@ -365,9 +424,9 @@ func reasons(t *testing.T) [][]string {
 	return found
 }
 
-func TestTheReadmeExplainsEachMessage(t *testing.T) {
+func TestThePageOfTroublesExplainsEachMessage(t *testing.T) {
 	var told []string
-	for _, phrase := range readPage(t, "README.md").phrases {
+	for _, phrase := range readPage(t, "docs/TROUBLESHOOTING.md").phrases {
 		if strings.HasPrefix(phrase.section, "messages-of-") {
 			told = append(told, phrase.text)
 		}
@@ -377,13 +436,13 @@ func TestTheReadmeExplainsEachMessage(t *testing.T) {
 	}
 	for _, reason := range reasons(t) {
 		assert.True(t, slices.ContainsFunc(told, func(phrase string) bool { return holds(reason, phrase) }),
-			"the README does not explain %q", strings.Join(reason, "…"))
+			"docs/TROUBLESHOOTING.md does not explain %q", strings.Join(reason, "…"))
 	}
 	var all []string
 	for _, file := range sources(t, "lambda", "infra", "environments") {
 		all = append(all, texts(file)...)
 	}
 	for _, phrase := range told {
-		assert.True(t, holds(all, phrase), "the README explains %q, which nothing says", phrase)
+		assert.True(t, holds(all, phrase), "docs/TROUBLESHOOTING.md explains %q, which nothing says", phrase)
 	}
 }

@@ -36,16 +36,16 @@ import (
 	"esc-connector-lambda-go/lambda/postgres"
 )
 
-// What stands in the README for a reader's own passwords.
+// What stands in the pages for a reader's own passwords.
 const (
 	managingPassword = `m4naging "pass#word`
 	firstPassword    = "first password"
 )
 
-// The stories of testdata/readme type what the README tells a reader to type. Names are the README's, too: of the stories
-// that make its users, there is one for each engine, since they share its server.
+// The stories of testdata/readme type what README.md and the pages in docs tell a reader to type. Names are theirs, too: of
+// the stories that make their users, there is one for each engine, since they share its server.
 func TestReadme(t *testing.T) {
-	readme := readPage(t, "README.md")
+	all := readPages(t)
 	service := filepath.Join(t.TempDir(), "service")
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", service, "./application/service").CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -68,18 +68,18 @@ func TestReadme(t *testing.T) {
 		"names-within": namesWithin,
 		"network":      network,
 		"pulumi":       pulumiCommand,
-		"resources":    readme.resources,
-		"save":         readme.save,
+		"resources":    all.resources,
+		"save":         all.save,
 		"serve":        serve,
-		"sh":           readme.sh,
-		"sql":          readme.sql,
+		"sh":           all.sh,
+		"sql":          all.sql,
 	}, func(env *testscript.Env) error {
 		env.Setenv("SERVICE", service)
 		return addPerson(env)
 	})
 }
 
-// person is who reads the README and types: the answers that pulumi asks for, and where Pulumi
+// person is who reads the pages and types: the answers that pulumi asks for, and where Pulumi
 // Cloud is. The stack's state is in a folder, so that the organization must be named, and who keeps its secrets.
 const person = `#!/bin/bash
 set -eu
@@ -132,14 +132,14 @@ func addPerson(env *testscript.Env) error {
 	return nil
 }
 
-// sh SECTION N... runs the blocks of commands with these numbers, from 1, of a section of the README.
-func (p *page) sh(ts *testscript.TestScript, neg bool, args []string) {
-	blocks := p.blocks(args[0], "sh")
+// sh SECTION N... runs the blocks of commands with these numbers, from 1, of a section of the pages.
+func (all pages) sh(ts *testscript.TestScript, neg bool, args []string) {
+	blocks := all.blocks(args[0], "sh")
 	for _, arg := range args[1:] {
 		number, err := strconv.Atoi(arg)
 		ts.Check(err)
 		if number < 1 || number > len(blocks) {
-			ts.Fatalf("the section %s of %s has %d blocks of commands, and no number %d", args[0], p.name, len(blocks), number)
+			ts.Fatalf("the section #%s has %d blocks of commands, and no number %d", args[0], len(blocks), number)
 		}
 		where := filepath.Join(ts.Getenv("WORK"), ".folder")
 		ts.Check(os.WriteFile(where, nil, 0o600))
@@ -175,10 +175,10 @@ func ofReader(ts *testscript.TestScript) *strings.Replacer {
 }
 
 // save SECTION LANGUAGE FILE writes the section's block of that language to a file, as a reader does.
-func (p *page) save(ts *testscript.TestScript, _ bool, args []string) {
-	blocks := p.blocks(args[0], args[1])
+func (all pages) save(ts *testscript.TestScript, _ bool, args []string) {
+	blocks := all.blocks(args[0], args[1])
 	if len(blocks) != 1 {
-		ts.Fatalf("the section %s of %s has %d blocks in %s, and should have one", args[0], p.name, len(blocks), args[1])
+		ts.Fatalf("the section #%s has %d blocks in %s, and should have one", args[0], len(blocks), args[1])
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(ofReader(ts).Replace(blocks[0])), 0o600))
 }
@@ -216,7 +216,7 @@ func iamPolicy(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(of(ts).cloud.AddPolicy(ctx, args[0], `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`))
 }
 
-// network ENGINE NAME tells the story where the database is, in the words that the README's placeholders stand for.
+// network ENGINE NAME tells the story where the database is, in the words that the pages' placeholders stand for.
 func network(ts *testscript.TestScript, _ bool, args []string) {
 	s, identifier := of(ts), args[1]
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -246,10 +246,10 @@ func network(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // sql ENGINE SECTION runs the section's SQL as the master user, with the engine's own client.
-func (p *page) sql(ts *testscript.TestScript, _ bool, args []string) {
+func (all pages) sql(ts *testscript.TestScript, _ bool, args []string) {
 	server, err := of(ts).machine.Server(args[0])
 	ts.Check(err)
-	text := ofReader(ts).Replace(strings.Join(p.blocks(args[1], "sql"), "\n"))
+	text := ofReader(ts).Replace(strings.Join(all.blocks(args[1], "sql"), "\n"))
 	client := mariadbClient(server, text)
 	if args[0] == road.Postgres {
 		path := ts.MkAbs("readme.sql")
@@ -280,7 +280,7 @@ func mariadbClient(server *dbtest.Server, text string) *exec.Cmd {
 	return client
 }
 
-// serve USER... starts the README's service in Go, and asks it for its database user; between two
+// serve USER... starts the guide's service in Go, and asks it for its database user; between two
 // of them it rotates. The service is never restarted.
 func serve(ts *testscript.TestScript, _ bool, args []string) {
 	service := exec.Command(ts.Getenv("SERVICE"), "acme/demo/orders")
@@ -383,9 +383,9 @@ func gitHost(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("GIT_URL", host.URL+"/team/esc-connector-lambda-go.git")
 }
 
-// resources STATE compares the stack's resources with the README: their types with its table, and what each of them
+// resources STATE compares the stack's resources with their page: their types with its table, and what each of them
 // depends on with its drawing.
-func (p *page) resources(ts *testscript.TestScript, _ bool, args []string) {
+func (all pages) resources(ts *testscript.TestScript, _ bool, args []string) {
 	var state struct {
 		Deployment struct {
 			Resources []struct {
@@ -397,7 +397,7 @@ func (p *page) resources(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &state))
 	name := func(urn string) string { return urn[strings.LastIndex(urn, "::")+2:] }
 	var told, made []string
-	for _, row := range p.table("what-gets-created-and-what-it-costs", 0) {
+	for _, row := range all.page("docs/RESOURCES.md").table("what-is-created", 0) {
 		told = append(told, strings.Trim(row[2], "`"))
 	}
 	needs := map[string][]string{} // by resource
@@ -417,7 +417,7 @@ func (p *page) resources(ts *testscript.TestScript, _ bool, args []string) {
 			*list = slices.Compact(*list)
 		}
 		if !slices.Equal(told, made) {
-			ts.Fatalf("the README tells of the %s\n  %s\nand the stack has\n  %s", what, strings.Join(told, "\n  "), strings.Join(made, "\n  "))
+			ts.Fatalf("docs/RESOURCES.md tells of the %s\n  %s\nand the stack has\n  %s", what, strings.Join(told, "\n  "), strings.Join(made, "\n  "))
 		}
 	}
 	same("types", told, made)
@@ -582,7 +582,7 @@ func TestTheSQLOfTheReadmeIsEnoughForARotation(t *testing.T) {
 	}
 }
 
-func TestEveryCommandOfTheReadmeIsRunByAStory(t *testing.T) {
+func TestEveryCommandOfThePagesIsRunByAStory(t *testing.T) {
 	stories, err := filepath.Glob("testdata/readme/*.txtar")
 	require.NoError(t, err)
 	var all bytes.Buffer
@@ -591,24 +591,26 @@ func TestEveryCommandOfTheReadmeIsRunByAStory(t *testing.T) {
 		require.NoError(t, err)
 		all.Write(text)
 	}
-	for _, block := range readPage(t, "README.md").code {
-		var pattern string
-		switch block.language {
-		case "sh":
-			pattern = fmt.Sprintf(`(?m)^!? ?sh %s (\d+ )*%d( |$)`, block.section, block.number)
-		case "sql":
-			pattern = fmt.Sprintf(`(?m)^sql \w+ %s$`, block.section)
-		case "yaml":
-			pattern = fmt.Sprintf(`(?m)^save %s yaml `, block.section)
-		case "go":
-			source, err := os.ReadFile("application/application.go")
-			require.NoError(t, err)
-			assert.True(t, strings.HasSuffix(string(source), block.text), "the README's Go differs from application/application.go")
-			continue
-		default:
-			t.Errorf("README.md#%s: nothing knows what to do with a block of %q:\n%s", block.section, block.language, block.text)
-			continue
+	for _, p := range readPages(t) {
+		for _, block := range p.code {
+			var pattern string
+			switch block.language {
+			case "sh":
+				pattern = fmt.Sprintf(`(?m)^!? ?sh %s (\d+ )*%d( |$)`, block.section, block.number)
+			case "sql":
+				pattern = fmt.Sprintf(`(?m)^sql \w+ %s$`, block.section)
+			case "yaml":
+				pattern = fmt.Sprintf(`(?m)^save %s yaml `, block.section)
+			case "go":
+				source, err := os.ReadFile("application/application.go")
+				require.NoError(t, err)
+				assert.True(t, strings.HasSuffix(string(source), block.text), "the Go of %s differs from application/application.go", p.name)
+				continue
+			default:
+				t.Errorf("%s#%s: nothing knows what to do with a block of %q:\n%s", p.name, block.section, block.language, block.text)
+				continue
+			}
+			assert.True(t, regexp.MustCompile(pattern).Match(all.Bytes()), "%s#%s: no story runs\n%s", p.name, block.section, block.text)
 		}
-		assert.True(t, regexp.MustCompile(pattern).Match(all.Bytes()), "README.md#%s: no story runs\n%s", block.section, block.text)
 	}
 }
