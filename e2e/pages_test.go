@@ -388,6 +388,8 @@ func unfixed(t *testing.T) [][]string {
 		followed := map[ast.Node]bool{} // calls whose result gets its fix at once: refuse("…").fix("…")
 		ast.Inspect(file, func(node ast.Node) bool {
 			switch node := node.(type) {
+			case *ast.FuncDecl:
+				return node.Name.Name != "Settle" // of whose failures a rotation passes on nothing
 			case *ast.CompositeLit:
 				var reason ast.Node
 				hasFix := false
