@@ -7,7 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -129,6 +133,30 @@ func isRDSProxy(host string) bool {
 	return strings.Contains(host, ".proxy-") && strings.Contains(host, ".rds.amazonaws.com")
 }
 
+// hostFault says why a host cannot be one, "" where it can.
+func hostFault(host string) string {
+	bare := strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if _, err := netip.ParseAddr(bare); err == nil {
+		return ""
+	}
+	_, _, portErr := net.SplitHostPort(host)
+	switch {
+	case strings.ContainsFunc(host, unicode.IsSpace):
+		return "holds a blank or a line end"
+	case strings.Contains(host, "://"):
+		return "is a URL, not a host's name"
+	case strings.ContainsAny(host, "/@?#"):
+		return "holds more than a host's name"
+	case strings.Contains(host, ","):
+		return "names several hosts, and the connector takes one, the writer"
+	case portErr == nil:
+		return "holds a port, which has a field of its own"
+	case strings.ContainsAny(host, ":[]"):
+		return "is neither a host's name nor an address"
+	}
+	return ""
+}
+
 // Check refuses, before any connection, what could not go well. The error is a *Failure.
 func (r Request) Check() error {
 	if r.Type != TypePostgres && r.Type != TypeMySQL {
@@ -179,6 +207,9 @@ func (r Request) Check() error {
 			return refuse("%s is not valid Unicode, or holds the character U+FFFD that stands for what is not", text.field).fix("Correct it")
 		}
 	}
+	if fault := hostFault(r.Host); fault != "" {
+		return refuse("host %q %s", r.Host, fault).fix("Write the database's endpoint alone, such as db.example or orders.abc123.eu-west-1.rds.amazonaws.com")
+	}
 	if r.Port < 1 || r.Port > 65535 {
 		return refuse("port %d is not a port", r.Port).fix("A port is 1 to 65535: PostgreSQL's is usually 5432, MySQL's 3306")
 	}
@@ -210,36 +241,42 @@ func SplitAccount(username string) (name, host string) {
 	return username, "%"
 }
 
-// Hint is a sentence about the fields which still hold what the template fills in, "" when none does.
-// Such a value may be meant, so it is said only after the database refused it. Fields are those that the database may
-// have meant.
+// Hint is a sentence about what is unusual in fields that the database may have meant when it refused something: what the
+// template fills in, and what is pasted along with a text. Any of it may be meant, so it is said only then. "" is nothing.
 func (r Request) Hint(fields ...string) string {
-	var held []string
+	var held, hints []string
 	for _, field := range fields {
-		var value, template string
-		switch field {
-		case "database":
-			value, template = r.Database, "rotator_db"
-		case "managingUser.username":
-			value, template = r.ManagingUser.Username, "managing_user"
-		case "managingUser.password":
-			value, template = r.ManagingUser.Password.Reveal(), "manager_password"
-		case "rotateUser.username":
-			value, template = r.RotateUser.Username, r.RotateUser.Username
-			if value != "user1" && value != "user2" {
-				continue
-			}
-		}
-		if value == template {
+		value, template := r.field(field)
+		if slices.Contains(template, value) {
 			held = append(held, field)
+		}
+		if strings.TrimSpace(value) != value {
+			hints = append(hints, field+" begins or ends with a blank or a line end, which counts: was it pasted along?")
+		}
+		if len(value) > 2 && value[0] == '"' && value[len(value)-1] == '"' && !strings.HasSuffix(field, "password") && r.Type == TypePostgres {
+			hints = append(hints, field+" is in quotes, which count as a part of the name: write it without them")
 		}
 	}
 	switch len(held) {
 	case 0:
-		return ""
 	case 1:
-		return held[0] + " still holds the template's placeholder"
+		hints = append(hints, held[0]+" still holds the template's placeholder")
 	default:
-		return strings.Join(held, " and ") + " still hold the template's placeholders"
+		hints = append(hints, strings.Join(held, " and ")+" still hold the template's placeholders")
+	}
+	return strings.Join(hints, ". ")
+}
+
+// field is the value of a field, and what the template fills in there.
+func (r Request) field(name string) (value string, template []string) {
+	switch name {
+	case "database":
+		return r.Database, []string{"rotator_db"}
+	case "managingUser.username":
+		return r.ManagingUser.Username, []string{"managing_user"}
+	case "managingUser.password":
+		return r.ManagingUser.Password.Reveal(), []string{"manager_password"}
+	default: // rotateUser.username
+		return r.RotateUser.Username, []string{"user1", "user2"}
 	}
 }
