@@ -6,7 +6,7 @@
 #   - from the distribution: PostgreSQL, MariaDB and their clients, Python (as root or by sudo);
 #   - moto, which plays AWS: the one on PATH, else in a virtual environment;
 #   - the Pulumi CLI and its Go language host: the ones on PATH, else built from their module;
-#   - for the tests, PostgreSQL and MySQL servers that the distribution does not have;
+#   - for the tests, PgBouncer, and PostgreSQL and MySQL servers that the distribution does not have;
 #   - the stand-ins of this folder.
 # Everything but the packages goes into ${XDG_CACHE_HOME:-~/.cache}/esc-connector-lambda-go.
 set -euo pipefail
@@ -42,8 +42,9 @@ install() {
 		cat "$cache/apt.log" >&2
 		exit "$status"
 	fi
-	if [ -d /run/systemd/system ]; then
+	if command -v systemctl >/dev/null; then
 		case " $* " in *' mariadb-server '*) $sudo systemctl disable mariadb >/dev/null 2>&1 || true ;; esac
+		case " $* " in *' pgbouncer '*) $sudo systemctl disable pgbouncer >/dev/null 2>&1 || true ;; esac
 	fi
 }
 
@@ -60,6 +61,7 @@ if [ "$purpose" = test ]; then
 	command -v npm >/dev/null || missing+=(npm)
 	# MariaDB's password checks are a plugin, and come with the whole package.
 	[ -e /usr/lib/mysql/plugin/simple_password_check.so ] || missing+=(mariadb-server)
+	[ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer)
 fi
 [ ${#missing[@]} = 0 ] || install "${missing[@]}"
 

@@ -115,7 +115,7 @@ func breakAll(t *testing.T, server *dbtest.Server, terms *connector.TLS, frame d
 	var lock sync.Mutex
 	done, failed, unknown := 0, 0, 0
 	var all sync.WaitGroup
-	for range 8 {
+	for range 16 {
 		p := newPatient(t, server, terms)
 		all.Go(func() {
 			for place := range queue {

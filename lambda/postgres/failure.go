@@ -83,6 +83,7 @@ var causes = []cause{
 	{code: "57014", at: checking | changing, why: "the server was not done in the time that it was given",
 		fix: "Find out what it is busy with: SELECT * FROM pg_stat_activity WHERE state <> 'idle'"},
 	{code: "25P04", at: checking | changing, why: "the server's transaction_timeout was over", fix: "Raise transaction_timeout, or find out what the server is busy with: SELECT * FROM pg_stat_activity WHERE state <> 'idle'"},
+	{code: "25P03", at: checking, why: "the server's idle_in_transaction_session_timeout was over", fix: "Raise idle_in_transaction_session_timeout"},
 	{code: "42704", at: changing, why: "the role has just been dropped", fix: "Correct rotateUsers in the rotator environment"},
 	{code: "XX000", at: changing, why: "changes of it by others got in the way for {took}, or the server failed", fix: "Rotate again. " + readLog},
 	{code: "40001", at: changing, why: "changes of it by others got in the way for {took}", fix: "Rotate again"},
@@ -228,6 +229,9 @@ func (r *rotation) blocker() *connector.Failure {
 	case found.wantRDSGroup:
 		return fail("rds.restrict_password_commands is on, and the managing user is no member of rds_password", connector.SQL("GRANT rds_password TO "+identifier(manager)))
 	case found.readOnly:
+		if found.reset != "" {
+			return fail("the managing user's sessions only read (25006): default_transaction_read_only is set", connector.SQL(found.reset))
+		}
 		return fail(readOnly+" (25006)", readOnlyFix)
 	case !found.storesMD5() && found.iterations > maxIterations:
 		return fail(tooManyIterations(), "Lower scram_iterations")
@@ -241,9 +245,11 @@ func tooManyIterations() string {
 
 // actsAsAnother is the fix where a setting has the managing user's sessions act as another role.
 func (r *rotation) actsAsAnother() string {
-	name := identifier(r.request.ManagingUser.Username)
-	return "Its sessions act as another role (ALTER ROLE " + name + " SET role, perhaps IN DATABASE), whose privileges count. " +
-		connector.SQL("ALTER ROLE "+name+" RESET role")
+	const fix = "Its sessions act as another role, whose privileges count. "
+	if r.found.reset == "" {
+		return fix + "See the setting role, and what is between"
+	}
+	return fix + connector.SQL(r.found.reset)
 }
 
 // missingGrant names what the managing user lacks to change the role, "" when it has it all.

@@ -20,7 +20,8 @@ type findings struct {
 	createRole   bool // the managing user has CREATEROLE: read by askCreateRole only
 	acting       bool // the managing user's sessions act as another role
 	readOnly     bool
-	wantRDSGroup bool // rds.restrict_password_commands is on, and the managing user is no member of rds_password
+	reset        string // the statement that takes back the setting by which they act or only read, "" where it is not known
+	wantRDSGroup bool   // rds.restrict_password_commands is on, and the managing user is no member of rds_password
 	role         *role
 }
 
@@ -85,6 +86,42 @@ func (r *rotation) inspect(ctx context.Context, session *conn) error {
 			canConnect: is(14), iam: is(15) && !is(12), managed: is(16), self: name == row[7], current: is(17)}
 	}
 	r.found = found
+	switch {
+	case found.readOnly && !found.inRecovery:
+		return r.findSetting(ctx, session, "default_transaction_read_only")
+	case found.acting:
+		return r.findSetting(ctx, session, "role")
+	}
+	return nil
+}
+
+// settingQuery finds who has a setting of the session: the role in this database, the role, the database or all, of which
+// the first counts (the manual's page on pg_db_role_setting, and ALTER ROLE's).
+const settingQuery = `SELECT s.setrole <> 0, s.setdatabase <> 0
+	FROM pg_db_role_setting s WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+	AND s.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))
+	AND EXISTS (SELECT FROM unnest(s.setconfig) AS c WHERE starts_with(c, $1 || '=')) ORDER BY s.setrole = 0, s.setdatabase = 0 LIMIT 1`
+
+// findSetting finds the statement that takes a setting back.
+func (r *rotation) findSetting(ctx context.Context, session *conn, name string) error {
+	row, err := session.ask(ctx, settingQuery, []string{name})
+	if err != nil {
+		return r.checkFailure(session, err)
+	}
+	if len(row) != 2 {
+		return nil
+	}
+	manager, database := identifier(r.request.ManagingUser.Username), identifier(r.request.Database)
+	switch of, in := row[0] == "t", row[1] == "t"; {
+	case of && in:
+		r.found.reset = "ALTER ROLE " + manager + " IN DATABASE " + database + " RESET " + name
+	case of:
+		r.found.reset = "ALTER ROLE " + manager + " RESET " + name
+	case in:
+		r.found.reset = "ALTER DATABASE " + database + " RESET " + name
+	default:
+		r.found.reset = "ALTER ROLE ALL RESET " + name
+	}
 	return nil
 }
 
@@ -105,6 +142,7 @@ func (c *conn) ask(ctx context.Context, text string, parameters []string) ([]str
 	if err != nil {
 		return nil, err
 	}
-	const settle = "SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL standard_conforming_strings = on; SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = "
+	const settle = "SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL standard_conforming_strings = on; SET LOCAL lock_timeout = 0; " +
+		"SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = "
 	return c.row(c.begin()+settle+strconv.FormatInt(bound.Milliseconds(), 10), text, parameters)
 }

@@ -256,11 +256,33 @@ var refusals = map[string]struct {
 		},
 		stage: connector.StageChange, says: []string{"42501", "act as another role", "RESET role;"},
 	},
+	"a database whose sessions act as another role": {
+		prepare: func(r *connector.Request) []string {
+			other, manager := "other_"+r.ManagingUser.Username, r.ManagingUser.Username
+			r.Database = "acting_" + r.RotateUser.Username
+			return []string{"CREATE ROLE " + other, "GRANT " + other + " TO " + manager, "CREATE DATABASE " + r.Database, "ALTER DATABASE " + r.Database + " SET role = " + other}
+		},
+		stage: connector.StageChange, says: []string{"42501", "act as another role", `ALTER DATABASE "acting_`, "RESET role;"},
+	},
+	"a managing user whose sessions act as another role in a database": {
+		prepare: func(r *connector.Request) []string {
+			other, manager := "other_"+r.ManagingUser.Username, r.ManagingUser.Username
+			return []string{"CREATE ROLE " + other, "GRANT " + other + " TO " + manager, "ALTER ROLE " + manager + " IN DATABASE app SET role = " + other}
+		},
+		stage: connector.StageChange, says: []string{"42501", "act as another role", `IN DATABASE "app" RESET role;`},
+	},
+	"a database whose sessions only read": {
+		prepare: func(r *connector.Request) []string {
+			r.Database = "reading_" + r.RotateUser.Username
+			return []string{"CREATE DATABASE " + r.Database, "ALTER DATABASE " + r.Database + " SET default_transaction_read_only = on"}
+		},
+		stage: connector.StageCheck, says: []string{"25006", `ALTER DATABASE "reading_`, "RESET default_transaction_read_only;"},
+	},
 	"a managing user whose sessions only read": {
 		prepare: func(r *connector.Request) []string {
 			return []string{"ALTER ROLE " + r.ManagingUser.Username + " SET default_transaction_read_only = on"}
 		},
-		stage: connector.StageCheck, says: []string{"25006", "default_transaction_read_only"},
+		stage: connector.StageCheck, says: []string{"25006", "ALTER ROLE", "RESET default_transaction_read_only;"},
 	},
 	"a wrong managing password": {
 		prepare: func(r *connector.Request) []string {

@@ -1,0 +1,66 @@
+package postgres_test
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/dbtest"
+)
+
+// A managing user's own short bounds are not the change's.
+func TestBoundsOfTheSessionAreOurs(t *testing.T) {
+	onEach(t, func(t *testing.T, _ int, server *dbtest.Server) {
+		request := newRequest(t, server)
+		manager := request.ManagingUser.Username
+		require.NoError(t, server.Exec(t.Context(), "ALTER ROLE "+manager+" SET lock_timeout = '1ms'", "ALTER ROLE "+manager+" SET default_transaction_isolation = 'serializable'",
+			"ALTER ROLE "+manager+" SET default_transaction_deferrable = on", "ALTER ROLE "+manager+" SET idle_in_transaction_session_timeout = '1ms'"))
+		_, err := rotate(t, request, plenty)
+		assert.NoError(t, err)
+	})
+}
+
+// A trigger ON login, from PostgreSQL 17 on, runs after the server took the password.
+func TestLoginTriggers(t *testing.T) {
+	t.Parallel()
+	server, err := startServer(18)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
+	request := newRequest(t, server)
+	trigger := func(user string) {
+		asAdmin(t, server, "CREATE OR REPLACE FUNCTION stop() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN IF session_user = ''"+user+"'' THEN RAISE EXCEPTION ''evil''; END IF; END'")
+	}
+	trigger(request.RotateUser.Username)
+	asAdmin(t, server, "CREATE EVENT TRIGGER stop ON login EXECUTE FUNCTION stop()")
+	outcome, err := rotate(t, request, plenty)
+	require.NoError(t, err)
+	assert.Equal(t, connector.ProofDone, outcome.Proof)
+	assert.Contains(t, outcome.Note, "P0001")
+	trigger(request.ManagingUser.Username)
+	_, err = rotate(t, request, plenty)
+	assert.ErrorContains(t, err, "log in as managing user")
+	assert.ErrorContains(t, err, "event triggers ON login")
+	assert.NotContains(t, err.Error(), "evil")
+}
+
+// A smart shutdown lets nobody in any more, and waits for those who are.
+func TestServerThatShutsDownIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	server, err := startServer(15)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
+	request := newRequest(t, server)
+	pid, err := server.PID()
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
+	require.Eventually(t, func() bool {
+		_, err = rotate(t, request, 2*time.Second)
+		return err != nil
+	}, 10*time.Second, time.Millisecond)
+	assert.ErrorContains(t, err, "the server is starting, shutting down or recovering (57P03)")
+	assert.Regexp(t, `; tried \d+ times in \d\.\d s\. Nothing was changed\.`, err.Error())
+}
