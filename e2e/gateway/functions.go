@@ -54,11 +54,15 @@ type configuration struct {
 	MemorySize    int
 	Environment   struct{ Variables map[string]string }
 	LoggingConfig json.RawMessage `json:",omitempty"`
-	VpcConfig     struct {
-		SubnetIds        []string
-		SecurityGroupIds []string
-	}
+	VpcConfig     network
 	Architectures []string
+}
+
+type network struct {
+	SubnetIds               []string
+	SecurityGroupIds        []string
+	Ipv6AllowedForDualStack bool
+	VpcId                   string `json:",omitempty"`
 }
 
 type function struct {
@@ -67,8 +71,11 @@ type function struct {
 	arn    string
 	region string
 	folder string
-	// state is Active, or Inactive, or Pending, as Lambda names them.
-	state string
+	// grantee is the execution role for which Lambda may decrypt the variables, see [functions.mayRun].
+	grantee string
+	status  status
+	// next is what status becomes, one at each look.
+	next []status
 
 	mu      sync.Mutex
 	idle    []*worker
@@ -81,15 +88,17 @@ type functions struct {
 
 	mu    sync.Mutex
 	byKey map[string]*function
-	// held are security groups that interfaces of deleted functions still hold.
-	held     map[string]string
+	// held are security groups that interfaces still hold which their functions have left.
+	held     map[string]*holder
+	roles    map[string]int // how often Lambda was asked about a role, by the role's unique ID
 	versions int
-	// What is played, see the Gateway's Throttle, LoseAnswer, RefuseCode and TrustPublicCAs.
-	throttled, loseAnswer, refuseCode, publicCAs atomic.Bool
+	// What is played, see the Gateway's Throttle, LoseAnswer, RefuseCode, TrustPublicCAs, HoldInterfaces and FailInterfaces.
+	throttled, loseAnswer, refuseCode, publicCAs, holding atomic.Bool
+	failure                                               atomic.Pointer[reason]
 }
 
 func newFunctions(g *Gateway) *functions {
-	f := &functions{gateway: g, byKey: map[string]*function{}, held: map[string]string{}}
+	f := &functions{gateway: g, byKey: map[string]*function{}, held: map[string]*holder{}, roles: map[string]int{}}
 	f.signing = newSigning(f)
 	return f
 }
@@ -110,21 +119,9 @@ func (f *functions) idle(name string) error {
 	}
 	function.stop()
 	f.mu.Lock()
-	function.state = "Inactive"
+	function.status = status{State: "Inactive"}
 	f.mu.Unlock()
 	return nil
-}
-
-// holderOf names the function whose network interfaces hold a security group, or "".
-func (f *functions) holderOf(group string) string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, function := range f.byKey {
-		if slices.Contains(function.VpcConfig.SecurityGroupIds, group) {
-			return function.FunctionName
-		}
-	}
-	return f.held[group]
 }
 
 var lambdaPath = regexp.MustCompile(`^/\d{4}-\d{2}-\d{2}/functions/?(?:([^/]+)(?:/(code|configuration|invocations|[a-z-]+))?)?/?$`)
@@ -205,7 +202,9 @@ func (f *functions) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 	case "InvokeFunction":
 		f.invoke(w, r, name, body)
 	case "GetFunction", "GetFunctionConfiguration":
-		f.forward(w, r, f.find(name))
+		known := f.find(name)
+		f.forward(w, r, known)
+		f.look(known)
 	default:
 		f.gateway.moto.ServeHTTP(w, r)
 	}
@@ -225,12 +224,8 @@ func (f *functions) forward(w http.ResponseWriter, r *http.Request, known *funct
 			if nested, is := answer["Configuration"].(map[string]any); is {
 				target = nested
 			}
-			if known.LoggingConfig != nil {
-				target["LoggingConfig"] = known.LoggingConfig
-			}
 			f.mu.Lock()
-			target["State"] = known.state
-			target["CodeSha256"], target["CodeSize"] = known.CodeSha256, known.CodeSize
+			known.tell(target)
 			f.mu.Unlock()
 			if encoded, err := json.Marshal(answer); err == nil {
 				body = encoded
@@ -265,7 +260,11 @@ func (f *functions) create(w http.ResponseWriter, r *http.Request, body []byte) 
 		return
 	}
 	function := &function{
-		configuration: request.configuration, region: regionOf(r), state: "Active", running: map[*worker]bool{},
+		configuration: request.configuration, region: regionOf(r), running: map[*worker]bool{},
+	}
+	if f.find(function.FunctionName) != nil {
+		lambdaError(w, http.StatusConflict, "ResourceConflictException", "Function already exist: "+function.FunctionName)
+		return
 	}
 	if function.Timeout == 0 {
 		function.Timeout = 3
@@ -273,7 +272,8 @@ func (f *functions) create(w http.ResponseWriter, r *http.Request, body []byte) 
 	if function.MemorySize == 0 {
 		function.MemorySize = 128
 	}
-	if err := f.check(r.Context(), function); err != nil {
+	var err error
+	if function.grantee, err = f.check(r.Context(), function); err != nil {
 		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", err.Error())
 		return
 	}
@@ -284,6 +284,7 @@ func (f *functions) create(w http.ResponseWriter, r *http.Request, body []byte) 
 	function.folder, function.code = folder, accepted
 	function.arn = fmt.Sprintf("arn:%s:lambda:%s:%s:function:%s",
 		partition(function.region), function.region, f.gateway.options.Account, function.FunctionName)
+	f.creates(function)
 	if f.forward(w, r, function) {
 		f.mu.Lock()
 		f.byKey[function.FunctionName] = function
@@ -332,6 +333,9 @@ func (f *functions) updateCode(w http.ResponseWriter, r *http.Request, name stri
 		f.forward(w, r, nil)
 		return
 	}
+	if f.busy(w, function) {
+		return
+	}
 	if f.refuseCode.Swap(false) {
 		lambdaError(w, http.StatusConflict, "ResourceConflictException", "The operation cannot be performed at this time. An update is in progress for resource: "+name)
 		return
@@ -344,6 +348,7 @@ func (f *functions) updateCode(w http.ResponseWriter, r *http.Request, name stri
 	before := function.code
 	function.code = accepted
 	f.mu.Unlock()
+	f.changes(function, nil)
 	taken := f.forward(w, r, function)
 	f.mu.Lock()
 	if taken {
@@ -363,10 +368,17 @@ func (f *functions) updateConfiguration(w http.ResponseWriter, r *http.Request, 
 		f.forward(w, r, nil)
 		return
 	}
+	if f.busy(w, known) {
+		return
+	}
 	updated := &function{configuration: known.configuration, region: known.region}
-	// A key that is absent keeps its value; a map that is present replaces the old one.
-	var present struct{ Environment json.RawMessage }
-	if err := json.Unmarshal(body, &present); err == nil && present.Environment != nil {
+	// Not in the place of the old ones, where json would put them.
+	updated.LoggingConfig = slices.Clone(known.LoggingConfig)
+	updated.VpcConfig.SubnetIds = slices.Clone(known.VpcConfig.SubnetIds)
+	updated.VpcConfig.SecurityGroupIds = slices.Clone(known.VpcConfig.SecurityGroupIds)
+	// A key that is absent keeps its value, that of subnets beside groups too; a map that is present replaces the old one.
+	var present map[string]json.RawMessage
+	if err := json.Unmarshal(body, &present); err == nil && present["Environment"] != nil {
 		updated.Environment.Variables = nil
 	}
 	if err := json.Unmarshal(body, &updated.configuration); err != nil {
@@ -374,13 +386,19 @@ func (f *functions) updateConfiguration(w http.ResponseWriter, r *http.Request, 
 		return
 	}
 	updated.FunctionName = known.FunctionName
-	if err := f.check(r.Context(), updated); err != nil {
+	role, err := f.check(r.Context(), updated)
+	if err != nil {
 		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", err.Error())
 		return
 	}
 	f.mu.Lock()
+	before := known.configuration
 	known.configuration = updated.configuration
+	if before.Role != updated.Role || len(before.Environment.Variables) == 0 {
+		known.grantee = role
+	}
 	f.mu.Unlock()
+	f.changes(known, &before.VpcConfig)
 	known.stop()
 	f.forward(w, r, known)
 }
@@ -397,9 +415,7 @@ func (f *functions) delete(w http.ResponseWriter, r *http.Request, name string) 
 	f.signing.attach(name, "")
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, group := range known.VpcConfig.SecurityGroupIds {
-		f.held[group] = name
-	}
+	f.hold(name, known.VpcConfig.SecurityGroupIds)
 	delete(f.byKey, name)
 }
 
@@ -408,32 +424,34 @@ type refusal string
 
 func (r refusal) Error() string { return string(r) }
 
-// check refuses what AWS refuses and moto does not.
-func (f *functions) check(ctx context.Context, function *function) error {
+// check refuses what AWS refuses and moto does not. It answers the unique ID of the function's role, and adds the VPC's ID.
+func (f *functions) check(ctx context.Context, function *function) (roleID string, err error) {
 	config := f.config(function.region)
 	role := function.Role[strings.LastIndex(function.Role, "/")+1:]
 	identity := iam.NewFromConfig(config)
 	live, err := identity.GetRole(ctx, &iam.GetRoleInput{RoleName: &role})
 	if err != nil {
-		return refusal("The role defined for the function cannot be assumed by Lambda.")
+		return "", refusal("The role defined for the function cannot be assumed by Lambda.")
 	}
 	trust, err := url.QueryUnescape(awssdk.ToString(live.Role.AssumeRolePolicyDocument))
 	if err != nil {
-		return fmt.Errorf("reading the trust policy of %s: %w", role, err)
+		return "", fmt.Errorf("reading the trust policy of %s: %w", role, err)
 	}
 	trusted, err := policy.Allows([]string{trust}, policy.Request{
 		Action: "sts:AssumeRole", PrincipalType: "Service", Principal: "lambda.amazonaws.com",
 	})
 	if err != nil {
-		return err
+		return "", err
 	}
-	if !trusted {
-		return refusal("The role defined for the function cannot be assumed by Lambda.")
+	roleID = awssdk.ToString(live.Role.RoleId)
+	if !trusted || !f.knows(roleID) {
+		return "", refusal("The role defined for the function cannot be assumed by Lambda.")
 	}
 	if len(function.VpcConfig.SubnetIds) == 0 && len(function.VpcConfig.SecurityGroupIds) == 0 {
-		return nil
+		function.VpcConfig.VpcId = ""
+		return roleID, nil
 	}
-	return f.checkNetwork(ctx, config, function, role)
+	return roleID, f.checkNetwork(ctx, config, function, role)
 }
 
 func (f *functions) checkNetwork(ctx context.Context, config awssdk.Config, function *function, role string) error {
@@ -451,7 +469,7 @@ func (f *functions) checkNetwork(ctx context.Context, config awssdk.Config, func
 				strings.TrimPrefix(action, "ec2:") + " on EC2")
 		}
 	}
-	network := function.VpcConfig
+	network := &function.VpcConfig
 	if len(network.SubnetIds) > maxSubnets || len(network.SecurityGroupIds) > maxSecurityGroups {
 		return fmt.Errorf("VpcConfig: %d subnets and %d security groups; at most %d and %d are allowed",
 			len(network.SubnetIds), len(network.SecurityGroupIds), maxSubnets, maxSecurityGroups)
@@ -465,6 +483,7 @@ func (f *functions) checkNetwork(ctx context.Context, config awssdk.Config, func
 	if err != nil {
 		return fmt.Errorf("VpcConfig: the security groups %v: %w", network.SecurityGroupIds, err)
 	}
+	network.VpcId = *subnets.Subnets[0].VpcId
 	for _, group := range groups.SecurityGroups {
 		if *group.VpcId != *subnets.Subnets[0].VpcId {
 			return fmt.Errorf("VpcConfig: security group %s and subnet %s are in different VPCs", *group.GroupId, *subnets.Subnets[0].SubnetId)
@@ -562,16 +581,6 @@ func extract(file *zip.File, target string) error {
 	return out.Close()
 }
 
-// ready tells whether the function can run. Asked of an inactive one, it says no, and Lambda makes the
-// function's network interfaces anew.
-func (f *functions) ready(function *function) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	was := function.state
-	function.state = "Active"
-	return was == "Active"
-}
-
 // invoke runs the function for one event. Only the synchronous form is served.
 func (f *functions) invoke(w http.ResponseWriter, r *http.Request, name string, event []byte) {
 	function := f.find(name)
@@ -588,9 +597,13 @@ func (f *functions) invoke(w http.ResponseWriter, r *http.Request, name string, 
 		lambdaError(w, http.StatusTooManyRequests, "TooManyRequestsException", "Rate Exceeded.")
 		return
 	}
-	if !f.ready(function) {
+	if state := f.ready(function); state != "Active" {
 		lambdaError(w, http.StatusConflict, "ResourceConflictException",
-			"The operation cannot be performed at this time. The function is currently in the following state: Pending")
+			"The operation cannot be performed at this time. The function is currently in the following state: "+state)
+		return
+	}
+	if code, refused := f.mayRun(r.Context(), function); refused != nil {
+		lambdaError(w, http.StatusBadGateway, code, refused.Error())
 		return
 	}
 	answer := f.run(r.Context(), function, event)

@@ -6,8 +6,9 @@
 //   - Signer: signing jobs, and Lambda's code signing configurations ([signing]).
 //   - S3: buckets' policies, with their conditions ([buckets]).
 //   - What AWS refuses and moto lets pass: an execution role that may not make
-//     network interfaces, subnets or groups that are not there, a security group
-//     that a function's interfaces still hold.
+//     network interfaces, or is too new; subnets or groups that are not there; a
+//     security group that a function's interfaces still hold.
+//   - EC2: rules of security groups that are changed in place ([rules]).
 //   - RDS: databases stand on this machine, so their endpoints do too.
 //
 // One moto process serves many gateways, each with an AWS account of its own.
@@ -22,6 +23,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -46,9 +48,11 @@ type Gateway struct {
 	moto      *httputil.ReverseProxy
 	functions *functions
 	buckets   *buckets
+	rules     *rules
 
-	mu    sync.Mutex
-	calls []Call
+	mu     sync.Mutex
+	calls  []Call
+	denied []string // actions, such as lambda:UpdateFunctionConfiguration
 }
 
 // Call is one API call that reached the gateway.
@@ -72,9 +76,10 @@ func New(options Options) (*Gateway, error) {
 			r.Out.Host = r.In.Host
 			r.Out.Header.Set("x-moto-account-id", options.Account)
 		},
-		ModifyResponse: g.rewriteEndpoints,
+		ModifyResponse: g.rewrite,
 	}
 	g.functions = newFunctions(g)
+	g.rules = &rules{functions: g.functions, now: map[string]string{}}
 	g.buckets = &buckets{gateway: g, policies: map[string]string{}}
 	return g, nil
 }
@@ -93,6 +98,13 @@ func (g *Gateway) Calls() []Call {
 // network interfaces are taken, the next invocation fails, and the one after it works.
 // The function is a name or an ARN.
 func (g *Gateway) Idle(function string) error { return g.functions.idle(function) }
+
+// Deny refuses these actions from now on, such as lambda:UpdateFunctionConfiguration, and no others.
+func (g *Gateway) Deny(actions ...string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.denied = actions
+}
 
 // Throttle begins or ends what Lambda does when as many functions run as may at once: it refuses every invocation.
 func (g *Gateway) Throttle(on bool) { g.functions.throttled.Store(on) }
@@ -126,26 +138,47 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	action := actionOf(service, r, body)
 	g.mu.Lock()
 	g.calls = append(g.calls, Call{Service: service, Action: action})
+	denied := slices.Contains(g.denied, service+":"+action)
 	g.mu.Unlock()
 
 	switch {
+	case denied:
+		refused := fmt.Sprintf("User: arn:aws:sts::%s:assumed-role/deployer/session is not authorized to perform: %s:%s", g.options.Account, service, action)
+		if service == "ec2" {
+			ec2Error(w, "UnauthorizedOperation", refused)
+		} else {
+			lambdaError(w, http.StatusForbidden, "AccessDeniedException", refused)
+		}
 	case service == "s3":
 		g.buckets.serve(w, r, body)
 	case service == "signer":
 		g.functions.signing.serveSigner(w, r, body)
 	case service == "lambda":
 		g.functions.serve(w, r, body)
-	case service == "ec2" && action == "DeleteSecurityGroup":
-		form, _ := url.ParseQuery(string(body))
+	case service == "ec2":
+		g.serveEC2(w, r, action, g.rules.inward(string(body)))
+	default:
+		g.moto.ServeHTTP(w, r)
+	}
+}
+
+// serveEC2 plays what moto lacks of EC2: what holds a security group, and rules that are changed in place.
+func (g *Gateway) serveEC2(w http.ResponseWriter, r *http.Request, action, body string) {
+	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+	switch action {
+	case "DeleteSecurityGroup":
+		form, _ := url.ParseQuery(body)
 		if holder := g.functions.holderOf(form.Get("GroupId")); holder != "" {
 			ec2Error(w, "DependencyViolation", fmt.Sprintf(
 				"resource %s has a dependent object (a network interface of function %s)", form.Get("GroupId"), holder))
 			return
 		}
-		g.moto.ServeHTTP(w, r)
-	default:
-		g.moto.ServeHTTP(w, r)
+	case "ModifySecurityGroupRules":
+		if g.rules.modify(w, r, body) {
+			return
+		}
 	}
+	g.moto.ServeHTTP(w, r)
 }
 
 // actionOf names the call: by form field (query protocol), by header (JSON
@@ -170,17 +203,21 @@ func actionOf(service string, r *http.Request, body []byte) string {
 
 var rdsHost = regexp.MustCompile(`[A-Za-z0-9.-]+\.rds\.amazonaws\.com(\.cn)?`)
 
-// rewriteEndpoints lets RDS endpoints point to the databases of this machine.
-func (g *Gateway) rewriteEndpoints(response *http.Response) error {
+// rewrite lets RDS endpoints point to the databases of this machine, and names changed rules as they were.
+func (g *Gateway) rewrite(response *http.Response) error {
 	scope := credentialScope.FindStringSubmatch(response.Request.Header.Get("Authorization"))
-	if g.options.DatabaseHost == "" || scope == nil || scope[1] != "rds" {
+	if scope == nil || scope[1] != "ec2" && (g.options.DatabaseHost == "" || scope[1] != "rds") {
 		return nil
 	}
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		return fmt.Errorf("reading moto's answer: %w", err)
 	}
-	body = rdsHost.ReplaceAll(body, []byte(g.options.DatabaseHost))
+	if scope[1] == "ec2" {
+		body = []byte(g.rules.outward(string(body)))
+	} else {
+		body = rdsHost.ReplaceAll(body, []byte(g.options.DatabaseHost))
+	}
 	response.Body = io.NopCloser(bytes.NewReader(body))
 	response.ContentLength = int64(len(body))
 	response.Header.Set("Content-Length", fmt.Sprint(len(body)))

@@ -62,7 +62,7 @@ func (f *functions) deliver(ctx context.Context, rule string, target types.Targe
 	if !allowed {
 		return "", fmt.Errorf("the rule may not invoke %s", function.FunctionName)
 	}
-	for !f.ready(function) {
+	for f.ready(function) != "Active" {
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}

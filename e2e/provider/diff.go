@@ -69,10 +69,10 @@ func SameSet(old, new resource.PropertyValue) bool {
 	return true
 }
 
-// changed are the inputs whose update brings what stands to what is wanted. Providers behind Pulumi's bridge compare with
+// Changed are the inputs whose update brings what stands to what is wanted. Providers behind Pulumi's bridge compare with
 // the state, as the last refresh has found it, and not with the inputs of the last update: what somebody has added by hand
 // is a difference too (Provider.Diff in https://github.com/pulumi/pulumi-terraform-bridge/blob/master/pkg/tfbridge/provider.go).
-func (r Resource) changed(state, wanted resource.PropertyMap) []string {
+func (r Resource) Changed(state, wanted resource.PropertyMap) []string {
 	var changed []string
 	for _, name := range r.Inputs {
 		key := resource.PropertyKey(name)

@@ -259,7 +259,7 @@ func (s *server) Diff(_ context.Context, req *pulumirpc.DiffRequest) (*pulumirpc
 	if err != nil {
 		return nil, err
 	}
-	changed := slices.DeleteFunc(row.changed(state, news), func(key string) bool {
+	changed := slices.DeleteFunc(row.Changed(state, news), func(key string) bool {
 		return slices.Contains(req.GetIgnoreChanges(), key)
 	})
 	replace := row.Replace
@@ -347,7 +347,7 @@ func (s *server) Update(ctx context.Context, req *pulumirpc.UpdateRequest) (*pul
 	}
 	planned := row.planned(state, inputs)
 	if req.GetPreview() {
-		for _, output := range row.renewed(row.changed(state, inputs)) {
+		for _, output := range row.renewed(row.Changed(state, inputs)) {
 			planned[resource.PropertyKey(output)] = resource.MakeComputed(resource.NewProperty(""))
 		}
 	} else {

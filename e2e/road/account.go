@@ -141,7 +141,7 @@ func (c *Cloud) UpdateCode(ctx context.Context, function string, zip []byte) err
 	if err != nil {
 		return fmt.Errorf("updating the code of %s: %w", function, err)
 	}
-	return nil
+	return c.settled(ctx, function)
 }
 
 // UpdatePublishedCode gives the function Pulumi's archive of today, as ESC does.
@@ -152,7 +152,7 @@ func (c *Cloud) UpdatePublishedCode(ctx context.Context, function string) error 
 	if err != nil {
 		return fmt.Errorf("updating the code of %s: %w", function, err)
 	}
-	return nil
+	return c.settled(ctx, function)
 }
 
 // Zip is a function's archive with that file as its bootstrap.

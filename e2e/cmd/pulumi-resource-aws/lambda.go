@@ -5,14 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"github.com/aws/smithy-go"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/archive"
 
@@ -123,10 +123,13 @@ type functionInputs struct {
 		SubnetIDs               []string `json:"subnetIds"`
 		SecurityGroupIDs        []string `json:"securityGroupIds"`
 		Ipv6AllowedForDualStack bool
+		VpcID                   string `json:"vpcId"`
 	}
 	LoggingConfig *struct {
 		LogFormat, LogGroup, ApplicationLogLevel, SystemLogLevel string
 	}
+	ReplaceSecurityGroupsOnDestroy   bool
+	ReplacementSecurityGroupIDs      []string `json:"replacementSecurityGroupIds"`
 	S3Bucket, S3Key, S3ObjectVersion string
 	CodeSigningConfigArn             string
 	Tags                             map[string]string
@@ -153,13 +156,16 @@ func (in functionInputs) logging() *types.LoggingConfig {
 	}
 }
 
-func (in functionInputs) environment() *types.Environment {
+func (in functionInputs) variables() map[string]string {
 	if in.Environment == nil {
-		return &types.Environment{Variables: map[string]string{}}
+		return nil
 	}
-	return &types.Environment{Variables: in.Environment.Variables}
+	return in.Environment.Variables
 }
 
+// function is the resource as the provider has it, by resourceFunction and what it calls in
+// https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/lambda/function.go. Where the provider waits for five
+// seconds before it looks, or tries for five minutes, this one is quicker.
 func (c *clients) function() provider.Resource {
 	return provider.Resource{
 		Inputs: []string{
@@ -171,15 +177,22 @@ func (c *clients) function() provider.Resource {
 		Replace:  []string{"name"},
 		// Of these the provider does not read the code, its hash and what it does at the end.
 		Unread: []string{
-			"code", "vpcConfig", "loggingConfig", "replaceSecurityGroupsOnDestroy", "replacementSecurityGroupIds",
-			"sourceCodeHash", "s3Bucket", "s3Key", "s3ObjectVersion", "codeSigningConfigArn",
+			"code", "replaceSecurityGroupsOnDestroy", "replacementSecurityGroupIds", "sourceCodeHash", "s3Bucket", "s3Key", "s3ObjectVersion",
 		},
-		Computed: []string{"architectures", "handler", "runtime", "timeout", "memorySize"},
-		Check:    provider.GeneratedName("name", 64),
-		Create:   c.createFunction,
-		Read: func(ctx context.Context, id string, _ resource.PropertyMap) (resource.PropertyMap, error) {
-			return c.readFunction(ctx, id)
+		Computed: []string{
+			"architectures", "handler", "runtime", "timeout", "memorySize", "vpcConfig.vpcId",
+			"loggingConfig", "loggingConfig.logGroup", "loggingConfig.applicationLogLevel", "loggingConfig.systemLogLevel",
 		},
+		Same: map[string]provider.Same{
+			"vpcConfig.subnetIds": provider.SameSet, "vpcConfig.securityGroupIds": provider.SameSet, "replacementSecurityGroupIds": provider.SameSet,
+		},
+		Renews: map[string][]string{
+			"code": {"lastModified"}, "sourceCodeHash": {"lastModified"}, "s3Bucket": {"lastModified"}, "s3Key": {"lastModified"},
+			"s3ObjectVersion": {"lastModified"}, "architectures": {"lastModified"},
+		},
+		Check:  provider.GeneratedName("name", 64),
+		Create: c.createFunction,
+		Read:   c.readFunction,
 		Update: c.updateFunction,
 		Delete: c.deleteFunction,
 	}
@@ -231,15 +244,21 @@ func (c *clients) createFunction(ctx context.Context, inputs resource.PropertyMa
 	request := &lambda.CreateFunctionInput{
 		FunctionName: &in.Name, Role: &in.Role, Code: code, Runtime: types.Runtime(in.Runtime),
 		Handler: stringOrNil(in.Handler), Description: stringOrNil(in.Description), Timeout: int32Pointer(in.Timeout),
-		MemorySize: int32Pointer(in.MemorySize), Environment: in.environment(), VpcConfig: in.vpc(),
+		MemorySize: int32Pointer(in.MemorySize), VpcConfig: in.vpc(),
 		LoggingConfig: in.logging(), Architectures: architectures(in.Architectures), Tags: in.Tags,
 		CodeSigningConfigArn: stringOrNil(in.CodeSigningConfigArn),
 	}
-	if _, err := c.lambda.CreateFunction(ctx, request); err != nil {
+	if variables := in.variables(); len(variables) > 0 {
+		request.Environment = &types.Environment{Variables: variables}
+	}
+	if err := patiently(ctx, func() error { _, err := c.lambda.CreateFunction(ctx, request); return err }); err != nil {
 		return "", nil, fmt.Errorf("creating Lambda Function (%s): %w", in.Name, err)
 	}
-	live, err := c.waitForFunction(ctx, in.Name)
-	return in.Name, live, err
+	// Of a function that fails from here on, the state has the inputs alone: no ARN, and no VPC's ID.
+	if err := c.waitForFunction(ctx, in.Name, creation); err != nil {
+		return in.Name, nil, fmt.Errorf("waiting for Lambda Function (%s) create: %w", in.Name, err)
+	}
+	return in.Name, nil, nil
 }
 
 func architectures(names []string) []types.Architecture {
@@ -250,15 +269,92 @@ func architectures(names []string) []types.Architecture {
 	return list
 }
 
-func (c *clients) waitForFunction(ctx context.Context, name string) (resource.PropertyMap, error) {
-	waiter := lambda.NewFunctionActiveV2Waiter(c.lambda)
-	if err := waiter.Wait(ctx, &lambda.GetFunctionInput{FunctionName: &name}, 5*time.Minute); err != nil {
-		return nil, fmt.Errorf("waiting for Lambda Function (%s) to become active: %w", name, err)
-	}
-	return c.readFunction(ctx, name)
+// passing are the refusals after which the provider tries again: of a role that IAM has just made, among others.
+var passing = []string{
+	"The role defined for the function cannot be assumed by Lambda",
+	"The provided execution role does not have permissions",
+	"throttled by EC2",
+	"Lambda was unable to configure access to your environment variables because the KMS key is invalid for CreateGrant",
 }
 
-func (c *clients) readFunction(ctx context.Context, name string) (resource.PropertyMap, error) {
+// patiently calls Lambda again where the answer may be another in a while. The provider does so for five minutes.
+func patiently(ctx context.Context, call func() error) error {
+	const attempts = 20
+	for attempt := 1; ; attempt++ {
+		err := call()
+		var api smithy.APIError
+		if err == nil || attempt == attempts || !errors.As(err, &api) {
+			return err
+		}
+		again := api.ErrorCode() == "ResourceConflictException" || api.ErrorCode() == "InvalidParameterValueException" &&
+			slices.ContainsFunc(passing, func(words string) bool { return strings.Contains(api.ErrorMessage(), words) })
+		if !again {
+			return err
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// pause is between two looks, and two tries.
+func pause(ctx context.Context) error {
+	select {
+	case <-time.After(50 * time.Millisecond):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// transition is a change of a function that Lambda has begun, and that ends well in the target.
+type transition struct {
+	pending, target string
+	status          func(*types.FunctionConfiguration) (status, code, reason string)
+}
+
+var creation = transition{string(types.StatePending), string(types.StateActive),
+	func(f *types.FunctionConfiguration) (string, string, string) {
+		return string(f.State), string(f.StateReasonCode), aws.ToString(f.StateReason)
+	}}
+
+var changeOf = transition{string(types.LastUpdateStatusInProgress), string(types.LastUpdateStatusSuccessful),
+	func(f *types.FunctionConfiguration) (string, string, string) {
+		return string(f.LastUpdateStatus), string(f.LastUpdateStatusReasonCode), aws.ToString(f.LastUpdateStatusReason)
+	}}
+
+// waitForFunction waits until the change has ended, for ten minutes in the provider. It fails with AWS's reason.
+func (c *clients) waitForFunction(ctx context.Context, name string, change transition) error {
+	const looks = 200
+	for look := 1; ; look++ {
+		live, err := c.lambda.GetFunction(ctx, &lambda.GetFunctionInput{FunctionName: &name})
+		if isNotFound(err) {
+			return errors.New("couldn't find resource (21 retries)")
+		}
+		if err != nil {
+			return err
+		}
+		status, code, reason := change.status(live.Configuration)
+		switch {
+		case status == change.target:
+			return nil
+		case status != change.pending:
+			return fmt.Errorf("unexpected state '%s', wanted target '%s'. last error: %s: %s", status, change.target, code, reason)
+		case look == looks:
+			return fmt.Errorf("timeout while waiting for state to become '%s' (last state: '%s', timeout: 10m0s)", change.target, status)
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// signingRegions are where the provider reads a function's code signing configuration: signerServiceIsAvailable.
+var signingRegions = strings.Fields(`us-east-1 us-east-2 us-west-1 us-west-2 af-south-1 ap-east-1 ap-south-1 ap-northeast-1 ap-northeast-2
+	ap-southeast-1 ap-southeast-2 ca-central-1 eu-central-1 eu-west-1 eu-west-2 eu-west-3 eu-south-1 eu-north-1 me-south-1 sa-east-1`)
+
+// readFunction answers all that AWS has of the function. Code is what it is not asked for.
+func (c *clients) readFunction(ctx context.Context, name string, state resource.PropertyMap) (resource.PropertyMap, error) {
 	live, err := c.lambda.GetFunction(ctx, &lambda.GetFunctionInput{FunctionName: &name})
 	if isNotFound(err) {
 		return nil, nil
@@ -267,35 +363,52 @@ func (c *clients) readFunction(ctx context.Context, name string) (resource.Prope
 		return nil, fmt.Errorf("reading Lambda Function (%s): %w", name, err)
 	}
 	config := live.Configuration
-	values := map[string]any{
-		"name": config.FunctionName, "arn": config.FunctionArn, "role": config.Role, "runtime": string(config.Runtime),
-		"handler": config.Handler, "timeout": config.Timeout, "memorySize": config.MemorySize, "codeSha256": config.CodeSha256,
-		"lastModified": config.LastModified, "version": config.Version,
-	}
-	if description := aws.ToString(config.Description); description != "" {
-		values["description"] = description
-	}
-	if len(live.Tags) > 0 {
-		values["tags"] = live.Tags
-	}
 	var architectureNames []string
 	for _, architecture := range config.Architectures {
 		architectureNames = append(architectureNames, string(architecture))
 	}
-	values["architectures"] = architectureNames
-	if config.Environment != nil && len(config.Environment.Variables) > 0 {
-		variables := map[string]any{}
-		for key, value := range config.Environment.Variables {
-			variables[key] = value
+	outputs := properties(map[string]any{
+		"name": config.FunctionName, "arn": config.FunctionArn, "role": config.Role, "runtime": string(config.Runtime),
+		"handler": config.Handler, "timeout": config.Timeout, "memorySize": config.MemorySize, "codeSha256": config.CodeSha256,
+		"lastModified": config.LastModified, "version": config.Version, "architectures": architectureNames,
+	})
+	set := func(key resource.PropertyKey, there bool, value any) {
+		outputs[key] = resource.NewNullProperty()
+		if there {
+			outputs[key] = resource.NewPropertyValue(value)
 		}
-		values["environment"] = map[string]any{"variables": variables}
 	}
-	return properties(values), nil
+	set("description", aws.ToString(config.Description) != "", aws.ToString(config.Description))
+	set("tags", len(live.Tags) > 0, live.Tags)
+	set("environment", config.Environment != nil, nil)
+	if config.Environment != nil {
+		set("environment", true, map[string]any{"variables": config.Environment.Variables})
+	}
+	set("vpcConfig", false, nil)
+	if vpc := config.VpcConfig; vpc != nil && aws.ToString(vpc.VpcId) != "" {
+		set("vpcConfig", true, map[string]any{
+			"subnetIds": vpc.SubnetIds, "securityGroupIds": vpc.SecurityGroupIds, "vpcId": *vpc.VpcId,
+			"ipv6AllowedForDualStack": aws.ToBool(vpc.Ipv6AllowedForDualStack),
+		})
+	}
+	if logging := config.LoggingConfig; logging != nil {
+		set("loggingConfig", true, map[string]any{
+			"logFormat": string(logging.LogFormat), "logGroup": aws.ToString(logging.LogGroup),
+			"applicationLogLevel": string(logging.ApplicationLogLevel), "systemLogLevel": string(logging.SystemLogLevel),
+		})
+	}
+	outputs["codeSigningConfigArn"] = state["codeSigningConfigArn"]
+	if slices.Contains(signingRegions, c.region) {
+		signing, err := c.lambda.GetFunctionCodeSigningConfig(ctx, &lambda.GetFunctionCodeSigningConfigInput{FunctionName: &name})
+		if err != nil {
+			return nil, fmt.Errorf("reading Lambda Function (%s) code signing config: %w", name, err)
+		}
+		set("codeSigningConfigArn", aws.ToString(signing.CodeSigningConfigArn) != "", aws.ToString(signing.CodeSigningConfigArn))
+	}
+	return outputs, nil
 }
 
-// codeInputs are those whose change has the provider update the function's code.
-var codeInputs = []resource.PropertyKey{"code", "s3Bucket", "s3Key", "s3ObjectVersion", "architectures"}
-
+// updateFunction sends what has changed, in the provider's order: what the configuration is refused for, no new code runs with.
 func (c *clients) updateFunction(
 	ctx context.Context, id string, state, inputs resource.PropertyMap,
 ) (resource.PropertyMap, error) {
@@ -303,81 +416,157 @@ func (c *clients) updateFunction(
 	if err != nil {
 		return nil, err
 	}
-	if !state["codeSigningConfigArn"].DeepEquals(inputs["codeSigningConfigArn"]) {
+	differing := c.function().Changed(state, inputs)
+	changed := func(keys ...string) bool {
+		return slices.ContainsFunc(keys, func(key string) bool { return slices.Contains(differing, key) })
+	}
+	if changed("codeSigningConfigArn") {
 		if err := c.enforceSigning(ctx, id, in.CodeSigningConfigArn); err != nil {
 			return nil, err
 		}
 	}
-	if slices.ContainsFunc(codeInputs, func(key resource.PropertyKey) bool { return !state[key].DeepEquals(inputs[key]) }) {
-		code, err := codeOf(inputs, in)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := c.lambda.UpdateFunctionCode(ctx, &lambda.UpdateFunctionCodeInput{
-			FunctionName: &id, ZipFile: code.ZipFile, S3Bucket: code.S3Bucket, S3Key: code.S3Key, S3ObjectVersion: code.S3ObjectVersion,
-			Architectures: architectures(in.Architectures),
-		}); err != nil {
-			return nil, fmt.Errorf("updating Lambda Function (%s) code: %w", id, err)
-		}
-		if _, err := c.waitForFunction(ctx, id); err != nil {
+	if err := c.updateConfiguration(ctx, id, in, changed); err != nil {
+		return nil, err
+	}
+	if changed("code", "sourceCodeHash", "s3Bucket", "s3Key", "s3ObjectVersion", "architectures") {
+		if err := c.updateCode(ctx, id, inputs, in, changed); err != nil {
 			return nil, err
 		}
 	}
-	if _, err := c.lambda.UpdateFunctionConfiguration(ctx, &lambda.UpdateFunctionConfigurationInput{
-		FunctionName: &id, Role: &in.Role, Runtime: types.Runtime(in.Runtime), Handler: stringOrNil(in.Handler),
-		Description: aws.String(in.Description), Timeout: int32Pointer(in.Timeout), MemorySize: int32Pointer(in.MemorySize),
-		Environment: in.environment(), VpcConfig: in.vpc(), LoggingConfig: in.logging(),
-	}); err != nil {
-		return nil, fmt.Errorf("updating Lambda Function (%s) configuration: %w", id, err)
-	}
-	if len(in.Tags) > 0 {
-		if _, err := c.lambda.TagResource(ctx, &lambda.TagResourceInput{
-			Resource: aws.String(state["arn"].StringValue()), Tags: in.Tags,
-		}); err != nil {
-			return nil, fmt.Errorf("tagging Lambda Function (%s): %w", id, err)
+	if changed("tags") {
+		if err := c.updateFunctionTags(ctx, id, in.Tags); err != nil {
+			return nil, err
 		}
 	}
-	return c.waitForFunction(ctx, id)
+	return nil, nil
 }
 
-// deleteFunction first moves the function's network interfaces to other groups
-// where the program asks for that: by default the VPC's default group.
+func (c *clients) updateConfiguration(ctx context.Context, id string, in functionInputs, changed func(...string) bool) error {
+	if !changed("role", "runtime", "handler", "description", "timeout", "memorySize", "environment", "vpcConfig") &&
+		!changed("loggingConfig") {
+		return nil
+	}
+	request := &lambda.UpdateFunctionConfigurationInput{FunctionName: &id}
+	if changed("role") {
+		request.Role = &in.Role
+	}
+	if changed("runtime") {
+		request.Runtime = types.Runtime(in.Runtime)
+	}
+	if changed("handler") {
+		request.Handler = &in.Handler
+	}
+	if changed("description") {
+		request.Description = &in.Description
+	}
+	if changed("timeout") {
+		request.Timeout = int32Pointer(in.Timeout)
+	}
+	if changed("memorySize") {
+		request.MemorySize = int32Pointer(in.MemorySize)
+	}
+	if changed("environment") {
+		request.Environment = &types.Environment{Variables: map[string]string{}}
+		if variables := in.variables(); len(variables) > 0 {
+			request.Environment.Variables = variables
+		}
+	}
+	if changed("loggingConfig") {
+		request.LoggingConfig = in.logging()
+	}
+	if changed("vpcConfig") {
+		if request.VpcConfig = in.vpc(); request.VpcConfig == nil {
+			request.VpcConfig = &types.VpcConfig{SubnetIds: []string{}, SecurityGroupIds: []string{}, Ipv6AllowedForDualStack: aws.Bool(false)}
+		}
+	}
+	return c.reconfigure(ctx, request)
+}
+
+// reconfigure has Lambda change the configuration, and waits until it has.
+func (c *clients) reconfigure(ctx context.Context, request *lambda.UpdateFunctionConfigurationInput) error {
+	id := *request.FunctionName
+	if err := patiently(ctx, func() error { _, err := c.lambda.UpdateFunctionConfiguration(ctx, request); return err }); err != nil {
+		return fmt.Errorf("updating Lambda Function (%s) configuration: %w", id, err)
+	}
+	if err := c.waitForFunction(ctx, id, changeOf); err != nil {
+		return fmt.Errorf("waiting for Lambda Function (%s) configuration update: %w", id, err)
+	}
+	return nil
+}
+
+// updateCode gives up at once where another change is in progress, as the provider does.
+func (c *clients) updateCode(
+	ctx context.Context, id string, inputs resource.PropertyMap, in functionInputs, changed func(...string) bool,
+) error {
+	code, err := codeOf(inputs, in)
+	if err != nil {
+		return err
+	}
+	request := &lambda.UpdateFunctionCodeInput{
+		FunctionName: &id, ZipFile: code.ZipFile, S3Bucket: code.S3Bucket, S3Key: code.S3Key, S3ObjectVersion: code.S3ObjectVersion,
+	}
+	if changed("architectures") {
+		request.Architectures = architectures(in.Architectures)
+	}
+	if _, err := c.lambda.UpdateFunctionCode(ctx, request); err != nil {
+		return fmt.Errorf("updating Lambda Function (%s) code: %w", id, err)
+	}
+	if err := c.waitForFunction(ctx, id, changeOf); err != nil {
+		return fmt.Errorf("waiting for Lambda Function (%s) code update: %w", id, err)
+	}
+	return nil
+}
+
+// updateFunctionTags takes away the tags that the function should not have any more.
+func (c *clients) updateFunctionTags(ctx context.Context, id string, tags map[string]string) error {
+	live, err := c.lambda.GetFunction(ctx, &lambda.GetFunctionInput{FunctionName: &id})
+	if err != nil {
+		return fmt.Errorf("listing tags for Lambda Function (%s): %w", id, err)
+	}
+	var gone []string
+	for key := range live.Tags {
+		if _, wanted := tags[key]; !wanted {
+			gone = append(gone, key)
+		}
+	}
+	if len(gone) > 0 {
+		if _, err := c.lambda.UntagResource(ctx, &lambda.UntagResourceInput{Resource: live.Configuration.FunctionArn, TagKeys: gone}); err != nil {
+			return fmt.Errorf("untagging Lambda Function (%s): %w", id, err)
+		}
+	}
+	if len(tags) > 0 {
+		if _, err := c.lambda.TagResource(ctx, &lambda.TagResourceInput{Resource: live.Configuration.FunctionArn, Tags: tags}); err != nil {
+			return fmt.Errorf("tagging Lambda Function (%s): %w", id, err)
+		}
+	}
+	return nil
+}
+
+// deleteFunction first moves the function's network interfaces to other groups where the program asks for that. Any failure of it
+// ends the deletion, that of a function which is gone among them: replaceSecurityGroupsOnDestroy.
 func (c *clients) deleteFunction(ctx context.Context, id string, state resource.PropertyMap) error {
 	in, err := withoutCode(state)
 	if err != nil {
 		return err
 	}
-	if replace := state["replaceSecurityGroupsOnDestroy"]; replace.IsBool() && replace.BoolValue() && in.VpcConfig != nil {
-		if err := c.moveInterfaces(ctx, id, in); err != nil {
+	if in.ReplaceSecurityGroupsOnDestroy && in.VpcConfig != nil && len(in.VpcConfig.SecurityGroupIDs) > 0 {
+		groups := in.ReplacementSecurityGroupIDs
+		if len(groups) == 0 {
+			group, err := c.findSecurityGroup(ctx, "", "default", in.VpcConfig.VpcID)
+			if err != nil {
+				return fmt.Errorf("finding VPC (%s) default security group: %w", in.VpcConfig.VpcID, err)
+			}
+			groups = []string{*group.GroupId}
+		}
+		// The groups alone: Lambda keeps the subnets.
+		err := c.reconfigure(ctx, &lambda.UpdateFunctionConfigurationInput{FunctionName: &id, VpcConfig: &types.VpcConfig{SecurityGroupIds: groups}})
+		if err != nil {
 			return err
 		}
 	}
-	if _, err := c.lambda.DeleteFunction(ctx, &lambda.DeleteFunctionInput{FunctionName: &id}); ignoreNotFound(err) != nil {
-		return fmt.Errorf("deleting Lambda Function (%s): %w", id, err)
-	}
-	return nil
-}
-
-func (c *clients) moveInterfaces(ctx context.Context, id string, in functionInputs) error {
-	subnets, err := c.ec2.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: in.VpcConfig.SubnetIDs[:1]})
-	if err != nil {
-		return fmt.Errorf("finding the VPC of Lambda Function (%s): %w", id, err)
-	}
-	groups, err := c.ec2.DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{Filters: []ec2types.Filter{
-		{Name: aws.String("group-name"), Values: []string{"default"}},
-		{Name: aws.String("vpc-id"), Values: []string{*subnets.Subnets[0].VpcId}},
-	}})
-	if err != nil || len(groups.SecurityGroups) == 0 {
-		return fmt.Errorf("finding the default security group of VPC %s: %w", *subnets.Subnets[0].VpcId, err)
-	}
-	_, err = c.lambda.UpdateFunctionConfiguration(ctx, &lambda.UpdateFunctionConfigurationInput{
-		FunctionName: &id,
-		VpcConfig: &types.VpcConfig{
-			SubnetIds: in.VpcConfig.SubnetIDs, SecurityGroupIds: []string{*groups.SecurityGroups[0].GroupId},
-		},
-	})
+	_, err = c.lambda.DeleteFunction(ctx, &lambda.DeleteFunctionInput{FunctionName: &id})
 	if ignoreNotFound(err) != nil {
-		return fmt.Errorf("replacing the security groups of Lambda Function (%s): %w", id, err)
+		return fmt.Errorf("deleting Lambda Function (%s): %w", id, err)
 	}
 	return nil
 }

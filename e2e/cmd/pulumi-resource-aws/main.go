@@ -60,6 +60,7 @@ func main() {
 			"aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": c.securityGroupRule(false),
 		},
 		Functions: map[string]provider.Function{
+			"aws:ec2/getSecurityGroup:getSecurityGroup":                 c.getSecurityGroup,
 			"aws:ec2/getSubnet:getSubnet":                               c.getSubnet,
 			"aws:ec2/getSubnets:getSubnets":                             c.getSubnets,
 			"aws:ec2/getVpc:getVpc":                                     c.getVPC,
@@ -81,16 +82,17 @@ func main() {
 
 // clients are the services' API clients, made when the engine sends the configuration.
 type clients struct {
-	region string
-	ec2    *ec2.Client
-	events *eventbridge.Client
-	iam    *iam.Client
-	lambda *lambda.Client
-	logs   *cloudwatchlogs.Client
-	rds    *rds.Client
-	s3     *s3.Client
-	signer *signer.Client
-	sts    *sts.Client
+	region  string
+	account string // empty where the credentials were not to be checked
+	ec2     *ec2.Client
+	events  *eventbridge.Client
+	iam     *iam.Client
+	lambda  *lambda.Client
+	logs    *cloudwatchlogs.Client
+	rds     *rds.Client
+	s3      *s3.Client
+	signer  *signer.Client
+	sts     *sts.Client
 }
 
 func (c *clients) configure(ctx context.Context, settings map[string]string) error {
@@ -118,9 +120,11 @@ func (c *clients) configure(ctx context.Context, settings map[string]string) err
 	if settings["skipCredentialsValidation"] == "true" {
 		return nil
 	}
-	if _, err := c.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{}); err != nil {
+	identity, err := c.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
 		return fmt.Errorf("checking the AWS credentials: %w", err)
 	}
+	c.account = aws.ToString(identity.Account)
 	return nil
 }
 

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/smithy-go"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
 	"esc-connector-lambda-go/e2e/provider"
@@ -52,24 +55,63 @@ func (c *clients) securityGroup() provider.Resource {
 		Read: func(ctx context.Context, id string, _ resource.PropertyMap) (resource.PropertyMap, error) {
 			return c.readSecurityGroup(ctx, id)
 		},
-		Update: func(ctx context.Context, id string, state, inputs resource.PropertyMap) (resource.PropertyMap, error) {
+		Update: func(ctx context.Context, id string, _, inputs resource.PropertyMap) (resource.PropertyMap, error) {
 			var in securityGroupInputs
 			if err := decode(inputs, &in); err != nil {
 				return nil, err
 			}
-			if _, err := c.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: ec2Tags(in.Tags)}); err != nil {
-				return nil, fmt.Errorf("tagging Security Group (%s): %w", id, err)
+			if err := c.retag(ctx, id, in.Tags); err != nil {
+				return nil, fmt.Errorf("updating tags for Security Group (%s): %w", id, err)
 			}
-			return state, nil
+			return nil, nil
 		},
 		Delete: func(ctx context.Context, id string, _ resource.PropertyMap) error {
-			_, err := c.ec2.DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: &id})
-			if ignoreNotFound(err) != nil {
+			if err := c.deleteSecurityGroup(ctx, id); ignoreNotFound(err) != nil {
 				return fmt.Errorf("deleting Security Group (%s): %w", id, err)
 			}
 			return nil
 		},
 	}
+}
+
+// deleteSecurityGroup waits for what holds the group, network interfaces or rules of others, for as long as the timeout allows, which
+// is an hour in this project's program: resourceSecurityGroupDelete in
+// https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/ec2/vpc_security_group.go. It is quicker here.
+func (c *clients) deleteSecurityGroup(ctx context.Context, id string) error {
+	const attempts = 20
+	for attempt := 1; ; attempt++ {
+		_, err := c.ec2.DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: &id})
+		var api smithy.APIError
+		if attempt == attempts || !errors.As(err, &api) || api.ErrorCode() != "DependencyViolation" {
+			return err
+		}
+		if err := pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// retag gives a resource of EC2 these tags, and takes away its others.
+func (c *clients) retag(ctx context.Context, id string, tags map[string]string) error {
+	live, err := c.ec2.DescribeTags(ctx, &ec2.DescribeTagsInput{Filters: []types.Filter{{Name: aws.String("resource-id"), Values: []string{id}}}})
+	if err != nil {
+		return err
+	}
+	var gone []types.Tag
+	for _, tag := range live.Tags {
+		if _, wanted := tags[*tag.Key]; !wanted {
+			gone = append(gone, types.Tag{Key: tag.Key})
+		}
+	}
+	if len(gone) > 0 {
+		if _, err := c.ec2.DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{id}, Tags: gone}); err != nil {
+			return err
+		}
+	}
+	if len(tags) > 0 {
+		_, err = c.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: ec2Tags(tags)})
+	}
+	return err
 }
 
 func (c *clients) readSecurityGroup(ctx context.Context, id string) (resource.PropertyMap, error) {
@@ -81,9 +123,75 @@ func (c *clients) readSecurityGroup(ctx context.Context, id string) (resource.Pr
 		return nil, fmt.Errorf("reading Security Group (%s): %w", id, err)
 	}
 	group := found.SecurityGroups[0]
+	// The rules that other resources have made show after a refresh.
 	return properties(map[string]any{
 		"arn": group.SecurityGroupArn, "name": group.GroupName, "description": group.Description, "vpcId": group.VpcId,
-		"ownerId": group.OwnerId, "tags": fromEC2Tags(group.Tags),
+		"ownerId": group.OwnerId, "tags": fromEC2Tags(group.Tags), "egress": fromPermissions(group.IpPermissionsEgress),
+		"ingress": fromPermissions(group.IpPermissions),
+	}), nil
+}
+
+func fromPermissions(permissions []types.IpPermission) []any {
+	rules := []any{}
+	for _, permission := range permissions {
+		var groups, blocks []any
+		for _, pair := range permission.UserIdGroupPairs {
+			groups = append(groups, aws.ToString(pair.GroupId))
+		}
+		for _, block := range permission.IpRanges {
+			blocks = append(blocks, aws.ToString(block.CidrIp))
+		}
+		rules = append(rules, map[string]any{
+			"protocol": aws.ToString(permission.IpProtocol), "fromPort": float64(aws.ToInt32(permission.FromPort)),
+			"toPort": float64(aws.ToInt32(permission.ToPort)), "securityGroups": groups, "cidrBlocks": blocks,
+		})
+	}
+	return rules
+}
+
+// findSecurityGroup finds one by its id, or by its name and VPC. An empty filter is left out, as the provider leaves it out, and more
+// than one group is an error: FindSecurityGroupByNameAndVPCID, newAttributeFilterList.
+func (c *clients) findSecurityGroup(ctx context.Context, id, name, vpc string) (*types.SecurityGroup, error) {
+	request := &ec2.DescribeSecurityGroupsInput{}
+	if id != "" {
+		request.GroupIds = []string{id}
+	}
+	for filter, value := range map[string]string{"group-name": name, "vpc-id": vpc} {
+		if value != "" {
+			request.Filters = append(request.Filters, types.Filter{Name: aws.String(filter), Values: []string{value}})
+		}
+	}
+	found, err := c.ec2.DescribeSecurityGroups(ctx, request)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(found.SecurityGroups) == 0:
+		return nil, errors.New("empty result")
+	case len(found.SecurityGroups) > 1:
+		return nil, fmt.Errorf("too many results: wanted 1, got %d", len(found.SecurityGroups))
+	}
+	return &found.SecurityGroups[0], nil
+}
+
+// getSecurityGroup is dataSourceSecurityGroupRead in vpc_security_group_data_source.go of the same folder.
+func (c *clients) getSecurityGroup(ctx context.Context, args resource.PropertyMap) (resource.PropertyMap, error) {
+	var in struct {
+		ID, Name string
+		VpcID    string `json:"vpcId"`
+	}
+	if err := decode(args, &in); err != nil {
+		return nil, err
+	}
+	group, err := c.findSecurityGroup(ctx, in.ID, in.Name, in.VpcID)
+	if isNotFound(err) || err != nil && err.Error() == "empty result" {
+		return nil, errors.New("no matching EC2 Security Group found")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading EC2 Security Group: %w", err)
+	}
+	return properties(map[string]any{
+		"id": group.GroupId, "arn": group.SecurityGroupArn, "name": group.GroupName, "description": group.Description,
+		"vpcId": group.VpcId, "tags": fromEC2Tags(group.Tags),
 	}), nil
 }
 
@@ -110,7 +218,11 @@ func (r ruleInputs) permission() types.IpPermission {
 	description := stringOrNil(r.Description)
 	switch {
 	case r.ReferencedSecurityGroupID != "":
-		permission.UserIdGroupPairs = []types.UserIdGroupPair{{GroupId: &r.ReferencedSecurityGroupID, Description: description}}
+		pair := types.UserIdGroupPair{GroupId: &r.ReferencedSecurityGroupID, Description: description}
+		if owner, group, foreign := strings.Cut(r.ReferencedSecurityGroupID, "/"); foreign {
+			pair.UserId, pair.GroupId = &owner, &group
+		}
+		permission.UserIdGroupPairs = []types.UserIdGroupPair{pair}
 	case r.CIDRIPv4 != "":
 		permission.IpRanges = []types.IpRange{{CidrIp: &r.CIDRIPv4, Description: description}}
 	case r.CIDRIPv6 != "":
@@ -121,18 +233,29 @@ func (r ruleInputs) permission() types.IpPermission {
 	return permission
 }
 
-// securityGroupRule is one rule of a group. Every change replaces it, but of its tags.
+// sourceKinds are the inputs of which a rule has one: what it is from or to.
+var sourceKinds = []resource.PropertyKey{"cidrIpv4", "cidrIpv6", "prefixListId", "referencedSecurityGroupId"}
+
+// securityGroupRule is one rule of a group, changed in place, but for another group or kind of source:
+// https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/ec2/vpc_security_group_ingress_rule.go
 func (c *clients) securityGroupRule(egress bool) provider.Resource {
-	inputs := []string{
-		"securityGroupId", "ipProtocol", "fromPort", "toPort", "cidrIpv4", "cidrIpv6", "prefixListId",
-		"referencedSecurityGroupId", "description", "tags",
-	}
 	return provider.Resource{
-		Inputs:              inputs,
-		Required:            []string{"securityGroupId", "ipProtocol"},
-		Replace:             []string{"securityGroupId", "ipProtocol", "fromPort", "toPort", "cidrIpv4", "cidrIpv6", "prefixListId", "referencedSecurityGroupId"},
-		DeleteBeforeReplace: true,
-		Unread:              []string{"description"},
+		Inputs: []string{
+			"securityGroupId", "ipProtocol", "fromPort", "toPort", "cidrIpv4", "cidrIpv6", "prefixListId",
+			"referencedSecurityGroupId", "description", "tags",
+		},
+		Required: []string{"securityGroupId", "ipProtocol"},
+		Replace:  []string{"securityGroupId"},
+		Unread:   []string{"description"}, // which moto does not tell of a rule with another group
+		ReplaceFor: func(state, wanted resource.PropertyMap) []string {
+			var kinds []string
+			for _, kind := range sourceKinds {
+				if state.HasValue(kind) != wanted.HasValue(kind) {
+					kinds = append(kinds, string(kind))
+				}
+			}
+			return kinds
+		},
 		Create: func(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
 			var in ruleInputs
 			if err := decode(inputs, &in); err != nil {
@@ -147,18 +270,11 @@ func (c *clients) securityGroupRule(egress bool) provider.Resource {
 				"securityGroupRuleId": id, "arn": rules[0].SecurityGroupRuleArn,
 			}), nil
 		},
-		Read: func(ctx context.Context, id string, state resource.PropertyMap) (resource.PropertyMap, error) {
-			return c.readRule(ctx, id, state)
+		Read: func(ctx context.Context, id string, _ resource.PropertyMap) (resource.PropertyMap, error) {
+			return c.readRule(ctx, id)
 		},
 		Update: func(ctx context.Context, id string, state, inputs resource.PropertyMap) (resource.PropertyMap, error) {
-			var in ruleInputs
-			if err := decode(inputs, &in); err != nil {
-				return nil, err
-			}
-			if _, err := c.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: ec2Tags(in.Tags)}); err != nil {
-				return nil, fmt.Errorf("tagging VPC Security Group Rule (%s): %w", id, err)
-			}
-			return state, nil
+			return nil, c.updateRule(ctx, id, state, inputs)
 		},
 		Delete: func(ctx context.Context, id string, state resource.PropertyMap) error {
 			group := state["securityGroupId"].StringValue()
@@ -178,6 +294,39 @@ func (c *clients) securityGroupRule(egress bool) provider.Resource {
 			return nil
 		},
 	}
+}
+
+func (c *clients) updateRule(ctx context.Context, id string, state, inputs resource.PropertyMap) error {
+	var in ruleInputs
+	if err := decode(inputs, &in); err != nil {
+		return err
+	}
+	same := true
+	for _, key := range append([]resource.PropertyKey{"description", "fromPort", "ipProtocol", "toPort"}, sourceKinds...) {
+		same = same && state[key].DeepEquals(inputs[key])
+	}
+	if !same {
+		permission := in.permission()
+		_, err := c.ec2.ModifySecurityGroupRules(ctx, &ec2.ModifySecurityGroupRulesInput{
+			GroupId: &in.SecurityGroupID, SecurityGroupRules: []types.SecurityGroupRuleUpdate{{
+				SecurityGroupRuleId: &id,
+				SecurityGroupRule: &types.SecurityGroupRuleRequest{
+					IpProtocol: &in.IPProtocol, FromPort: permission.FromPort, ToPort: permission.ToPort,
+					CidrIpv4: stringOrNil(in.CIDRIPv4), CidrIpv6: stringOrNil(in.CIDRIPv6), PrefixListId: stringOrNil(in.PrefixListID),
+					ReferencedGroupId: stringOrNil(in.ReferencedSecurityGroupID), Description: stringOrNil(in.Description),
+				},
+			}},
+		})
+		if err != nil {
+			return fmt.Errorf("updating VPC Security Group Rule (%s): %w", id, err)
+		}
+	}
+	if !state["tags"].DeepEquals(inputs["tags"]) {
+		if err := c.retag(ctx, id, in.Tags); err != nil {
+			return fmt.Errorf("updating tags for VPC Security Group Rule (%s): %w", id, err)
+		}
+	}
+	return nil
 }
 
 func (c *clients) authorize(ctx context.Context, egress bool, in ruleInputs) ([]types.SecurityGroupRule, error) {
@@ -201,32 +350,26 @@ func (c *clients) authorize(ctx context.Context, egress bool, in ruleInputs) ([]
 	return made.SecurityGroupRules, nil
 }
 
-// readRule asks by the rule's group: moto finds no rule by its id alone.
-func (c *clients) readRule(ctx context.Context, id string, state resource.PropertyMap) (resource.PropertyMap, error) {
-	group := state["securityGroupId"].StringValue()
-	found, err := c.ec2.DescribeSecurityGroupRules(ctx, &ec2.DescribeSecurityGroupRulesInput{
-		Filters: []types.Filter{{Name: aws.String("group-id"), Values: []string{group}}},
-	})
-	if isNotFound(err) {
+func (c *clients) readRule(ctx context.Context, id string) (resource.PropertyMap, error) {
+	found, err := c.ec2.DescribeSecurityGroupRules(ctx, &ec2.DescribeSecurityGroupRulesInput{SecurityGroupRuleIds: []string{id}})
+	if isNotFound(err) || err == nil && len(found.SecurityGroupRules) == 0 {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading VPC Security Group Rule (%s): %w", id, err)
 	}
-	index := slices.IndexFunc(found.SecurityGroupRules, func(rule types.SecurityGroupRule) bool {
-		return *rule.SecurityGroupRuleId == id
-	})
-	if index < 0 {
-		return nil, nil
-	}
-	rule := found.SecurityGroupRules[index]
+	rule := found.SecurityGroupRules[0]
 	values := map[string]any{
-		"securityGroupRuleId": id, "securityGroupId": group, "ipProtocol": rule.IpProtocol,
+		"securityGroupRuleId": id, "securityGroupId": rule.GroupId, "ipProtocol": rule.IpProtocol,
 		"fromPort": rule.FromPort, "toPort": rule.ToPort, "cidrIpv4": rule.CidrIpv4, "cidrIpv6": rule.CidrIpv6,
-		"tags": fromEC2Tags(rule.Tags),
+		"description": rule.Description, "tags": fromEC2Tags(rule.Tags),
 	}
-	if rule.ReferencedGroupInfo != nil {
-		values["referencedSecurityGroupId"] = rule.ReferencedGroupInfo.GroupId
+	if other := rule.ReferencedGroupInfo; other != nil {
+		group := aws.ToString(other.GroupId)
+		if owner := aws.ToString(other.UserId); owner != "" && c.account != "" && owner != c.account {
+			group = owner + "/" + group
+		}
+		values["referencedSecurityGroupId"] = group
 	}
 	return properties(values), nil
 }
@@ -321,17 +464,19 @@ func (c *clients) getVPC(ctx context.Context, args resource.PropertyMap) (resour
 		"id": vpc.VpcId, "cidrBlock": vpc.CidrBlock, "default": vpc.IsDefault, "state": string(vpc.State),
 		"instanceTenancy": string(vpc.InstanceTenancy), "ownerId": aws.ToString(vpc.OwnerId), "dhcpOptionsId": aws.ToString(vpc.DhcpOptionsId), "tags": fromEC2Tags(vpc.Tags),
 	}
+	// A refusal of one of these is an error of the lookup: dataSourceVPCRead in vpc_data_source.go of the same folder.
 	for output, attribute := range map[string]types.VpcAttributeName{
 		"enableDnsSupport": types.VpcAttributeNameEnableDnsSupport, "enableDnsHostnames": types.VpcAttributeNameEnableDnsHostnames,
+		"enableNetworkAddressUsageMetrics": types.VpcAttributeNameEnableNetworkAddressUsageMetrics,
 	} {
 		answer, err := c.ec2.DescribeVpcAttribute(ctx, &ec2.DescribeVpcAttributeInput{VpcId: vpc.VpcId, Attribute: attribute})
 		if err != nil {
 			return nil, fmt.Errorf("reading EC2 VPC (%s) Attribute (%s): %w", in.ID, attribute, err)
 		}
-		if answer.EnableDnsSupport != nil {
-			values[output] = answer.EnableDnsSupport.Value
-		} else if answer.EnableDnsHostnames != nil {
-			values[output] = answer.EnableDnsHostnames.Value
+		for _, value := range []*types.AttributeBooleanValue{answer.EnableDnsSupport, answer.EnableDnsHostnames, answer.EnableNetworkAddressUsageMetrics} {
+			if value != nil {
+				values[output] = value.Value
+			}
 		}
 	}
 	return properties(values), nil

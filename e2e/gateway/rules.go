@@ -1,0 +1,140 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/smithy-go"
+)
+
+// rules changes rules of security groups in place, whose source moto leaves as it was. Here a changed rule is another one of moto's,
+// under the ID of the first.
+type rules struct {
+	functions *functions
+
+	mu  sync.Mutex
+	now map[string]string // moto's ID by the one that the world knows
+}
+
+// inward has a call name moto's rules, and outward an answer the world's.
+func (s *rules) inward(text string) string  { return s.translate(text, false) }
+func (s *rules) outward(text string) string { return s.translate(text, true) }
+
+func (s *rules) translate(text string, back bool) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var pairs []string
+	for known, motos := range s.now {
+		if back {
+			known, motos = motos, known
+		}
+		pairs = append(pairs, known, motos)
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
+}
+
+// modify answers ModifySecurityGroupRules for one rule: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifySecurityGroupRules.html.
+// The call is one of moto's own, and tells so by false, where nothing changes that AWS compares.
+func (s *rules) modify(w http.ResponseWriter, r *http.Request, body string) bool {
+	form, err := url.ParseQuery(body)
+	if err != nil {
+		return false
+	}
+	const prefix = "SecurityGroupRule.1."
+	text := func(key string) *string {
+		if value := form.Get(prefix + "SecurityGroupRule." + key); value != "" {
+			return &value
+		}
+		return nil
+	}
+	id := form.Get(prefix + "SecurityGroupRuleId")
+	client := ec2.NewFromConfig(s.functions.config(regionOf(r)))
+	found, err := client.DescribeSecurityGroupRules(r.Context(), &ec2.DescribeSecurityGroupRulesInput{SecurityGroupRuleIds: []string{id}})
+	if err != nil || len(found.SecurityGroupRules) == 0 {
+		return false
+	}
+	was := found.SecurityGroupRules[0]
+	port := func(key string) *int32 {
+		number, err := strconv.ParseInt(form.Get(prefix+"SecurityGroupRule."+key), 10, 32)
+		if err != nil {
+			return nil
+		}
+		return awssdk.Int32(int32(number))
+	}
+	permission := ec2types.IpPermission{IpProtocol: text("IpProtocol"), FromPort: port("FromPort"), ToPort: port("ToPort")}
+	source, before := "", awssdk.ToString(was.CidrIpv4)+awssdk.ToString(was.CidrIpv6)
+	if was.ReferencedGroupInfo != nil {
+		before = awssdk.ToString(was.ReferencedGroupInfo.GroupId)
+	}
+	switch {
+	case text("ReferencedGroupId") != nil && was.ReferencedGroupInfo != nil:
+		source = *text("ReferencedGroupId")
+		permission.UserIdGroupPairs = []ec2types.UserIdGroupPair{{GroupId: &source, Description: text("Description")}}
+	case text("CidrIpv4") != nil && was.CidrIpv4 != nil:
+		source = *text("CidrIpv4")
+		permission.IpRanges = []ec2types.IpRange{{CidrIp: &source, Description: text("Description")}}
+	case text("CidrIpv6") != nil && was.CidrIpv6 != nil:
+		source = *text("CidrIpv6")
+		permission.Ipv6Ranges = []ec2types.Ipv6Range{{CidrIpv6: &source, Description: text("Description")}}
+	default:
+		ec2Error(w, "InvalidParameterValue", "Invalid rule type for security group rule '"+id+"'.")
+		return true
+	}
+	if source == before && awssdk.ToInt32(permission.FromPort) == awssdk.ToInt32(was.FromPort) &&
+		awssdk.ToInt32(permission.ToPort) == awssdk.ToInt32(was.ToPort) && awssdk.ToString(permission.IpProtocol) == awssdk.ToString(was.IpProtocol) {
+		return false
+	}
+	made, err := s.exchange(r, client, was, permission)
+	var api smithy.APIError
+	switch {
+	case errors.As(err, &api):
+		ec2Error(w, api.ErrorCode(), api.ErrorMessage())
+	case err != nil:
+		ec2Error(w, "InternalError", err.Error())
+	default:
+		s.mu.Lock()
+		for known, motos := range s.now {
+			if motos == id {
+				id = known
+			}
+		}
+		s.now[id] = made
+		s.mu.Unlock()
+		w.Header().Set("Content-Type", "text/xml")
+		_, _ = io.WriteString(w, `<?xml version="1.0" encoding="UTF-8"?><ModifySecurityGroupRulesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><return>true</return></ModifySecurityGroupRulesResponse>`)
+	}
+	return true
+}
+
+// exchange makes the new rule before it removes the old one, and answers the new one's ID.
+func (s *rules) exchange(r *http.Request, client *ec2.Client, was ec2types.SecurityGroupRule, permission ec2types.IpPermission) (string, error) {
+	var tags []ec2types.TagSpecification
+	if len(was.Tags) > 0 {
+		tags = []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeSecurityGroupRule, Tags: was.Tags}}
+	}
+	permissions, old := []ec2types.IpPermission{permission}, []string{*was.SecurityGroupRuleId}
+	if awssdk.ToBool(was.IsEgress) {
+		made, err := client.AuthorizeSecurityGroupEgress(r.Context(), &ec2.AuthorizeSecurityGroupEgressInput{
+			GroupId: was.GroupId, IpPermissions: permissions, TagSpecifications: tags})
+		if err != nil {
+			return "", err
+		}
+		_, err = client.RevokeSecurityGroupEgress(r.Context(), &ec2.RevokeSecurityGroupEgressInput{GroupId: was.GroupId, SecurityGroupRuleIds: old})
+		return *made.SecurityGroupRules[0].SecurityGroupRuleId, err
+	}
+	made, err := client.AuthorizeSecurityGroupIngress(r.Context(), &ec2.AuthorizeSecurityGroupIngressInput{
+		GroupId: was.GroupId, IpPermissions: permissions, TagSpecifications: tags})
+	if err != nil {
+		return "", err
+	}
+	_, err = client.RevokeSecurityGroupIngress(r.Context(), &ec2.RevokeSecurityGroupIngressInput{GroupId: was.GroupId, SecurityGroupRuleIds: old})
+	return *made.SecurityGroupRules[0].SecurityGroupRuleId, err
+}

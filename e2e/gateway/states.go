@@ -1,0 +1,220 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+)
+
+// status is what Lambda tells of how far it is with a function, by its own names:
+// https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
+type status struct {
+	State                      string `json:",omitempty"`
+	StateReasonCode            string `json:",omitempty"`
+	StateReason                string `json:",omitempty"`
+	LastUpdateStatus           string `json:",omitempty"`
+	LastUpdateStatusReasonCode string `json:",omitempty"`
+	LastUpdateStatusReason     string `json:",omitempty"`
+}
+
+// reason is why Lambda could not make network interfaces, such as SubnetOutOfIPAddresses.
+type reason struct{ code, text string }
+
+// holder is a function whose interfaces hold a security group that it has left. Lambda deletes them some time later.
+type holder struct {
+	function string
+	tries    int // of deleting the group that are refused yet
+}
+
+// heldFor is for how many tries interfaces hold a group. It is for up to 45 minutes that they really do: deleteLingeringLambdaENIs in
+// https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/ec2/vpc_network_interface.go
+const heldFor = 2
+
+// HoldInterfaces begins or ends that AWS takes longer to delete the interfaces of functions than anybody waits.
+func (g *Gateway) HoldInterfaces(on bool) { g.functions.holding.Store(on) }
+
+// FailInterfaces lets AWS fail to make network interfaces, by a code such as SubnetOutOfIPAddresses: a function that is created then
+// ends as Failed, and an update of one's network as well. An empty code ends it.
+func (g *Gateway) FailInterfaces(code, text string) {
+	if code == "" {
+		g.functions.failure.Store(nil)
+		return
+	}
+	g.functions.failure.Store(&reason{code, text})
+}
+
+// hold lets interfaces hold the groups for a while. The lock is the caller's.
+func (f *functions) hold(function string, groups []string) {
+	for _, group := range groups {
+		f.held[group] = &holder{function, heldFor}
+	}
+}
+
+// holderOf names the function whose network interfaces hold a security group, or "". It counts as a try.
+func (f *functions) holderOf(group string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, function := range f.byKey {
+		if slices.Contains(function.VpcConfig.SecurityGroupIds, group) {
+			return function.FunctionName
+		}
+	}
+	held := f.held[group]
+	switch {
+	case held == nil:
+		return ""
+	case f.holding.Load():
+	case held.tries == 0:
+		delete(f.held, group)
+		return ""
+	default:
+		held.tries--
+	}
+	return held.function
+}
+
+// creates is what the state of a new function goes through.
+func (f *functions) creates(function *function) {
+	pending := status{State: "Pending", StateReasonCode: "Creating", StateReason: "The function is being created."}
+	end := status{State: "Active", LastUpdateStatus: "Successful"}
+	if failed := f.failure.Load(); failed != nil && function.VpcConfig.VpcId != "" {
+		end = status{State: "Failed", StateReasonCode: failed.code, StateReason: failed.text}
+	}
+	function.status, function.next = pending, []status{pending, end}
+}
+
+// changes is what the state goes through after an update of the function, whose network was that before. Its interfaces are made anew
+// for other groups or subnets, and the old ones keep their groups until they are deleted: AWS by way of
+// https://github.com/hashicorp/terraform-provider-aws/issues/31520. That a function which has Failed takes an update is not confirmed.
+func (f *functions) changes(function *function, before *network) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	state := function.status.State
+	end := status{State: state, LastUpdateStatus: "Successful"}
+	is := function.VpcConfig
+	if before != nil && (!slices.Equal(before.SecurityGroupIds, is.SecurityGroupIds) || !slices.Equal(before.SubnetIds, is.SubnetIds)) {
+		var left []string
+		for _, group := range before.SecurityGroupIds {
+			if before.VpcId != is.VpcId || !slices.Contains(is.SecurityGroupIds, group) {
+				left = append(left, group)
+			}
+		}
+		f.hold(function.FunctionName, left)
+		if failed := f.failure.Load(); failed != nil && is.VpcId != "" {
+			end = status{State: state, LastUpdateStatus: "Failed", LastUpdateStatusReasonCode: failed.code, LastUpdateStatusReason: failed.text}
+		}
+	}
+	function.status = status{State: state, LastUpdateStatus: "InProgress", LastUpdateStatusReasonCode: "Creating",
+		LastUpdateStatusReason: "The function is being created."}
+	function.next = []status{function.status, end}
+}
+
+// look is a call after which the function's state goes on.
+func (f *functions) look(function *function) {
+	if function == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(function.next) > 0 {
+		function.status, function.next = function.next[0], function.next[1:]
+	}
+}
+
+// busy refuses a change while the function is made or changed, and tells whether it did.
+func (f *functions) busy(w http.ResponseWriter, function *function) bool {
+	f.mu.Lock()
+	now := function.status
+	f.mu.Unlock()
+	f.look(function)
+	switch {
+	case now.State == "Pending":
+		lambdaError(w, http.StatusConflict, "ResourceConflictException",
+			"The operation cannot be performed at this time. The function is currently in the following state: Pending")
+	case now.LastUpdateStatus == "InProgress":
+		lambdaError(w, http.StatusConflict, "ResourceConflictException",
+			"The operation cannot be performed at this time. An update is in progress for resource: "+function.arn)
+	default:
+		return false
+	}
+	return true
+}
+
+// ready is the function's state for an invocation. One that is Inactive is refused as Pending, and Lambda makes its network
+// interfaces anew.
+func (f *functions) ready(function *function) string {
+	defer f.look(function)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	state := function.status.State
+	if state == "Inactive" {
+		function.status, state = status{State: "Active", LastUpdateStatus: "Successful"}, "Pending"
+	}
+	return state
+}
+
+// knows tells whether Lambda has heard of a role that IAM made. It takes some seconds: see the retries of
+// https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/lambda/function.go
+func (f *functions) knows(roleID string) bool {
+	const unknownFor = 2
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.roles[roleID]++
+	return f.roles[roleID] > unknownFor
+}
+
+// mayRun refuses an invocation that Lambda could not begin: without its role, and where the function has variables and the role was
+// made anew, under the same name, since its grant for the variables' key was the old role's:
+// https://github.com/hashicorp/terraform-provider-aws/issues/6352. A grant comes with the
+// first variables, or with another role.
+func (f *functions) mayRun(ctx context.Context, function *function) (code string, err error) {
+	role := function.Role[strings.LastIndex(function.Role, "/")+1:]
+	live, err := iam.NewFromConfig(f.config(function.region)).GetRole(ctx, &iam.GetRoleInput{RoleName: &role})
+	if err != nil {
+		return "AccessDeniedException", errors.New("The role defined for the function cannot be assumed by Lambda.")
+	}
+	if len(function.Environment.Variables) > 0 && awssdk.ToString(live.Role.RoleId) != function.grantee {
+		return "KMSAccessDeniedException", errors.New("Lambda was unable to decrypt the environment variables because KMS access was denied. " +
+			"Please check the function's KMS key settings. KMS Exception: AccessDeniedException KMS Message: The ciphertext refers to a customer " +
+			"master key that does not exist, does not exist in this region, or you are not allowed to access.")
+	}
+	return "", nil
+}
+
+// tell puts into an answer of moto's what the gateway keeps of the function. The lock is the caller's.
+func (fn *function) tell(target map[string]any) {
+	target["CodeSha256"], target["CodeSize"] = fn.CodeSha256, fn.CodeSize
+	if text, err := json.Marshal(fn.status); err == nil {
+		for _, key := range []string{"State", "StateReason", "StateReasonCode", "LastUpdateStatus"} {
+			delete(target, key)
+		}
+		_ = json.Unmarshal(text, &target)
+	}
+	delete(target, "VpcConfig")
+	if fn.VpcConfig.VpcId != "" {
+		target["VpcConfig"] = fn.VpcConfig
+	}
+	delete(target, "Environment")
+	if len(fn.Environment.Variables) > 0 {
+		target["Environment"] = fn.Environment
+	}
+	if fn.LoggingConfig == nil {
+		return
+	}
+	logging := map[string]any{}
+	if err := json.Unmarshal(fn.LoggingConfig, &logging); err != nil {
+		return
+	}
+	for _, level := range []string{"ApplicationLogLevel", "SystemLogLevel"} {
+		if logging[level] == nil && logging["LogFormat"] == "JSON" {
+			logging[level] = "INFO" // Lambda's default for the format
+		}
+	}
+	target["LoggingConfig"] = logging
+}
