@@ -147,6 +147,7 @@ func TestStories(t *testing.T) {
 		"sql":              sql,
 	}
 	maps.Copy(commands, stackCommands)
+	maps.Copy(commands, functionCommands)
 	tell(t, "testdata/stories", commands, nil)
 }
 

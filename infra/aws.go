@@ -49,6 +49,8 @@ const (
 	vpcToken            = "aws:ec2/getVpc:getVpc"
 	dhcpOptionsToken    = "aws:ec2/getVpcDhcpOptions:getVpcDhcpOptions"
 
+	securityGroupLookupToken = "aws:ec2/getSecurityGroup:getSecurityGroup"
+
 	signingProfileLookupToken = "aws:signer/getSigningProfile:getSigningProfile"
 )
 
@@ -319,6 +321,17 @@ type vpc struct {
 	InstanceTenancy  string `pulumi:"instanceTenancy"`
 	OwnerId          string `pulumi:"ownerId"`
 	DhcpOptionsId    string `pulumi:"dhcpOptionsId"`
+}
+
+// securityGroupLookupArgs are an ID, or a name and a VPC.
+type securityGroupLookupArgs struct {
+	Id    string `pulumi:"id"`
+	Name  string `pulumi:"name"`
+	VpcId string `pulumi:"vpcId"`
+}
+
+type foundSecurityGroup struct {
+	Id string `pulumi:"id"`
 }
 
 type dhcpOptionsArgs struct {

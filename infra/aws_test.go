@@ -52,6 +52,7 @@ func TestTokensAndPropertiesAreThoseOfTheSDK(t *testing.T) {
 		subnetGroupToken:          {subnetGroupArgs{}, subnetGroup{}, "LookupSubnetGroupArgs", "LookupSubnetGroupResult"},
 		subnetToken:               {subnetArgs{}, subnet{}, "LookupSubnetArgs", "LookupSubnetResult"},
 		vpcToken:                  {vpcArgs{}, vpc{}, "LookupVpcArgs", "LookupVpcResult"},
+		securityGroupLookupToken:  {securityGroupLookupArgs{}, foundSecurityGroup{}, "LookupSecurityGroupArgs", "LookupSecurityGroupResult"},
 		dhcpOptionsToken:          {dhcpOptionsArgs{}, dhcpOptions{}, "LookupVpcDhcpOptionsArgs", "LookupVpcDhcpOptionsResult"},
 	}
 	for typeToken, c := range cases {

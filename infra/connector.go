@@ -131,6 +131,7 @@ type deployment struct {
 	ctx      *pulumi.Context
 	settings *Settings
 	account  *Account
+	last     *LastState
 	database *Database
 	names    names
 	tags     pulumi.StringMap
@@ -138,10 +139,11 @@ type deployment struct {
 
 // DeployConnector registers the function, all that it needs, and the role by which ESC invokes it.
 func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, site *Site, archive *Archive) (*Connector, error) {
-	d := &deployment{ctx: ctx, settings: settings, account: site.Account, database: site.Database, names: newNames(settings, last), tags: pulumi.StringMap{
-		"pulumi:project": pulumi.String(settings.Project),
-		"pulumi:stack":   pulumi.String(settings.Stack),
-	}}
+	d := &deployment{ctx: ctx, settings: settings, last: last, account: site.Account, database: site.Database, names: newNames(settings, last),
+		tags: pulumi.StringMap{
+			"pulumi:project": pulumi.String(settings.Project),
+			"pulumi:stack":   pulumi.String(settings.Stack),
+		}}
 	logs, err := d.logGroup()
 	if err != nil {
 		return nil, err
@@ -252,6 +254,14 @@ func (d *deployment) permissionsBoundary() pulumi.StringPtrInput {
 // network is the function's security group, which reaches the database's port, DNS servers of the user's own, and
 // nothing else.
 func (d *deployment) network(permissions *iam.RolePolicy) (*securityGroup, []pulumi.Resource, error) {
+	if before := d.last.resources["securityGroup"].VpcId; before != "" && before != d.database.VPC {
+		err := d.ctx.Log.Info(fmt.Sprintf("The function moves from %s to %s, and gets a security group there. At its end pulumi up waits until AWS has deleted the function's "+
+			"network interfaces in %[1]s, which hold the old group: that takes up to 45 minutes, and after an hour it gives up. "+
+			"The function works meanwhile, and another pulumi up goes on where this one was stopped", before, d.database.VPC), nil)
+		if err != nil {
+			return nil, nil, err
+		}
+	}
 	var group securityGroup
 	// A function's network interfaces can outlive it by up to 45 minutes, and hold the group. Lambda deletes them by these
 	// permissions, which must outlive the group for that: https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
@@ -332,6 +342,11 @@ func (d *deployment) tellIngress(group *securityGroup) error {
 	d.ctx.Export("databaseIngressCommand", group.ID().ToStringOutput().ApplyT(func(id string) (string, error) {
 		command := fmt.Sprintf("aws ec2 authorize-security-group-ingress --region %s --group-id %s --protocol tcp --port %d --source-group %s",
 			d.account.Region, database.SecurityGroup, database.Port, id)
+		if owner, group, foreign := strings.Cut(database.SecurityGroup, "/"); foreign {
+			command = fmt.Sprintf("aws ec2 authorize-security-group-ingress --region %s --group-id %s --ip-permissions "+
+				"'IpProtocol=tcp,FromPort=%d,ToPort=%[3]d,UserIdGroupPairs=[{GroupId=%[4]s,UserId=%[5]s}]' # with credentials of the account %[6]s",
+				d.account.Region, group, database.Port, id, d.account.ID, owner)
+		}
 		return command, d.ctx.Log.Info(fmt.Sprintf("manageDatabaseIngress is false: let the connector in where the rules of %s are kept: "+
 			"TCP port %d from %s, or\n  %s\nTake that rule away before pulumi destroy, since AWS deletes no group that a rule of another one names",
 			database.SecurityGroup, database.Port, id, command), nil)
@@ -364,11 +379,7 @@ func (d *deployment) function(archive *Archive, code *functionCode, logs *logGro
 		// ESC updates the code to the newest version of the published object.
 		options = append(options, pulumi.IgnoreChanges([]string{"s3ObjectVersion"}))
 	} else {
-		variables := pulumi.StringMap{"DB_SSLMODE": pulumi.String(d.settings.SSLMode)}
-		if archive.CAFile != "" {
-			variables["DB_SSLROOTCERT"] = pulumi.String(archive.CAFile)
-		}
-		environment = lambda.FunctionEnvironmentArgs{Variables: variables}
+		environment = d.environment(archive)
 	}
 	function, err := lambda.NewFunction(d.ctx, "function", &lambda.FunctionArgs{
 		Name:                 pulumi.String(d.names.function),
@@ -394,14 +405,41 @@ func (d *deployment) function(archive *Archive, code *functionCode, logs *logGro
 			SecurityGroupIds:        pulumi.StringArray{group.ID().ToStringOutput()},
 			Ipv6AllowedForDualStack: pulumi.Bool(d.database.DualStack),
 		},
-		// By the VPC's default group, which in another account's VPC, shared with this one, is not ours to use.
-		ReplaceSecurityGroupsOnDestroy: pulumi.Bool(d.database.VPCOwner == "" || d.database.VPCOwner == d.account.ID),
+		// Not in a VPC that another account shares, whose default group is not ours to use. The provider would look for that group
+		// by a VPC that the state does not name, where the function's creation has failed.
+		ReplaceSecurityGroupsOnDestroy: pulumi.Bool(d.database.DefaultGroup != ""),
+		ReplacementSecurityGroupIds:    d.replacementGroups(),
 		Tags:                           d.functionTags(archive),
 	}, options...)
 	if err != nil {
 		return nil, fmt.Errorf("registering the function: %w", err)
 	}
 	return function, nil
+}
+
+// environment holds no variable whose value is the connector's default: Lambda encrypts variables by a grant of the execution role's,
+// and refuses every invocation once that role was made anew: https://github.com/hashicorp/terraform-provider-aws/issues/6352
+func (d *deployment) environment(archive *Archive) lambda.FunctionEnvironmentPtrInput {
+	variables := pulumi.StringMap{}
+	if d.settings.SSLMode != "verify-full" {
+		variables["DB_SSLMODE"] = pulumi.String(d.settings.SSLMode)
+	}
+	// Earlier versions named the file so. The provider sends the configuration before the code: the old code needs the variable yet.
+	if archive.CAFile != "" && d.last.resources["function"].variable("DB_SSLROOTCERT") != "" {
+		variables["DB_SSLROOTCERT"] = pulumi.String(archive.CAFile)
+	}
+	if len(variables) == 0 {
+		return nil
+	}
+	return lambda.FunctionEnvironmentArgs{Variables: variables}
+}
+
+// replacementGroups is where the function's network interfaces go at its end, so that its own group can.
+func (d *deployment) replacementGroups() pulumi.StringArrayInput {
+	if d.database.DefaultGroup == "" {
+		return nil
+	}
+	return pulumi.StringArray{pulumi.String(d.database.DefaultGroup)}
 }
 
 // functionTags also tell which Go compiled the function: another one changes the archive of the same source.

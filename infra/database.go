@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -20,9 +21,11 @@ type Database struct {
 	VPC           string
 	VPCOwner      string       // the ID of an AWS account
 	NameServers   []netip.Addr // of the user's own, which the VPC's DHCP options name
-	SecurityGroup string
-	Subnets       []string // where the function gets its network interfaces, at most 16
-	DualStack     bool     // every one of Subnets has IPv6 addresses too
+	SecurityGroup string       // as account/group where it is of another account
+	DefaultGroup  string       // the VPC's default security group
+	noDefault     error        // why that could not be found
+	Subnets       []string     // where the function gets its network interfaces, at most 16
+	DualStack     bool         // every one of Subnets has IPv6 addresses too
 }
 
 // rotators says which rotator changes the passwords of an engine of RDS.
@@ -310,6 +313,11 @@ func (d *Database) findNetwork(ctx *pulumi.Context, settings *Settings, last *La
 	subnets := make([]subnet, len(ids))
 	var network vpc
 	lookups := []func() error{func() error {
+		var found foundSecurityGroup
+		d.noDefault = invoke(ctx, securityGroupLookupToken, securityGroupLookupArgs{Name: "default", VpcId: d.VPC}, &found, "ec2:DescribeSecurityGroups")
+		d.DefaultGroup = found.Id
+		return nil
+	}, func() error { return findDatabaseGroup(ctx, settings) }, func() error {
 		err := invoke(ctx, vpcToken, vpcArgs{Id: d.VPC}, &network, "ec2:DescribeVpcs")
 		switch {
 		case isNotFound(err):
@@ -366,6 +374,64 @@ func (d *Database) findNetwork(ctx *pulumi.Context, settings *Settings, last *La
 	for _, s := range spread(usable, mostSubnets) {
 		d.Subnets = append(d.Subnets, s.Id)
 		d.DualStack = d.DualStack && s.Ipv6CidrBlock != ""
+	}
+	return nil
+}
+
+var accountPattern = regexp.MustCompile(`^[0-9]{12}$`)
+
+func setDatabaseGroup(s *Settings, value string) error {
+	group := value
+	if account, rest, foreign := strings.Cut(value, "/"); foreign {
+		if !accountPattern.MatchString(account) {
+			return errors.New("what stands before the / is no AWS account of 12 digits")
+		}
+		group = rest
+	}
+	if err := setID(&group, group, "sg"); err != nil {
+		return err
+	}
+	s.DatabaseSecurityGroup = value
+	return nil
+}
+
+// findDatabaseGroup looks whether the group that was set is there: one of another account, in a VPC that accounts share, is not seen, and
+// is known by its account too: https://docs.aws.amazon.com/vpc/latest/userguide/vpc-sharing-behavior.html
+func findDatabaseGroup(ctx *pulumi.Context, settings *Settings) error {
+	if settings.DatabaseSecurityGroup == "" || strings.Contains(settings.DatabaseSecurityGroup, "/") {
+		return nil
+	}
+	err := invoke(ctx, securityGroupLookupToken, securityGroupLookupArgs{Id: settings.DatabaseSecurityGroup}, &foundSecurityGroup{}, "ec2:DescribeSecurityGroups")
+	if isNotFound(err) {
+		return fmt.Errorf("looking for databaseSecurityGroupId %[1]q: this AWS account has no such security group in %[2]s; nothing was created.\n"+
+			"  If it is another account's, in a VPC that is shared: pulumi config set %[3]s:databaseSecurityGroupId <account>/%[1]s\n"+
+			"  The groups of this one: aws ec2 describe-security-groups --region %[2]s --query 'SecurityGroups[].[GroupId,GroupName]' --output text",
+			settings.DatabaseSecurityGroup, settings.Region, settings.Project)
+	}
+	if err != nil {
+		return fmt.Errorf("looking for databaseSecurityGroupId %q: %w", settings.DatabaseSecurityGroup, err)
+	}
+	return nil
+}
+
+// checkGroups settles what depends on whose account this is: the VPC's default group serves in the owner's own alone, and the rules of
+// another account's group are not ours to change.
+func (d *Database) checkGroups(settings *Settings, account *Account) error {
+	if d.VPCOwner != "" && d.VPCOwner != account.ID {
+		d.DefaultGroup, d.noDefault = "", nil
+	}
+	if d.noDefault != nil {
+		return fmt.Errorf("looking for the default security group of the VPC %s, to which the function's network interfaces move at its end: %w", d.VPC, d.noDefault)
+	}
+	owner, group, foreign := strings.Cut(d.SecurityGroup, "/")
+	switch {
+	case !foreign:
+	case owner == account.ID:
+		d.SecurityGroup = group
+	case settings.ManageIngress:
+		return fmt.Errorf("checking databaseSecurityGroupId: %[1]s belongs to the AWS account %[2]s, and this one, %[3]s, may not add the rule there that lets the connector in; nothing was created.\n"+
+			"  pulumi config set %[4]s:manageDatabaseIngress false\n"+
+			"  Then pulumi up tells the rule, which whoever keeps %[1]s adds there", group, owner, account.ID, settings.Project)
 	}
 	return nil
 }

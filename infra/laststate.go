@@ -34,11 +34,21 @@ type resourceOutputs struct {
 	VpcConfig    struct {
 		SubnetIds []string `pulumi:"subnetIds"`
 	} `pulumi:"vpcConfig"`
+	Environment               any    `pulumi:"environment"` // of a function: {variables}; of others a name
+	VpcId                     string `pulumi:"vpcId"`
 	ReferencedSecurityGroupId string `pulumi:"referencedSecurityGroupId"`
 
 	Tags map[string]string `pulumi:"tags"`
 
 	EnvironmentEdits Edits `pulumi:"environmentEdits"` // of the stack itself
+}
+
+// variable is an environment variable of a function.
+func (r resourceOutputs) variable(name string) string {
+	environment, _ := r.Environment.(map[string]any)
+	variables, _ := environment["variables"].(map[string]any)
+	value, _ := variables[name].(string)
+	return value
 }
 
 // stateToken asks the engine for the outputs of all resources of a stack.

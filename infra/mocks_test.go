@@ -79,6 +79,12 @@ func newCloud() *cloud {
 				"vpcSecurityGroupIds": []any{"sg-database"}}),
 			subnetGroupToken: fixed(map[string]any{"subnetIds": []any{"subnet-a", "subnet-b"}, "vpcId": "vpc-1"}),
 			vpcToken:         fixed(map[string]any{"enableDnsSupport": true, "instanceTenancy": "default"}),
+			securityGroupLookupToken: func(args resource.PropertyMap) (map[string]any, error) {
+				if args["name"].StringValue() == "default" {
+					return map[string]any{"id": "sg-default-of-" + args["vpcId"].StringValue()}, nil
+				}
+				return map[string]any{"id": args["id"].StringValue()}, nil
+			},
 			subnetToken: func(args resource.PropertyMap) (map[string]any, error) {
 				id := args["id"].StringValue()
 				return map[string]any{"id": id, "availabilityZone": "eu-west-1" + strings.TrimPrefix(id, "subnet-"),

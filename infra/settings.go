@@ -140,8 +140,8 @@ var settings = []setting{
 		set: func(s *Settings, v string) error { return setID(&s.VPC, v, "vpc") }},
 	{name: "subnetIds", need: fromRDS, example: "subnet-0123456789abcdef0,subnet-0fedcba9876543210",
 		allowed: "IDs of subnets, with commas between them", set: setSubnets},
-	{name: "databaseSecurityGroupId", need: fromRDS, example: "sg-0123456789abcdef0", allowed: "the ID of a security group",
-		set: func(s *Settings, v string) error { return setID(&s.DatabaseSecurityGroup, v, "sg") }},
+	{name: "databaseSecurityGroupId", need: fromRDS, example: "sg-0123456789abcdef0", allowed: "the ID of a security group, or account/ID of one in another account",
+		set: setDatabaseGroup},
 	{name: "manageDatabaseIngress", preset: "true", choices: []string{"true", "false"}, allowed: "true or false",
 		set: func(s *Settings, v string) error { return setBool(&s.ManageIngress, v) }},
 

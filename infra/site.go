@@ -41,7 +41,7 @@ func FindSite(ctx *pulumi.Context, settings *Settings, last *LastState) (*Site, 
 	if err != nil {
 		return nil, err
 	}
-	if err := site.Account.checkBoundary(settings); err != nil {
+	if err := errors.Join(site.Account.checkBoundary(settings), site.Database.checkGroups(settings, site.Account)); err != nil {
 		return nil, err
 	}
 	site.Edits, err = last.warnOfDrift(ctx, settings, site)

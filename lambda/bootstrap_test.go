@@ -200,8 +200,13 @@ func TestTLSTerms(t *testing.T) {
 	require.NoError(t, os.WriteFile(cut, append(root, "-----BEGIN CERTIFICATE-----\nAAAA\n"...), 0o644))
 	marked := filepath.Join(t.TempDir(), "marked.pem")
 	require.NoError(t, os.WriteFile(marked, append([]byte("\ufeff"), root...), 0o644))
-	taskRoot := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(taskRoot, "ca.pem"), []byte(strings.ReplaceAll(string(root), "\n", "\r\n")), 0o644))
+	taskRoot, badRoot := t.TempDir(), t.TempDir()
+	for file, content := range map[string]string{
+		filepath.Join(taskRoot, "ca.pem"): strings.ReplaceAll(string(root), "\n", "\r\n"), filepath.Join(taskRoot, "database-ca.pem"): string(root),
+		filepath.Join(badRoot, "database-ca.pem"): "no certificate",
+	} {
+		require.NoError(t, os.WriteFile(file, []byte(content), 0o644))
+	}
 	for name, c := range map[string]struct {
 		environment []string
 		host        string
@@ -211,13 +216,15 @@ func TestTLSTerms(t *testing.T) {
 		"verified by default":                       {environment: []string{trusting()}, code: 200},
 		"verified by name":                          {environment: []string{trusting(), "DB_SSLMODE=verify-full"}, host: "localhost", code: 200},
 		"the CA beside bootstrap":                   {environment: []string{"LAMBDA_TASK_ROOT=" + taskRoot, "DB_SSLROOTCERT=ca.pem"}, code: 200},
+		"database-ca.pem without a variable":        {environment: []string{"LAMBDA_TASK_ROOT=" + taskRoot}, code: 200},
+		"database-ca.pem without a certificate":     {environment: []string{"LAMBDA_TASK_ROOT=" + badRoot}, code: 400, message: []string{"beside the function's code", "no PEM certificate"}},
 		"require believes any certificate":          {environment: []string{"DB_SSLMODE=require"}, code: 200},
 		"a CA that is not trusted":                  {code: 400, message: []string{"TLS: ", "dbtest CA", "DB_SSLROOTCERT", "databaseCaFile"}},
 		"a host that the certificate does not name": {environment: []string{trusting()}, host: "127.0.0.2", code: 400, message: []string{"TLS: ", "localhost", "127.0.0.1", "endpoint"}},
 		"disable, where the server wants TLS":       {environment: []string{"DB_SSLMODE=disable"}, code: 400, message: []string{"log in as managing user", "DB_SSLMODE"}},
 		"an unknown mode":                           {environment: []string{"DB_SSLMODE=prefer"}, code: 400, message: []string{"DB_SSLMODE", "prefer", "verify-full", "require", "disable"}},
 		"another spelling is unknown":               {environment: []string{"DB_SSLMODE=Disable"}, code: 400, message: []string{"DB_SSLMODE", "Disable"}},
-		"a CA file that is not there":               {environment: []string{"DB_SSLROOTCERT=/nowhere/ca.pem"}, code: 400, message: []string{"DB_SSLROOTCERT", "/nowhere/ca.pem"}},
+		"a CA file that is not there":               {environment: []string{"DB_SSLROOTCERT=/nowhere/ca.pem"}, code: 400, message: []string{"DB_SSLROOTCERT", "/nowhere/ca.pem", "Run pulumi up"}},
 		"a CA file that is not there, with require": {environment: []string{"DB_SSLMODE=require", "DB_SSLROOTCERT=/nowhere/ca.pem"}, code: 400, message: []string{"DB_SSLROOTCERT"}},
 		"a CA file that holds no certificate":       {environment: []string{"DB_SSLROOTCERT=/etc/passwd"}, code: 400, message: []string{"DB_SSLROOTCERT", "no PEM certificate"}},
 		"a CA file with a byte order mark":          {environment: []string{"DB_SSLROOTCERT=" + marked}, code: 200},

@@ -54,22 +54,31 @@ func ReadTLS() (*TLS, error) {
 	}
 }
 
+// rootCertFile is the user's CA file beside the executable, read where there is one and no variable names another: it comes and goes with
+// the code, which a variable does not.
+const rootCertFile = "database-ca.pem"
+
 func readRootCert() ([]*x509.Certificate, error) {
 	path := os.Getenv(SSLRootCertVariable)
-	if path == "" {
-		return nil, nil
+	named := path != ""
+	if !named {
+		path = rootCertFile
 	}
-	const fix = "Give the stack's databaseCaFile a PEM file of CA certificates, and run pulumi up"
-	bad := func(why string) error {
-		return refuse("the file %q of the function's environment variable %s %s", path, SSLRootCertVariable, why).fix(fix)
+	fix, of := "Give the stack's databaseCaFile a PEM file of CA certificates, and run pulumi up", "beside the function's code"
+	if named {
+		of = "of the function's environment variable " + SSLRootCertVariable
 	}
+	bad := func(why string) error { return refuse("the file %q %s %s", path, of, why).fix("%s", fix) }
 	file := path
 	if !filepath.IsAbs(file) {
 		file = filepath.Join(os.Getenv("LAMBDA_TASK_ROOT"), file)
 	}
 	content, err := os.ReadFile(file)
 	switch {
+	case errors.Is(err, os.ErrNotExist) && !named:
+		return nil, nil
 	case errors.Is(err, os.ErrNotExist):
+		fix = "Run pulumi up, which brings the file of the stack's databaseCaFile with the code"
 		return nil, bad("is not there")
 	case err != nil:
 		return nil, bad("cannot be read")
