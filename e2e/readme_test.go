@@ -68,6 +68,7 @@ func TestReadme(t *testing.T) {
 		"names-within": namesWithin,
 		"network":      network,
 		"pulumi":       pulumiCommand,
+		"replace":      replace,
 		"resources":    all.resources,
 		"save":         all.save,
 		"serve":        serve,

@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -21,13 +20,6 @@ func bundled(t *testing.T) []*x509.Certificate {
 		return err
 	}))
 	return all
-}
-
-func TestNoCertificateExpiresWithin90Days(t *testing.T) {
-	for _, certificate := range bundled(t) {
-		assert.True(t, certificate.NotAfter.After(time.Now().AddDate(0, 0, 90)),
-			"%s expires on %s: run go generate ./lambda/rdsca, after a look for a newer source", certificate.Subject, certificate.NotAfter)
-	}
 }
 
 func TestBundleHoldsEachKindOfRootAndNoBeta(t *testing.T) {
