@@ -240,6 +240,17 @@ func TestADatabaseThatIsPubliclyAccessibleGetsAWarning(t *testing.T) {
 	assert.Contains(t, warnings[0], `the instance "orders-2" is publicly accessible`)
 }
 
+func TestLessThanVerifiedTLSGetsAWarning(t *testing.T) {
+	for mode, says := range map[string]string{"disable": "can be read on the network", "require": "can pose as the database"} {
+		warnings := (&record{}).warnings(&Settings{SSLMode: mode, DatabaseHost: "db.example"})
+		require.Len(t, warnings, 1)
+		assert.Contains(t, warnings[0], "databaseSslMode is "+mode)
+		assert.Contains(t, warnings[0], says)
+		assert.Contains(t, warnings[0], "pulumi config set databaseCaFile")
+	}
+	assert.Empty(t, (&record{}).warnings(&Settings{SSLMode: "verify-full", DatabaseHost: "db.example"}))
+}
+
 func TestAReadReplicaGetsAWarning(t *testing.T) {
 	c := newCloud()
 	c.answers[clustersToken] = answer(map[string]any{"clusterIdentifiers": []any{}})

@@ -275,8 +275,13 @@ func (r *record) warnings(settings *Settings) []string {
 	if r.source != "" && settings.DatabaseHost == "" {
 		warnings = append(warnings, fmt.Sprintf("the %s is a read replica of %s, where passwords are changed: set rdsDbIdentifier to that one", r, r.source[strings.LastIndex(r.source, ":")+1:]))
 	}
-	if settings.SSLMode == "disable" {
-		warnings = append(warnings, "databaseSslMode is disable: old and new passwords can be read on the network between the connector and the database")
+	const verify = "\n  Verified TLS: pulumi config set databaseCaFile <the PEM file of the certificate authority that issued the database's certificate>, and pulumi config rm databaseSslMode"
+	switch settings.SSLMode {
+	case "disable":
+		warnings = append(warnings, "databaseSslMode is disable: old and new passwords can be read on the network between the connector and the database."+verify)
+	case "require":
+		warnings = append(warnings, "databaseSslMode is require: nobody can read along between the connector and the database, but who stands there can pose as the database, "+
+			"since any certificate is believed. On MySQL and MariaDB it then reads the managing password and the new one."+verify)
 	}
 	return warnings
 }
