@@ -458,3 +458,56 @@ func TestEachMessageSaysWhatToDoOrIsExplained(t *testing.T) {
 		assert.True(t, holds(all, phrase), "docs/TROUBLESHOOTING.md explains %q, which nothing says", phrase)
 	}
 }
+
+// words are those that a story may use: the keys of the tables of commands.
+func words(t *testing.T) []string {
+	t.Helper()
+	var found []string
+	files, err := filepath.Glob("*_test.go")
+	require.NoError(t, err)
+	for _, path := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		require.NoError(t, err)
+		ast.Inspect(file, func(node ast.Node) bool {
+			table, ok := node.(*ast.CompositeLit)
+			if !ok {
+				return true
+			}
+			of, ok := table.Type.(*ast.MapType)
+			if !ok {
+				return true
+			}
+			if value, ok := of.Value.(*ast.Ident); !ok || value.Name != "command" {
+				return true
+			}
+			for _, row := range table.Elts {
+				found = append(found, literal(t, row.(*ast.KeyValueExpr).Key))
+			}
+			return false
+		})
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+func TestThePackageCommentListsEachWordOfTheStoriesAndEachRoom(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "doc.go", nil, parser.ParseComments)
+	require.NoError(t, err)
+	rooms, list, found := strings.Cut(file.Doc.Text(), "# Words")
+	require.True(t, found)
+	var listed []string
+	for _, item := range regexp.MustCompile(`(?m)^  - [^:]+:((?:[^-]|\w-)*)$`).FindAllStringSubmatch(list, -1) {
+		listed = append(listed, strings.FieldsFunc(item[1], func(r rune) bool { return r == ',' || r == ' ' || r == '\n' })...)
+	}
+	assert.ElementsMatch(t, words(t), listed, "the words in the tables of commands, and those in doc.go")
+
+	for _, parent := range []string{"", "cmd/"} {
+		entries, err := os.ReadDir("./" + parent)
+		require.NoError(t, err)
+		for _, entry := range entries {
+			if name := parent + entry.Name(); entry.IsDir() && name != "cmd" {
+				assert.Regexp(t, `(^|[ /])`+regexp.QuoteMeta(name)+`([:,/]|$)`, rooms, "a room without a line in doc.go")
+			}
+		}
+	}
+}

@@ -1,5 +1,3 @@
-// Package e2e tells the stories of the connector's users, each in a file of
-// testdata/stories, with the real Pulumi CLI against stand-ins on this machine.
 package e2e
 
 import (

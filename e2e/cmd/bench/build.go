@@ -237,7 +237,7 @@ func zipSize(executable string) (float64, error) {
 
 func (b *bench) path(name string) string { return filepath.Join(b.folder, name) }
 
-// baseline is a module of its own with the program of that name in e2e/bench, and the versions of the project's go.mod.
+// baseline is a module of its own with the program of that name in e2e/baselines, and the versions of the project's go.mod.
 func (b *bench) baseline(name string) (string, error) {
 	folder := b.path("baseline-" + name)
 	if _, err := os.Stat(folder); err == nil {
@@ -247,7 +247,7 @@ func (b *bench) baseline(name string) (string, error) {
 		return "", fmt.Errorf("making the baseline %s: %w", name, err)
 	}
 	for file, source := range map[string]string{
-		"go.mod": "go.mod", "go.sum": "go.sum", "main.go": "e2e/bench/" + name + "/main.go",
+		"go.mod": "go.mod", "go.sum": "go.sum", "main.go": "e2e/baselines/" + name + "/main.go",
 	} {
 		content, err := os.ReadFile(filepath.Join(b.root, source))
 		if err == nil {

@@ -10,7 +10,7 @@
 //   - function: start, rotations, CPU time, memory and round trips against the least possible rotator;
 //   - scale: many rotations at once, each in a process of its own as Lambda would start them.
 //
-// The baselines are in e2e/bench, and are compiled with the versions of the project's own go.mod. Times on a busy
+// The baselines are in e2e/baselines, and are compiled with the versions of the project's own go.mod. Times on a busy
 // machine are noise; the ratios, measured turn by turn, are less so. The raw figures go to a JSON file.
 package main
 
@@ -32,7 +32,7 @@ import (
 func main() {
 	only := flag.String("only", "build,preview,function,scale", "the parts to measure, with commas between")
 	rotations := flag.Int("rotations", 60, "how many rotations a figure of the part function stands on")
-	results := flag.String("results", "bench/results", "the folder for the raw figures")
+	results := flag.String("results", "baselines/results", "the folder for the raw figures")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

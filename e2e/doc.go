@@ -1,0 +1,36 @@
+// Package e2e tells the stories of the connector's users, from pulumi new to pulumi destroy, on one machine and without
+// any cloud account. The Pulumi CLI, its engine, the evaluator of Pulumi ESC, the function's archive, PostgreSQL and
+// MariaDB are the real ones; what plays the rest stands in the folders below.
+//
+// # Rooms
+//
+//   - road: a machine with all servers, and clouds on it: for each story an AWS account and an organization of Pulumi Cloud
+//   - gateway, moto: AWS. The server that moto starts answers most calls, and the gateway plays what that lacks
+//   - policy: IAM's decisions
+//   - esc, pulumicloud: Pulumi Cloud, its environments and its stacks
+//   - provider, cmd/pulumi-resource-aws, cmd/pulumi-resource-pulumiservice: the two providers of Pulumi
+//   - cmd/pulumi-language-go: Pulumi's host of Go programs, for a machine without the real one
+//   - application: the example of an application in the guide
+//   - cmd/demo, cmd/draw: make demo, and the drawings in docs
+//   - cmd/bench, baselines: make bench, and what it compares with
+//   - testdata/stories and testdata/readme: the stories, the latter in the words of the pages alone
+//   - testdata/stacks: stacks that earlier versions made
+//
+// # Words
+//
+// A story is a file of commands for github.com/rogpeppe/go-internal/testscript, whose words are exec, stdout, cmp and
+// their like. These are ours. The tables of words, in the files story_*_test.go and in readme_test.go, name a function for
+// each, whose comment says what the word does and takes.
+//
+//   - The project and its stack: new, project, filled, settings, pulumi, converse, paste, plan, restore, inherit, inherited,
+//     without-in-state
+//   - The database: database, cluster, network, sql, ca, login, login-as
+//   - Pulumi Cloud: esc-rotate, esc-open, esc-edit, document, remember, kept, schedules, protect, as
+//   - When Pulumi Cloud fails: esc-fail, esc-hangs, esc-recover
+//   - AWS: aws-oidc, iam-policy, aws-name-servers, aws-public-cas, aws-publish, aws-left
+//   - The function in AWS: aws-invoke, invoke, aws-deploy, aws-update, aws-weekly, aws-idle
+//   - When AWS fails: aws-deny, aws-throttle, aws-refuse-code, aws-interfaces, aws-lose-answer
+//   - What is changed behind the stack's back: aws-delete, function-by-hand, group-by-hand, role-by-hand
+//   - Files: replace, nowhere
+//   - The pages: sh, save, serve, git-host, resources, calls-within, names-within
+package e2e
