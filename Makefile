@@ -1,5 +1,5 @@
 # What people of this project run. Each target sets up what it needs.
-.PHONY: demo test test-tools test-connector test-stories story bench lint
+.PHONY: demo test test-tools test-connector test-stories story fuzz bench lint
 
 demo: ## the whole road on this machine, step by step
 	@e2e/setup.sh demo
@@ -14,6 +14,13 @@ test-tools:
 # Tests wait for servers and for each other, and so more run at once than there are processors.
 test-connector: test-tools
 	go test -p $$(($$(nproc) * 2)) ./...
+	@$(MAKE) --no-print-directory fuzz
+
+FUZZTIME = 15s
+fuzz: ## servers that say anything, for so long on each protocol: make fuzz FUZZTIME=10m
+	for engine in postgres mysql; do \
+		go test -run '^$$' -fuzz FuzzServerSaysAnything -fuzztime $(FUZZTIME) -fuzzminimizetime 1s -parallel 1 -timeout 0 ./lambda/$$engine || exit; \
+	done
 
 test-stories: test-tools
 	cd e2e && go test -timeout 40m -parallel $$(($$(nproc) + 1)) ./...

@@ -604,6 +604,7 @@ func TestCertificatesThatAreNotBelieved(t *testing.T) {
 		"one for another, of a zone":   {by: authority, host: "127.0.0.9", as: "::ffff:127.0.0.1%lo", code: 400, says: []string{"TLS: ", "127.0.0.9", "not for this host"}},
 		"one for another address":      {by: authority, host: "127.0.0.9", code: 400, says: []string{"TLS: ", "127.0.0.9", "not for this host"}},
 		"one for no host":              {by: authority, code: 400, says: []string{"TLS: ", "names no host", "databaseCaFile"}},
+		"one for a long name":          {by: authority, host: strings.Repeat("evil.", 40) + "example", code: 400, says: []string{"TLS: ", `for "(not printable)"`}},
 		"one by a CA of the same name": {by: stranger, host: "127.0.0.1", code: 400, says: []string{"TLS: ", "own CA", "DB_SSLROOTCERT"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -147,7 +147,7 @@ func (s *Server) try(ctx context.Context, attempt func(ctx context.Context, addr
 	}
 	if failure.Transient {
 		if len(s.addresses) > 1 {
-			failure.And("Tried " + s.Addresses())
+			failure = failure.And("Tried " + s.Addresses())
 		}
 		s.addresses = nil // a server that failed over has another address
 	}

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -127,7 +128,7 @@ func (r *rotation) findSetting(ctx context.Context, session *conn, name string) 
 
 // checkFailure is the failure of a server that could not be read.
 func (r *rotation) checkFailure(session *conn, err error) *connector.Failure {
-	if _, wrong := err.(*strconv.NumError); wrong {
+	if errors.As(err, new(*strconv.NumError)) {
 		err = errNoRow
 	}
 	return r.failure(session, err, checking, r.server.Address()+": ")

@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -63,4 +64,22 @@ func TestServerThatShutsDownIsAskedAgain(t *testing.T) {
 	}, 10*time.Second, time.Millisecond)
 	assert.ErrorContains(t, err, "the server is starting, shutting down or recovering (57P03)")
 	assert.Regexp(t, `; tried \d+ times in \d\.\d s\. Nothing was changed\.`, err.Error())
+}
+
+// PostgreSQL cuts a long name, so that another text can be the managing user's name.
+func TestManagingUserIsNotChangedUnderALongerName(t *testing.T) {
+	onEach(t, func(t *testing.T, _ int, server *dbtest.Server) {
+		request := newRequest(t, server)
+		const longest = 63 // bytes
+		manager := (request.ManagingUser.Username + strings.Repeat("_long", longest))[:longest]
+		require.NoError(t, server.Exec(t.Context(), "ALTER ROLE "+request.ManagingUser.Username+" RENAME TO "+manager))
+		require.NoError(t, server.Exec(t.Context(), "ALTER ROLE "+manager+" PASSWORD '"+managerPassword+"'"))
+		before := stored(t, server, manager)
+		for _, names := range [][2]string{{manager, manager + "er"}, {manager + "er", manager}} {
+			request.ManagingUser.Username, request.RotateUser.Username = names[0], names[1]
+			_, err := rotate(t, request, plenty)
+			assert.ErrorContains(t, err, "it is the managing user itself")
+			assert.Equal(t, before, stored(t, server, manager))
+		}
+	})
 }
