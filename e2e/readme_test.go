@@ -80,16 +80,15 @@ func TestReadme(t *testing.T) {
 	})
 }
 
-// person is who reads the pages and types: the answers that pulumi asks for, and where Pulumi
-// Cloud is. The stack's state is in a folder, so that the organization must be named, and who keeps its secrets.
+// person is who reads the pages and types: the answers that pulumi asks for, and where Pulumi Cloud is.
 const person = `#!/bin/bash
 set -eu
 case $1 in
 new)
-	answers=(--config aws:region=us-west-2 --config "backendUrl=$ESC" --config organization=acme
+	answers=(--config aws:region=us-west-2 --config "backendUrl=$ESC"
 		--config rotatedSecretsEnvironmentName=demo/orders)
 	[ -z "${RDS_IDENTIFIER:-}" ] || answers+=(--config "rdsDbIdentifier=$RDS_IDENTIFIER")
-	case $* in *--generate-only*) answers=() ;; *) answers+=(--stack dev --secrets-provider "$SECRETS_PROVIDER") ;; esac
+	case $* in *--generate-only*) answers=() ;; *) answers+=(--stack acme/dev) ;; esac
 	"$PULUMI" "$@" --yes --non-interactive "${answers[@]}"
 	;;
 up | destroy | refresh) "$PULUMI" "$@" --yes --skip-preview --non-interactive ;;
@@ -99,7 +98,6 @@ import)
 	"$PULUMI" "$@" --yes --skip-preview --non-interactive
 	;;
 stack) if [ "${2:-}" = rm ]; then "$PULUMI" "$@" --yes; else "$PULUMI" "$@"; fi ;;
-env) PULUMI_BACKEND_URL=$ESC "$PULUMI" "$@" ;;
 *) "$PULUMI" "$@" ;;
 esac
 `
@@ -120,13 +118,6 @@ func addPerson(env *testscript.Env) error {
 		}
 	}
 	s := env.Values["story"].(*story)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	secretsProvider, err := s.cloud.SecretsProvider(ctx)
-	if err != nil {
-		return err
-	}
-	env.Setenv("SECRETS_PROVIDER", secretsProvider)
 	env.Setenv("PULUMI", s.machine.Pulumi)
 	env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 	env.Setenv("CA", s.machine.CABundle)
@@ -319,7 +310,7 @@ func converse(ts *testscript.TestScript, _ bool, args []string) {
 	terminal := exec.CommandContext(ctx, "script", "--quiet", "--return", "--command", strings.Join(args[1:], " "), "/dev/null")
 	terminal.Dir = ts.MkAbs(".")
 	terminal.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	for _, name := range []string{"PATH", "HOME", "PULUMI", "TEMPLATE", "PULUMI_HOME", "PULUMI_BACKEND_URL", "PULUMI_CONFIG_PASSPHRASE",
+	for _, name := range []string{"PATH", "HOME", "PULUMI", "TEMPLATE", "PULUMI_HOME",
 		"PULUMI_ACCESS_TOKEN", "GOPATH", "GOMODCACHE", "GOCACHE", "GOPROXY", "GOFLAGS", "SSL_CERT_FILE"} {
 		terminal.Env = append(terminal.Env, name+"="+ts.Getenv(name))
 	}

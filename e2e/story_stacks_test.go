@@ -83,15 +83,16 @@ func inherit(ts *testscript.TestScript, _ bool, args []string) {
 	for _, environment := range []struct{ name, file string }{{"rotatorManagingCreds", "managing.yaml"}, {"rotator", "rotator.yaml"}} {
 		file := ts.MkAbs("../inherited-" + environment.file)
 		ts.Check(os.WriteFile(file, []byte(kept(environment.file)), 0o600))
-		withESC(ts, func() { run(ts, false, s.machine.Pulumi, "env", "init", "acme/demo/"+environment.name, "--file", file) })
+		inCloud(ts, func() { run(ts, false, s.machine.Pulumi, "env", "init", "acme/demo/"+environment.name, "--file", file) })
 	}
 	state := withStrings(ts, deploy(ctx, ts, kept("stack.json")))
 	file := ts.MkAbs("../inherited.json")
 	ts.Check(os.WriteFile(file, []byte(state), 0o600))
-	// Who keeps the new stack's secrets stands in its own state.
-	run(ts, false, s.machine.Pulumi, "stack", "export", "--file", ts.MkAbs("../new.json"))
-	importable := decoded(ts, ts.ReadFile(ts.MkAbs("../new.json")))
-	deploymentOf(importable)["resources"] = deploymentOf(decoded(ts, state))["resources"]
+	// Pulumi Cloud keeps the new stack's secrets.
+	importable := decoded(ts, state)
+	deploymentOf(importable)["secrets_providers"] = map[string]any{"type": "service", "state": map[string]any{
+		"url": s.cloud.ESCURL, "owner": road.Organization, "project": "project", "stack": "dev",
+	}}
 	text, err := json.Marshal(importable)
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs("../new.json"), text, 0o600))

@@ -20,7 +20,6 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
-	"esc-connector-lambda-go/e2e/pulumicloud/rest"
 	"esc-connector-lambda-go/e2e/road"
 )
 
@@ -133,6 +132,7 @@ func TestStories(t *testing.T) {
 		"login-as":         loginAs,
 		"new":              newProject,
 		"nowhere":          nowhere,
+		"own-state":        ownState,
 		"paste":            paste,
 		"project":          project,
 		"protect":          protect,
@@ -146,6 +146,7 @@ func TestStories(t *testing.T) {
 	}
 	maps.Copy(commands, stackCommands)
 	maps.Copy(commands, functionCommands)
+	maps.Copy(commands, cloudCommands)
 	tell(t, "testdata/stories", commands, nil)
 }
 
@@ -225,10 +226,10 @@ func run(ts *testscript.TestScript, neg bool, command string, args ...string) {
 	}
 }
 
-// pulumi ARGS... runs the CLI. `pulumi env` goes to ESC, as the user whom the word `as` chose.
+// pulumi ARGS... runs the CLI, as the user whom the word `as` chose.
 func pulumiCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if args[0] == "env" {
-		withESC(ts, func() { run(ts, neg, of(ts).machine.Pulumi, args...) })
+		inCloud(ts, func() { run(ts, neg, of(ts).machine.Pulumi, args...) })
 		return
 	}
 	args = append(args, "--non-interactive")
@@ -238,16 +239,11 @@ func pulumiCommand(ts *testscript.TestScript, neg bool, args []string) {
 	run(ts, neg, of(ts).machine.Pulumi, args...)
 }
 
-// new FOLDER [KEY=VALUE...] makes a project from the template in FOLDER, with a
-// stack "dev" on the story's ESC service and organization, and goes there.
+// new FOLDER [KEY=VALUE...] makes a project from the template in FOLDER, with a stack "dev", and goes there.
 func newProject(ts *testscript.TestScript, neg bool, args []string) {
 	s := of(ts)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	secretsProvider, err := s.cloud.SecretsProvider(ctx)
-	ts.Check(err)
 	line := []string{
-		"new", ts.Getenv("TEMPLATE"), "--secrets-provider", secretsProvider, "--yes", "--non-interactive", "--name", args[0], "--description", "A story",
+		"new", ts.Getenv("TEMPLATE"), "--yes", "--non-interactive", "--name", args[0], "--description", "A story",
 		"--stack", "dev", "--dir", args[0], "--config", "aws:region=" + road.Region, "--config", "backendUrl=" + s.cloud.ESCURL,
 	}
 	for _, setting := range args[1:] {
@@ -264,8 +260,6 @@ func newProject(ts *testscript.TestScript, neg bool, args []string) {
 // dependencies, which are there.
 func project(ts *testscript.TestScript, _ bool, args []string) {
 	s := of(ts)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
 	folder := ts.MkAbs(args[0])
 	ts.Check(os.CopyFS(folder, os.DirFS(ts.Getenv("TEMPLATE"))))
 	file := filepath.Join(folder, "Pulumi.yaml")
@@ -287,9 +281,7 @@ func project(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Check(os.WriteFile(filepath.Join(folder, "Pulumi.dev.yaml"), text, 0o644))
 	ts.Check(ts.Chdir(args[0]))
-	secretsProvider, err := s.cloud.SecretsProvider(ctx)
-	ts.Check(err)
-	run(ts, false, s.machine.Pulumi, "stack", "init", "dev", "--secrets-provider", secretsProvider, "--non-interactive")
+	run(ts, false, s.machine.Pulumi, "stack", "init", "dev", "--non-interactive")
 }
 
 // database ENGINE NAME [instance] makes an RDS cluster of the engine, or a single instance, and on its server the
@@ -339,7 +331,14 @@ func loginAs(ts *testscript.TestScript, neg bool, args []string) {
 	login(ts, neg, []string{args[0], line(args[1]), line(args[2])})
 }
 
-func withESC(ts *testscript.TestScript, do func()) {
+// own-state keeps the state of the story's stacks in a folder from now on, and not in Pulumi Cloud.
+func ownState(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Setenv("PULUMI_BACKEND_URL", of(ts).cloud.FolderURL())
+	ts.Setenv("PULUMI_CONFIG_PASSPHRASE", "road")
+}
+
+// inCloud does what needs Pulumi Cloud, wherever the state is.
+func inCloud(ts *testscript.TestScript, do func()) {
 	state := ts.Getenv("PULUMI_BACKEND_URL")
 	ts.Setenv("PULUMI_BACKEND_URL", of(ts).cloud.ESCURL)
 	defer ts.Setenv("PULUMI_BACKEND_URL", state)
@@ -359,18 +358,9 @@ func document(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// esc-fail STATUS [METHOD] makes each request to ESC fail; "hang" answers nothing, and
-// "drop" closes the connection.
+// esc-fail STATUS [METHOD [PATH]] makes requests to ESC fail, see cloud-fail.
 func escFail(ts *testscript.TestScript, _ bool, args []string) {
-	fault := rest.Fault{Drop: args[0] == "drop"}
-	if args[0] != "hang" && !fault.Drop {
-		_, err := fmt.Sscan(args[0], &fault.Status)
-		ts.Check(err)
-	}
-	if len(args) > 1 {
-		fault.Method = args[1]
-	}
-	of(ts).cloud.ESC.Fail(fault)
+	of(ts).cloud.ESC.Fail(faultOf(ts, args))
 }
 
 // esc-hangs waits until a request to ESC hangs, by what esc-fail began.
@@ -441,7 +431,7 @@ func restore(ts *testscript.TestScript, _ bool, args []string) {
 	for _, environment := range []struct{ name, file string }{
 		{"acme/demo/rotatorManagingCreds", "../kept-managing.yaml"}, {"acme/demo/rotator", "../kept-rotator.yaml"},
 	} {
-		withESC(ts, func() {
+		inCloud(ts, func() {
 			run(ts, false, s.machine.Pulumi, "env", "init", environment.name, "--file", ts.MkAbs(environment.file))
 		})
 	}

@@ -135,9 +135,7 @@ func (s *Service) Environments() []string {
 }
 
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !s.Play(w, r) {
-		s.mux.ServeHTTP(w, r)
-	}
+	s.Serve(w, r, s.mux)
 }
 
 // call is one authenticated request.

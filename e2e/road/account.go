@@ -15,7 +15,6 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
-	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
@@ -215,16 +214,6 @@ func (c *Cloud) AddPolicy(ctx context.Context, name, document string) error {
 		return fmt.Errorf("making the policy %s: %w", name, err)
 	}
 	return nil
-}
-
-// SecretsProvider makes a key in KMS, and answers the URL by which a stack keeps its secrets under it. That costs less
-// than a passphrase, whose key each command derives anew by a million rounds.
-func (c *Cloud) SecretsProvider(ctx context.Context) (string, error) {
-	key, err := kms.NewFromConfig(c.config()).CreateKey(ctx, &kms.CreateKeyInput{})
-	if err != nil {
-		return "", fmt.Errorf("making a key for the stack's secrets: %w", err)
-	}
-	return "awskms:///" + *key.KeyMetadata.Arn + "?region=" + Region + "&awssdk=v2", nil
 }
 
 // Invoke has the function, a name or an ARN, answer the event.

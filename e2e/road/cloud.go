@@ -3,6 +3,7 @@ package road
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,10 +20,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
 
 	"esc-connector-lambda-go/e2e/esc"
 	"esc-connector-lambda-go/e2e/gateway"
 	"esc-connector-lambda-go/e2e/pulumicloud/access"
+	"esc-connector-lambda-go/e2e/pulumicloud/rest"
 	"esc-connector-lambda-go/e2e/pulumicloud/state"
 	"esc-connector-lambda-go/lambda/dbtest"
 )
@@ -44,9 +47,10 @@ const (
 type Cloud struct {
 	// Account is the AWS account's number.
 	Account string
-	// AWS is the gateway, ESC the service, to play faults on.
-	AWS *gateway.Gateway
-	ESC *esc.Service
+	// AWS is the gateway, ESC the service, to play faults on. AWSFaults are those of any request to AWS.
+	AWS       *gateway.Gateway
+	AWSFaults rest.Faults
+	ESC       *esc.Service
 	// State is the part of the same host that keeps stacks, and Directory knows who may log in.
 	State     *state.Service
 	Directory *access.Directory
@@ -96,8 +100,32 @@ func (c *Cloud) start() (err error) {
 		return fmt.Errorf("opening AWS's port: %w", err)
 	}
 	c.AWSURL = "http://" + listener.Addr().String()
-	c.serve(listener, c.AWS)
-	return c.startESC()
+	c.serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.AWSFaults.Serve(w, r, c.AWS) }))
+	if err := c.startESC(); err != nil {
+		return err
+	}
+	return c.Login(Token)
+}
+
+// Login leaves behind what `pulumi login` to the cloud leaves: the CLI's credentials file.
+func (c *Cloud) Login(token string) error {
+	user, known := c.Directory.User(token)
+	if !known {
+		return fmt.Errorf("logging in to %s: nobody has that access token", c.ESCURL)
+	}
+	account := workspace.Account{
+		AccessToken: token, Username: user.Name, Organizations: c.Directory.Organizations, LastValidatedAt: time.Now(),
+	}
+	file, err := json.Marshal(workspace.Credentials{
+		Current: c.ESCURL, AccessTokens: map[string]string{c.ESCURL: token}, Accounts: map[string]workspace.Account{c.ESCURL: account},
+	})
+	if err == nil {
+		err = os.WriteFile(filepath.Join(c.Home, "pulumi", "credentials.json"), file, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("logging in to %s: %w", c.ESCURL, err)
+	}
+	return nil
 }
 
 func (c *Cloud) startESC() error {
@@ -157,14 +185,11 @@ func (c *Cloud) Close() error {
 	return errors.Join(failures...)
 }
 
-// Environ is what the tools need on top of a process's environment: the stack
-// commands keep state in a folder, with the passphrase "road"; AWS is the
-// gateway; the access token is the ESC admin's.
+// Environ is what the tools need on top of a process's environment: AWS is the gateway, and the access token is the
+// organization's admin's, who is logged in.
 func (c *Cloud) Environ() []string {
 	return []string{
 		"PULUMI_HOME=" + filepath.Join(c.Home, "pulumi"),
-		"PULUMI_BACKEND_URL=" + c.StateURL(),
-		"PULUMI_CONFIG_PASSPHRASE=road",
 		"PULUMI_SKIP_UPDATE_CHECK=true",
 		"PULUMI_ACCESS_TOKEN=" + Token,
 		"PATH=" + filepath.Dir(c.machine.Pulumi) + string(os.PathListSeparator) + os.Getenv("PATH"),
@@ -178,8 +203,8 @@ func (c *Cloud) Environ() []string {
 	}
 }
 
-// StateURL is the backend of the stacks.
-func (c *Cloud) StateURL() string { return "file://" + filepath.Join(c.Home, "state") }
+// FolderURL is a backend for stacks whose state is not kept in Pulumi Cloud.
+func (c *Cloud) FolderURL() string { return "file://" + filepath.Join(c.Home, "state") }
 
 // config reaches the cloud's AWS endpoint.
 func (c *Cloud) config() aws.Config {

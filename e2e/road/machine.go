@@ -3,7 +3,7 @@
 //
 // A [Machine] is what many roads share: moto, a PostgreSQL and a MariaDB server
 // with TLS, the Pulumi CLI and the stand-in plugins. A [Cloud] is one road's own:
-// an AWS account, a Pulumi ESC service with an organization, and the environment
+// an AWS account, a Pulumi Cloud with an organization, and the environment
 // variables under which the tools reach both.
 package road
 

@@ -113,9 +113,6 @@ func (b *bench) deployOurs(ctx context.Context, machine *road.Machine) (*stack, 
 	}
 	s.folder = b.path("orders")
 	if err == nil {
-		_, err = s.run(ctx, "config", "set", "organization", road.Organization)
-	}
-	if err == nil {
 		_, err = s.run(ctx, "up", "--yes", "--skip-preview")
 	}
 	if err != nil {

@@ -261,14 +261,14 @@ func hide(text, secret string) string {
 func (t *tour) newProject(ctx context.Context, template, name, cluster, environment string) error {
 	t.project = t.folder
 	if err := t.pulumi(ctx, "Make a project: the template, and answers to its questions", nil,
-		"new", template, "--yes", "--name", name, "--description", "Rotates the passwords of "+name, "--stack", "dev",
+		"new", template, "--yes", "--name", name, "--description", "Rotates the passwords of "+name, "--stack", road.Organization+"/dev",
 		"--dir", name, "--config", "aws:region="+road.Region, "--config", "rdsDbIdentifier="+cluster,
 		"--config", "rotatedSecretsEnvironmentName="+environment, "--config", "backendUrl="+t.cloud.ESCURL,
 	); err != nil {
 		return err
 	}
 	t.project = filepath.Join(t.folder, name)
-	return t.pulumi(ctx, "Name the organization, since this stack's state is in a folder", nil, "config", "set", "organization", road.Organization)
+	return nil
 }
 
 // What pulumi prints while it works: progress is all of it, begun is that of what is not done yet.
@@ -292,12 +292,9 @@ func (t *tour) pulumi(ctx context.Context, title string, hidden *regexp.Regexp, 
 	})
 }
 
-// environment is a command `pulumi env` against the ESC service.
+// environment is a command `pulumi env`.
 func (t *tour) environment(args ...string) command {
-	return command{
-		folder: t.folder, environ: append(t.cloud.Environ(), "PULUMI_BACKEND_URL="+t.cloud.ESCURL),
-		shown: "pulumi", path: t.machine.Pulumi, args: append([]string{"env"}, args...),
-	}
+	return command{folder: t.folder, environ: t.cloud.Environ(), shown: "pulumi", path: t.machine.Pulumi, args: append([]string{"env"}, args...)}
 }
 
 func (t *tour) esc(ctx context.Context, title string, args ...string) error {

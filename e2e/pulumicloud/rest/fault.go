@@ -1,7 +1,9 @@
 package rest
 
 import (
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +16,8 @@ type Fault struct {
 	Status int
 	// Drop closes the connection, and answers nothing.
 	Drop bool
+	// Late serves the request, and then hangs: it is done, and its client never hears of it.
+	Late bool
 	// Method limits the fault to one HTTP method. Empty: all.
 	Method string
 	// Path limits the fault to URL paths that contain it. Empty: all.
@@ -48,22 +52,30 @@ func (f *Faults) Recover() {
 // Hanging tells whether a request waits for an answer that a fault of status 0 withholds.
 func (f *Faults) Hanging() bool { return f.hanging.Load() > 0 }
 
-// Play fails the request if a fault matches it, and tells whether it did.
-func (f *Faults) Play(w http.ResponseWriter, r *http.Request) bool {
+// Serve has the handler serve the request, unless a fault matches it.
+func (f *Faults) Serve(w http.ResponseWriter, r *http.Request, handler http.Handler) {
 	fault := f.match(r)
 	switch {
 	case fault == nil:
-		return false
+		handler.ServeHTTP(w, r)
 	case fault.Drop:
 		panic(http.ErrAbortHandler)
+	case fault.Late:
+		handler.ServeHTTP(httptest.NewRecorder(), r)
+		f.hang(r)
 	case fault.Status == 0:
-		f.hanging.Add(1)
-		<-r.Context().Done()
-		f.hanging.Add(-1)
+		f.hang(r)
 	default:
 		Fail(w, fault.Status, http.StatusText(fault.Status))
 	}
-	return true
+}
+
+func (f *Faults) hang(r *http.Request) {
+	f.hanging.Add(1)
+	defer f.hanging.Add(-1)
+	// The server sees that the client has gone once the body is read.
+	_, _ = io.Copy(io.Discard, r.Body)
+	<-r.Context().Done()
 }
 
 func (f *Faults) match(r *http.Request) *Fault {

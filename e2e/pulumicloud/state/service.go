@@ -136,9 +136,11 @@ func Serves(r *http.Request) bool {
 }
 
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.Play(w, r) {
-		return
-	}
+	s.Serve(w, r, http.HandlerFunc(s.hear))
+}
+
+// hear tells who listens of a request, and serves it.
+func (s *Service) hear(w http.ResponseWriter, r *http.Request) {
 	body, err := unpack(r)
 	if err != nil {
 		rest.Fail(w, http.StatusBadRequest, "Bad Request: "+err.Error())

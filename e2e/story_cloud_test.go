@@ -1,0 +1,169 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"esc-connector-lambda-go/e2e/pulumicloud/rest"
+	"esc-connector-lambda-go/e2e/pulumicloud/state"
+)
+
+// cloudCommands are the words about Pulumi Cloud's part that keeps the state, and about updates that are cut off.
+var cloudCommands = map[string]command{
+	"cloud-expire":   cloudExpire,
+	"cloud-export":   cloudExport,
+	"cloud-fail":     cloudFail,
+	"cloud-form":     cloudForm,
+	"cloud-record":   cloudRecord,
+	"cloud-recover":  cloudRecover,
+	"cloud-revoke":   cloudRevoke,
+	"cloud-unserved": cloudUnserved,
+	"cut-off":        cutOff,
+}
+
+// cloud-form whole|deltas|journal is how updates send their checkpoints from now on.
+func cloudForm(ts *testscript.TestScript, _ bool, args []string) {
+	form, known := map[string]state.Form{"whole": state.Whole, "deltas": state.Deltas, "journal": state.Journal}[args[0]]
+	if !known {
+		ts.Fatalf("no checkpoint has the form %s", args[0])
+	}
+	of(ts).cloud.State.Announce(form)
+}
+
+// cloud-export so-far|last-complete is what an export answers while an update runs.
+func cloudExport(ts *testscript.TestScript, _ bool, args []string) {
+	reading, known := map[string]state.Reading{"so-far": state.SoFar, "last-complete": state.LastComplete}[args[0]]
+	if !known {
+		ts.Fatalf("an export does not answer %s", args[0])
+	}
+	of(ts).cloud.State.Export(reading)
+}
+
+// faultOf is what STATUS [METHOD [PATH]] say: "hang" answers nothing, "late" does what is asked and answers nothing,
+// "drop" closes the connection.
+func faultOf(ts *testscript.TestScript, args []string) rest.Fault {
+	fault := rest.Fault{Drop: args[0] == "drop", Late: args[0] == "late"}
+	if args[0] != "hang" && !fault.Drop && !fault.Late {
+		_, err := fmt.Sscan(args[0], &fault.Status)
+		ts.Check(err)
+	}
+	if len(args) > 1 {
+		fault.Method = args[1]
+	}
+	if len(args) > 2 {
+		fault.Path = args[2]
+	}
+	return fault
+}
+
+// cloud-fail STATUS [METHOD [PATH]] makes requests about stacks fail.
+func cloudFail(ts *testscript.TestScript, _ bool, args []string) {
+	of(ts).cloud.State.Fail(faultOf(ts, args))
+}
+
+// cloud-recover ends what cloud-fail began.
+func cloudRecover(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.State.Recover() }
+
+// cloud-expire lets the leases of running updates run out.
+func cloudExpire(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.State.ExpireLeases() }
+
+// cloud-revoke revokes the access token of the user who is logged in.
+func cloudRevoke(ts *testscript.TestScript, _ bool, _ []string) {
+	of(ts).cloud.Directory.Revoke(ts.Getenv("PULUMI_ACCESS_TOKEN"))
+}
+
+// cloud-record writes what the service is sent about stacks from now on to the file $WORK/sent, but for values to encrypt,
+// which must be in clear.
+func cloudRecord(ts *testscript.TestScript, _ bool, _ []string) {
+	var mu sync.Mutex
+	file := filepath.Join(ts.Getenv("WORK"), "sent")
+	of(ts).cloud.State.Hear(func(method, path string, body []byte) {
+		if name := filepath.Base(path); name == "encrypt" || name == "batch-encrypt" {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		sent, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err == nil {
+			_, err = fmt.Fprintf(sent, "%s %s\n%s\n", method, path, body)
+			_ = sent.Close()
+		}
+		if err != nil {
+			panic(err)
+		}
+	})
+}
+
+// cloud-unserved prints, a line each, the calls about stacks that the service does not serve.
+func cloudUnserved(ts *testscript.TestScript, _ bool, _ []string) {
+	for _, call := range of(ts).cloud.State.Unserved() {
+		fmt.Fprintln(ts.Stdout(), call)
+	}
+}
+
+// cut-off SERVICE STATUS METHOD PATH COMMAND... runs the CLI, and kills it with all that it has started as soon as a request
+// to the service (aws, esc or cloud) hangs by that fault. Then the service is well again.
+func cutOff(ts *testscript.TestScript, _ bool, args []string) {
+	s := of(ts)
+	faults := map[string]*rest.Faults{"aws": &s.cloud.AWSFaults, "esc": &s.cloud.ESC.Faults, "cloud": &s.cloud.State.Faults}[args[0]]
+	if faults == nil {
+		ts.Fatalf("no service is called %s", args[0])
+	}
+	faults.Fail(faultOf(ts, args[1:4]))
+	cut := make(chan error, 1)
+	go func() {
+		for deadline := time.Now().Add(2 * time.Minute); !faults.Hanging(); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				cut <- errors.New("no such request was made")
+				return
+			}
+		}
+		cut <- killAllOf(s.cloud.Home)
+	}()
+	err := ts.Exec(s.machine.Pulumi, append(args[4:], "--yes", "--skip-preview", "--non-interactive")...)
+	if err == nil {
+		ts.Fatalf("%v ended well, and should have been cut off", args[4:])
+	}
+	ts.Check(<-cut)
+	for deadline := time.Now().Add(time.Minute); faults.Hanging(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			ts.Fatalf("the request still hangs, and its client was killed")
+		}
+	}
+	faults.Recover()
+}
+
+// killAllOf kills the processes whose PULUMI_HOME is in that folder: providers and the program outlive a CLI that is killed.
+func killAllOf(home string) error {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return fmt.Errorf("listing processes: %w", err)
+	}
+	var pids []int
+	for _, entry := range entries {
+		if pid, err := strconv.Atoi(entry.Name()); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids) // the CLI before what it has started
+	for _, pid := range pids {
+		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if err != nil || !bytes.Contains(environ, []byte("PULUMI_HOME="+home)) {
+			continue // another user's, or gone
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("killing process %d: %w", pid, err)
+		}
+	}
+	return nil
+}
