@@ -102,12 +102,17 @@ func (s *Server) Addresses() string {
 // only place that tries network trouble again. The error is a *Failure.
 func (s *Server) Retry(ctx context.Context, attempt func(ctx context.Context, address netip.AddrPort) error) error {
 	start := time.Now()
+	var seen *Failure // the last that was not just the end of the time
 	for tries := 1; ; tries++ {
 		err := s.try(ctx, attempt)
 		failure := AsFailure(err)
 		if failure == nil {
 			return err
 		}
+		if ctx.Err() != nil && seen != nil {
+			failure = seen
+		}
+		seen = failure
 		impatient := s.patience > 0 && time.Since(start) > s.patience
 		if failure.Transient && !impatient && Pause(ctx, tries) {
 			continue
