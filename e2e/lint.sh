@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Usage: e2e/lint.sh
 #
-# Checks formatting, go.mod, and the code with go vet, staticcheck and
-# golangci-lint, which it builds once into ${XDG_CACHE_HOME:-~/.cache}/esc-connector-lambda-go.
+# Checks formatting, go.mod, and the code with go vet (a user's project for other desktops, too),
+# staticcheck and golangci-lint, which it builds once into ${XDG_CACHE_HOME:-~/.cache}/esc-connector-lambda-go.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=${XDG_CACHE_HOME:-$HOME/.cache}/esc-connector-lambda-go/bin
@@ -33,4 +33,8 @@ for module in . e2e; do
 		"$bin/staticcheck" ./...
 		"$bin/golangci-lint" run --allow-parallel-runners --config "$OLDPWD/e2e/.golangci.yaml" ./...
 	)
+done
+for system in windows darwin; do
+	echo "Vetting for $system"
+	GOOS=$system go vet ./...
 done

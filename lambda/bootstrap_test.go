@@ -1,3 +1,7 @@
+// The function is a program for Linux.
+
+//go:build linux
+
 package main
 
 import (

@@ -25,7 +25,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -280,8 +279,7 @@ func (s *Server) start(ctx context.Context, as *user.User, signal string, args [
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.folder, "TMPDIR=" + s.folder, "LC_ALL=C"}
 	cmd.Stdout, cmd.Stderr = errorLog, errorLog
 	cmd.ExtraFiles = []*os.File{lifelineEnd}
-	// Ctrl-C in a terminal goes to this process, whose end the supervisor then sees, and cleans up.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = ownGroup()
 	if err := cmd.Start(); err != nil {
 		return errors.Join(err, lifeline.Close())
 	}

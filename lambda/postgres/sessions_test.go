@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -57,7 +58,9 @@ func TestServerThatShutsDownIsAskedAgain(t *testing.T) {
 	request := newRequest(t, server)
 	pid, err := server.PID()
 	require.NoError(t, err)
-	require.NoError(t, syscall.Kill(pid, syscall.SIGTERM))
+	process, err := os.FindProcess(pid)
+	require.NoError(t, err)
+	require.NoError(t, process.Signal(syscall.SIGTERM))
 	require.Eventually(t, func() bool {
 		_, err = rotate(t, request, 2*time.Second)
 		return err != nil
