@@ -142,6 +142,10 @@ func startProduct(ctx context.Context, options Options, find func(folder string,
 	if err != nil {
 		return nil, err
 	}
+	// MySQL's own name of itself, which a copy of the data would share with it: replicas refuse that.
+	if err := os.RemoveAll(filepath.Join(server.DataDir, "auto.cnf")); err != nil {
+		return nil, err
+	}
 	// The administrator gets its password before the port opens, from a file that only the account can read.
 	initFile := filepath.Join(folder, "init.sql")
 	if err := writeFile(initFile, found.first+fmt.Sprintf("ALTER USER root@localhost IDENTIFIED BY '%[1]s';\n"+

@@ -63,7 +63,7 @@ func limits(limit time.Duration) (locks, innoDB, statement string) {
 // set assigns to variables of the session. A server without InnoDB has none of its variables, and then refuses all.
 func (c *conn) set(ctx context.Context, assignments, innoDB string) error {
 	err := c.exec(ctx, "SET "+assignments+", "+innoDB)
-	if number(err) != 0 {
+	if number(err) == unknownVariable {
 		err = c.exec(ctx, "SET "+assignments)
 	}
 	return err

@@ -8,6 +8,7 @@ const (
 	loginDenied      = 1045
 	unknownDatabase  = 1049
 	tableDenied      = 1142
+	unknownVariable  = 1193
 	lockTimeout      = 1205
 	deadlock         = 1213
 	statementTimeout = 1969 // MariaDB's max_statement_time
@@ -44,14 +45,15 @@ type cause struct {
 }
 
 const (
-	findClients = "Raise max_connections, or find the client that holds so many: SHOW FULL PROCESSLIST"
-	wantsTLS    = "Set the stack's databaseSslMode to verify-full (DB_SSLMODE)"
-	lookUp      = "Look the number up in the manual's error reference, and read the server's log"
-	moreMemory  = "Find out what uses the memory of the server's machine, or give it more"
-	moreDisk    = "Give the server more disk, or free some of it: binary logs and temporary tables are the first to look at"
-	rightAgain  = "Rotate again when the server is up"
-	unlock      = "Run as the database's master user: ALTER USER $account ACCOUNT UNLOCK;"
-	byPassword  = "Give the account an authentication by password: caching_sha2_password on MySQL, mysql_native_password on MariaDB"
+	findClients        = "Raise max_connections, or find the client that holds so many: SHOW FULL PROCESSLIST"
+	wantsTLS           = "Set the stack's databaseSslMode to verify-full (DB_SSLMODE)"
+	correctInitConnect = "Correct the server's init_connect, which each user without SUPER or CONNECTION_ADMIN runs"
+	lookUp             = "Look the number up in the manual's error reference, and read the server's log"
+	moreMemory         = "Find out what uses the memory of the server's machine, or give it more"
+	moreDisk           = "Give the server more disk, or free some of it: binary logs and temporary tables are the first to look at"
+	rightAgain         = "Rotate again when the server is up"
+	unlock             = "Run as the database's master user: ALTER USER $account ACCOUNT UNLOCK;"
+	byPassword         = "Give the account an authentication by password: caching_sha2_password on MySQL, mysql_native_password on MariaDB"
 )
 
 // The errors of a login and of a change, from MySQL's "Server Error Message Reference"
@@ -72,7 +74,7 @@ var (
 		{1130, untold, "the server has no account that may log in from this function's host", "Give the account a host that matches the function's subnets, such as 10.0.%"},
 		{1135, busy, "the server could not make a thread for the connection: it is out of memory, or at a limit of its operating system", moreMemory},
 		{1152, proved, "the server ended the session", lookUp},
-		{1184, proved, "the server ended the session because its init_connect failed", "Correct the server's init_connect: each user without SUPER or CONNECTION_ADMIN runs it"},
+		{1184, proved, "the server ended the session because its init_connect failed", correctInitConnect},
 		{1203, proved, "the user's own limit of connections is reached (max_user_connections)", "Raise the limit, or find the client that holds so many: SHOW FULL PROCESSLIST"},
 		{1226, proved, "a limit of the account's own is reached (MAX_USER_CONNECTIONS, MAX_CONNECTIONS_PER_HOUR, MAX_QUERIES_PER_HOUR or MAX_UPDATES_PER_HOUR)",
 			"Raise the account's limits, or find the client that uses them up"},
@@ -102,6 +104,7 @@ var (
 		{1064, refused, "the server does not know the statement, which is one of MySQL 5.7, MariaDB 10.2 and later", "Upgrade the server, or find out what changes the statement on its way"},
 		{1114, busy, "the table of the accounts is full, or the disk is", moreDisk},
 		{1180, untold, "the server could not commit the change", "Read the server's log"},
+		{1184, untold, "the server ended the session because its init_connect failed", correctInitConnect},
 		{1194, untold, "the table of the accounts is damaged", "Run as the database's master user: CHECK TABLE mysql.user; MariaDB: CHECK TABLE mysql.global_priv;"},
 		{1195, untold, "the table of the accounts is damaged", "Run as the database's master user: CHECK TABLE mysql.user; MariaDB: CHECK TABLE mysql.global_priv;"},
 		{lockTimeout, busy, "other sessions kept it locked", "Find the session that holds a lock and does not end: SHOW FULL PROCESSLIST"},

@@ -6,6 +6,7 @@ import (
 	sqldriver "database/sql/driver"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -106,11 +107,19 @@ func newRequest(t *testing.T, server *dbtest.Server, host string) connector.Requ
 		fmt.Sprintf("CREATE USER %s@'%%' IDENTIFIED BY '%s'", manager, managerPassword),
 		fmt.Sprintf("GRANT CREATE USER ON *.* TO %s@'%%'", manager), fmt.Sprintf("GRANT ALTER ON app.* TO %s@'%%'", manager),
 		fmt.Sprintf("CREATE USER %s@'%s' IDENTIFIED BY '%s'", user, host, oldPassword)))
+	return requestOf(server, manager, user)
+}
+
+func requestOf(server *dbtest.Server, manager, user string) connector.Request {
 	return connector.Request{
 		Type: connector.TypeMySQL, Host: server.Host, Port: server.Port, Database: "app",
 		ManagingUser: &connector.ManagingUser{Username: manager, Password: connector.NewSecret(managerPassword)},
 		RotateUser:   &connector.RotateUser{Username: user, NewPassword: connector.NewSecret(newPassword)},
 	}
+}
+
+func address(server *dbtest.Server) string {
+	return net.JoinHostPort(server.Host, strconv.Itoa(server.Port))
 }
 
 func rotate(t *testing.T, request connector.Request) (connector.Outcome, error) {
@@ -289,6 +298,38 @@ var refusals = map[string]refusal{
 		},
 		stage: connector.StageLogin, says: []string{"locked", "ACCOUNT UNLOCK"},
 	},
+	"an account in quotes": {
+		prepare: func(r *connector.Request) []string {
+			r.RotateUser.Username = "'" + r.RotateUser.Username + "'@'%'"
+			return nil
+		},
+		stage: connector.StageChange, says: []string{"no such account", "rotateUser.username is in quotes", `write "user_`},
+	},
+	"a managing user that is its own target, in quotes": { // the server takes them off the name that logs in
+		prepare: func(r *connector.Request) []string {
+			r.RotateUser.Username = r.ManagingUser.Username
+			r.ManagingUser.Username = "'" + r.ManagingUser.Username + "'@'%'"
+			return nil
+		},
+		stage: connector.StageCheck, says: []string{"managingUser and rotateUser name the same user", "lock the connector out"},
+	},
+	"a managing user that is its own target, in another case": {
+		prepare: func(r *connector.Request) []string {
+			r.RotateUser.Username = strings.ToUpper(r.ManagingUser.Username)
+			return nil
+		},
+		stage: connector.StageCheck, says: []string{"differ in quotes or case alone", "lock the connector out"},
+	},
+	"a name longer than any": {
+		prepare: func(r *connector.Request) []string { r.RotateUser.Username = strings.Repeat("long", 40); return nil },
+		stage:   connector.StageChange, says: []string{"error 1470", "longer than an account's can be"},
+	},
+	"a managing user that may ask no more": {
+		prepare: func(r *connector.Request) []string {
+			return []string{"ALTER USER " + r.ManagingUser.Username + "@'%' WITH MAX_QUERIES_PER_HOUR 1"}
+		},
+		stage: connector.StageCheck, says: []string{"error 1226", "MAX_QUERIES_PER_HOUR", "Raise the account's limits"},
+	},
 	"a database that is not there": {
 		prepare: func(r *connector.Request) []string {
 			r.Database = "rotator_db"
@@ -337,6 +378,12 @@ func TestRefusalsNameTheStageAndTheFixAndChangeNothing(t *testing.T) {
 				return []string{"ALTER USER " + r.ManagingUser.Username + "@'%' REQUIRE SSL"}
 			},
 			stage: connector.StageLogin, says: []string{"1045", "REQUIRE SSL", "DB_SSLMODE"},
+		},
+		"a managing user of the server's machine": {
+			prepare: func(r *connector.Request) []string {
+				return []string{"ALTER USER " + r.ManagingUser.Username + "@'%' IDENTIFIED VIA unix_socket"}
+			},
+			stage: connector.StageLogin, says: []string{"unix_socket", "mysql_native_password on MariaDB", "1698"},
 		},
 		"a wrong password without TLS": {
 			prepare: func(r *connector.Request) []string {

@@ -91,7 +91,7 @@ func (r *rotation) inspect(ctx context.Context) error {
 	}
 	const query = "SELECT VERSION(), CAST(USER() AS BINARY), CAST(CURRENT_USER() AS BINARY), CONNECTION_ID(), " + oneOrTwo
 	row, err := r.session.row(ctx, 6, query+", @@global.innodb_read_only")
-	if number(err) != 0 { // a server without InnoDB has no such variable
+	if number(err) == unknownVariable { // a server without InnoDB has no such variable
 		if row, err = r.session.row(ctx, 5, query); err == nil {
 			row = append(row, "")
 		}

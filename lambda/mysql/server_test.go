@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -32,7 +31,7 @@ import (
 func connects(t *testing.T, server *dbtest.Server, username, password string) sqldriver.Connector {
 	t.Helper()
 	config := driver.NewConfig()
-	config.Net, config.Addr = "tcp", net.JoinHostPort(server.Host, strconv.Itoa(server.Port))
+	config.Net, config.Addr = "tcp", address(server)
 	config.User, config.Passwd, config.TLSConfig, config.Logger = username, password, "skip-verify", &driver.NopLogger{}
 	connector, err := driver.NewConnector(config)
 	require.NoError(t, err)
@@ -134,7 +133,7 @@ func record(t *testing.T, server *dbtest.Server) (port int, sent func() []byte) 
 			if err != nil {
 				return
 			}
-			upstream, err := net.Dial("tcp", net.JoinHostPort(server.Host, strconv.Itoa(server.Port)))
+			upstream, err := net.Dial("tcp", address(server))
 			if err != nil {
 				client.Close()
 				return
@@ -291,6 +290,14 @@ func TestMySQLsRefusalsNameTheStageAndTheFixAndChangeNothing(t *testing.T) {
 			},
 			stage: connector.StageChange, says: []string{"1227", "system user", "GRANT SYSTEM_USER ON *.* TO 'manager_"},
 		},
+		"an account whose plugin MySQL no longer has": {
+			prepare: func(r *connector.Request) []string { return withoutPlugin(r.RotateUser.Username) },
+			stage:   connector.StageChange, says: []string{"1524", "plugin is not loaded", "IDENTIFIED WITH caching_sha2_password", "'user_"},
+		},
+		"a managing user whose plugin MySQL no longer has": {
+			prepare: func(r *connector.Request) []string { return withoutPlugin(r.ManagingUser.Username) },
+			stage:   connector.StageLogin, says: []string{"1524", "plugin is not loaded", "IDENTIFIED WITH caching_sha2_password", "'manager_"},
+		},
 		"a managing user whose password has expired": {
 			prepare: func(r *connector.Request) []string {
 				return []string{"ALTER USER " + r.ManagingUser.Username + "@'%' PASSWORD EXPIRE"}
@@ -298,6 +305,11 @@ func TestMySQLsRefusalsNameTheStageAndTheFixAndChangeNothing(t *testing.T) {
 			stage: connector.StageLogin, says: []string{"has expired"},
 		},
 	})
+}
+
+// withoutPlugin leaves an account as an upgrade from MySQL 8.0 does, where mysql_native_password was its plugin.
+func withoutPlugin(user string) []string {
+	return []string{"UPDATE mysql.user SET plugin = 'mysql_native_password' WHERE User = '" + user + "'", "FLUSH PRIVILEGES"}
 }
 
 func TestMySQLsAccountThatCannotLogInIsChangedAndNotProved(t *testing.T) {

@@ -1,0 +1,185 @@
+package mysql_test
+
+import (
+	"context"
+	"database/sql"
+	"strings"
+	"testing"
+	"time"
+
+	driver "github.com/go-sql-driver/mysql"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/dbtest"
+	"esc-connector-lambda-go/lambda/mysql"
+)
+
+// States that a server can be in while the change is made, and what the answer says of them.
+
+// administers is a session of the administrator's that stays, without TLS.
+func administers(t *testing.T, server *dbtest.Server) func(statements ...string) {
+	t.Helper()
+	config := driver.NewConfig()
+	config.Net, config.Addr, config.User, config.Passwd = "tcp", address(server), server.AdminUser, server.AdminPassword
+	connects, err := driver.NewConnector(config)
+	require.NoError(t, err)
+	database := sql.OpenDB(connects)
+	session, err := database.Conn(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { session.Close(); database.Close() })
+	return func(statements ...string) {
+		t.Helper()
+		for _, statement := range statements {
+			_, err := session.ExecContext(t.Context(), statement)
+			require.NoError(t, err, statement)
+		}
+	}
+}
+
+func maria(t *testing.T, settings map[string]string) *dbtest.Server {
+	t.Helper()
+	server, err := dbtest.StartMariaDB(t.Context(), dbtest.Options{Settings: settings})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
+	require.NoError(t, server.Exec(t.Context(), "CREATE DATABASE app"))
+	return server
+}
+
+// within rotates with so much time, and knows the old password, as ESC does.
+func within(t *testing.T, timeout time.Duration, request connector.Request) (connector.Outcome, error) {
+	t.Helper()
+	request.RotateUser.Password = connector.NewSecret(oldPassword)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	return mysql.Rotate(ctx, connector.NewServer(request, nil), request)
+}
+
+// MariaDB applies the change, and then waits for the backup until its time is over.
+func TestBackupThatHoldsAChangeIsNotTakenForARefusal(t *testing.T) {
+	t.Parallel()
+	server := maria(t, nil)
+	request := newRequest(t, server, "%")
+	backup := administers(t, server)
+	backup("BACKUP STAGE START", "BACKUP STAGE FLUSH", "BACKUP STAGE BLOCK_DDL", "BACKUP STAGE BLOCK_COMMIT")
+	outcome, err := within(t, 10*time.Second, request)
+	require.NoError(t, err)
+	assert.Equal(t, connector.ProofDone, outcome.Proof)
+	assert.Regexp(t, "1205|1969", outcome.Note)
+	backup("BACKUP STAGE END")
+	_, err = client(t, server, request.RotateUser.Username, newPassword, "SELECT 1")
+	assert.NoError(t, err)
+	_, err = client(t, server, request.RotateUser.Username, oldPassword, "SELECT 1")
+	assert.Error(t, err)
+}
+
+func TestChangeWhoseSessionIsKilledIsDecidedByALoginAndMadeAgain(t *testing.T) {
+	t.Parallel()
+	server := maria(t, nil)
+	request := newRequest(t, server, "%")
+	lock := administers(t, server)
+	lock("FLUSH TABLES WITH READ LOCK")
+	ended := make(chan error, 1)
+	go func() {
+		outcome, err := within(t, 30*time.Second, request)
+		assert.Equal(t, connector.ProofDone, outcome.Proof)
+		ended <- err
+	}()
+	waiting := "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = '" + request.ManagingUser.Username + "' AND INFO LIKE 'ALTER USER%'"
+	var thread string
+	require.Eventually(t, func() bool {
+		thread, _ = client(t, server, server.AdminUser, server.AdminPassword, waiting)
+		return thread != ""
+	}, 20*time.Second, 20*time.Millisecond)
+	lock("KILL "+thread, "UNLOCK TABLES")
+	require.NoError(t, <-ended)
+	_, err := client(t, server, request.RotateUser.Username, newPassword, "SELECT 1")
+	assert.NoError(t, err)
+}
+
+func TestServerThatIsShutDownDuringTheChangeIsNotCalledANetwork(t *testing.T) {
+	t.Parallel()
+	server := maria(t, nil)
+	request := newRequest(t, server, "%")
+	lock := administers(t, server)
+	lock("FLUSH TABLES WITH READ LOCK")
+	ended := make(chan error, 1)
+	go func() {
+		_, err := within(t, 10*time.Second, request)
+		ended <- err
+	}()
+	require.Eventually(t, func() bool {
+		count, err := client(t, server, server.AdminUser, server.AdminPassword, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'ALTER USER%'")
+		return err == nil && count != "0"
+	}, 20*time.Second, 20*time.Millisecond)
+	_ = server.Exec(t.Context(), "SHUTDOWN")
+	err := <-ended
+	assert.ErrorContains(t, err, "change: ")
+	assert.ErrorContains(t, err, string(connector.MaybeChanged))
+	assert.NotContains(t, err.Error(), "security group")
+}
+
+func TestManagingUserThatInitConnectBreaksIsTold(t *testing.T) {
+	t.Parallel()
+	server := maria(t, map[string]string{"init_connect": "broken"})
+	request := newRequest(t, server, "%")
+	_, err := within(t, 20*time.Second, request)
+	assert.ErrorContains(t, err, "init_connect")
+	assert.ErrorContains(t, err, "Nothing was changed")
+}
+
+func TestServerWithoutAccountsIsTold(t *testing.T) {
+	t.Parallel()
+	server := maria(t, map[string]string{"skip_grant_tables": "1"})
+	request := requestOf(server, "manager", "user")
+	_, err := within(t, 20*time.Second, request)
+	assert.ErrorContains(t, err, "skip_grant_tables")
+	assert.ErrorContains(t, err, "Nothing was changed")
+}
+
+func TestMySQLsStatesAreTold(t *testing.T) {
+	t.Parallel()
+	server, err := dbtest.StartMySQL(t.Context(), dbtest.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
+	require.NoError(t, server.Exec(t.Context(), "CREATE DATABASE app"))
+	request := newRequest(t, server, "%")
+	user := request.RotateUser.Username
+
+	// The same request again, of an account whose history holds its current password.
+	require.NoError(t, server.Exec(t.Context(), "ALTER USER "+user+"@'%' PASSWORD HISTORY 5"))
+	for range 2 {
+		outcome, err := within(t, 20*time.Second, request)
+		require.NoError(t, err)
+		assert.Equal(t, connector.ProofDone, outcome.Proof)
+	}
+	used := request
+	used.RotateUser = &connector.RotateUser{Username: user, NewPassword: connector.NewSecret("Between-Secret-7")}
+	_, err = within(t, 20*time.Second, used)
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	request.RotateUser.Password = used.RotateUser.NewPassword
+	_, err = mysql.Rotate(ctx, connector.NewServer(request, nil), request)
+	assert.ErrorContains(t, err, "password history")
+	assert.ErrorContains(t, err, "Nothing was changed")
+	assert.ErrorContains(t, err, "3638")
+
+	// An account that is locked for a while.
+	guessed := newRequest(t, server, "%")
+	user = guessed.RotateUser.Username
+	require.NoError(t, server.Exec(t.Context(), "ALTER USER "+user+"@'%' FAILED_LOGIN_ATTEMPTS 1 PASSWORD_LOCK_TIME 1"))
+	require.Error(t, logIn(t, server, user, "a guess"))
+	_, err = within(t, 20*time.Second, guessed)
+	if err != nil { // a new password could end the lock
+		assert.ErrorContains(t, err, "FAILED_LOGIN_ATTEMPTS")
+		assert.ErrorContains(t, err, string(connector.Changed))
+	}
+
+	require.NoError(t, server.Exec(t.Context(), "SET GLOBAL offline_mode = ON"))
+	_, err = within(t, 2*time.Second, guessed)
+	assert.ErrorContains(t, err, "offline mode")
+	assert.ErrorContains(t, err, "SET GLOBAL offline_mode = OFF")
+	assert.True(t, strings.HasPrefix(err.Error(), "log in as managing user: "), err)
+}
