@@ -70,6 +70,8 @@ func (c *conn) exec(ctx context.Context, statement string, arguments ...string) 
 // rows runs a query and is its rows as text, the first few of them. NULL is "".
 func (c *conn) rows(ctx context.Context, few int, query string, arguments ...string) (all [][]string, err error) {
 	defer c.wire.recovered(&err)
+	// The driver no longer looks at ctx where it reads what is left of a result.
+	defer context.AfterFunc(ctx, func() { c.wire.Close() })()
 	result, err := c.Conn.(driver.QueryerContext).QueryContext(ctx, query, named(arguments))
 	if err != nil {
 		return nil, c.wire.cause(err)
