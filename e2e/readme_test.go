@@ -67,6 +67,7 @@ func TestReadme(t *testing.T) {
 		"iam-policy":   iamPolicy,
 		"names-within": namesWithin,
 		"network":      network,
+		"published":    published,
 		"pulumi":       pulumiCommand,
 		"replace":      replace,
 		"resources":    all.resources,

@@ -58,12 +58,26 @@ func refused(ts *testscript.TestScript, neg bool, what string, diagnostics []cli
 	}
 }
 
+// patiently does once more what AWS refuses because it does not know a new role, or a new identity provider, everywhere
+// yet: as somebody does who has read what pulumi up says.
+func patiently(do func() ([]client.EnvironmentDiagnostic, error)) ([]client.EnvironmentDiagnostic, error) {
+	diagnostics, err := do()
+	if err == nil && len(diagnostics) > 0 && strings.Contains(diagnostics[0].Summary, "operation error STS: AssumeRoleWithWebIdentity") {
+		return do()
+	}
+	return diagnostics, err
+}
+
 // esc-rotate ENVIRONMENT rotates what the environment holds. Where that fails, for a part of it too, it prints why.
 func escRotate(ts *testscript.TestScript, neg bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	organization, project, name := parts(ts, args[0])
-	answer, diagnostics, err := of(ts).client(ts).RotateEnvironment(ctx, organization, project, name, nil)
+	var answer *client.RotateEnvironmentResponse
+	diagnostics, err := patiently(func() (diagnostics []client.EnvironmentDiagnostic, err error) {
+		answer, diagnostics, err = of(ts).client(ts).RotateEnvironment(ctx, organization, project, name, nil)
+		return diagnostics, err
+	})
 	if err == nil && len(diagnostics) == 0 {
 		event := answer.SecretRotationEvent
 		if event.Status != client.RotationEventSucceeded {
@@ -84,7 +98,11 @@ func escOpen(ts *testscript.TestScript, neg bool, args []string) {
 	defer cancel()
 	organization, project, name := parts(ts, args[0])
 	esc := of(ts).client(ts)
-	session, diagnostics, err := esc.OpenEnvironment(ctx, organization, project, name, "", time.Hour)
+	var session string
+	diagnostics, err := patiently(func() (diagnostics []client.EnvironmentDiagnostic, err error) {
+		session, diagnostics, err = esc.OpenEnvironment(ctx, organization, project, name, "", time.Hour)
+		return diagnostics, err
+	})
 	refused(ts, neg, "opening "+args[0], diagnostics, err)
 	if err != nil || len(diagnostics) > 0 {
 		return

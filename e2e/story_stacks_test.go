@@ -29,6 +29,7 @@ import (
 var stackCommands = map[string]command{
 	"inherit":   inherit,
 	"inherited": inherited,
+	"published": published,
 	"plan":      plan,
 }
 
@@ -56,7 +57,10 @@ func decoded(ts *testscript.TestScript, state string) map[string]any {
 	return stack
 }
 
-func deploymentOf(stack map[string]any) map[string]any { return stack["deployment"].(map[string]any) }
+func deploymentOf(stack map[string]any) map[string]any {
+	deployment, _ := stack["deployment"].(map[string]any)
+	return deployment
+}
 
 func resourcesOf(ts *testscript.TestScript, state string) []keptResource {
 	var stack struct {
@@ -86,17 +90,65 @@ func inherit(ts *testscript.TestScript, _ bool, args []string) {
 		inCloud(ts, func() { run(ts, false, s.machine.Pulumi, "env", "init", "acme/demo/"+environment.name, "--file", file) })
 	}
 	state := withStrings(ts, deploy(ctx, ts, kept("stack.json")))
-	file := ts.MkAbs("../inherited.json")
-	ts.Check(os.WriteFile(file, []byte(state), 0o600))
-	// Pulumi Cloud keeps the new stack's secrets.
-	importable := decoded(ts, state)
-	deploymentOf(importable)["secrets_providers"] = map[string]any{"type": "service", "state": map[string]any{
-		"url": s.cloud.ESCURL, "owner": road.Organization, "project": "project", "stack": "dev",
-	}}
-	text, err := json.Marshal(importable)
+	ts.Check(os.WriteFile(ts.MkAbs("../inherited.json"), []byte(state), 0o600))
+	hold(ts, "project", deploymentOf(decoded(ts, state))["resources"])
+}
+
+// hold puts resources into the stack at hand, dev of the project, which is new.
+func hold(ts *testscript.TestScript, project string, resources any) {
+	file := ts.MkAbs("../new.json")
+	run(ts, false, of(ts).machine.Pulumi, "stack", "export", "--file", file)
+	state := decoded(ts, ts.ReadFile(file))
+	deployment := deploymentOf(state)
+	if deployment == nil {
+		deployment = map[string]any{}
+		state["deployment"] = deployment
+	}
+	deployment["resources"] = resources
+	if deployment["secrets_providers"] == nil {
+		deployment["secrets_providers"] = map[string]any{"type": "service", "state": map[string]any{
+			"url": of(ts).cloud.ESCURL, "owner": road.Organization, "project": project, "stack": "dev",
+		}}
+	}
+	text, err := json.Marshal(state)
 	ts.Check(err)
-	ts.Check(os.WriteFile(ts.MkAbs("../new.json"), text, 0o600))
-	run(ts, false, s.machine.Pulumi, "stack", "import", "--file", ts.MkAbs("../new.json"))
+	ts.Check(os.WriteFile(file, text, 0o600))
+	run(ts, false, of(ts).machine.Pulumi, "stack", "import", "--file", file)
+}
+
+// published PREFIX MANAGING ROTATOR gives the project at hand, old, what a stack of the published template holds in Pulumi
+// Cloud, where the environments are: its provider and both environments, the second of which needs the first. The files
+// hold their documents. The template's names begin with PulumiEscSecretRotatorLambda-, and from April 2025 on with
+// PulumiEscSecretConnectorLambda- (https://github.com/pulumi/esc-rotator-lambdas/blob/main/deploy/index.ts).
+func published(ts *testscript.TestScript, _ bool, args []string) {
+	const project, providerID = "old", "7a0dc1a5-33c2-4d2f-a3a5-4a1f7f2f6a0e"
+	urn := func(kind, name string) string { return "urn:pulumi:dev::" + project + "::" + kind + "::" + name }
+	root, provider := urn("pulumi:pulumi:Stack", project+"-dev"), urn("pulumi:providers:pulumiservice", args[0]+"PSP")
+	configuration := map[string]any{"apiUrl": of(ts).cloud.ESCURL, "version": road.PulumiServiceVersion}
+	resources := []map[string]any{
+		{"urn": root, "type": "pulumi:pulumi:Stack", "custom": false},
+		{"urn": provider, "type": "pulumi:providers:pulumiservice", "custom": true, "id": providerID, "parent": root,
+			"inputs": configuration, "outputs": configuration},
+	}
+	var before []string
+	for i, environment := range []struct{ logicalName, name string }{
+		{args[0] + "RotatorEnvironmentManagingCreds", "ordersManagingCreds"}, {args[0] + "RotatorEnvironment", "orders"},
+	} {
+		text, err := json.Marshal(strings.TrimSpace(ts.ReadFile(args[1+i])))
+		ts.Check(err)
+		properties := map[string]any{
+			"organization": road.Organization, "project": "demo", "name": environment.name,
+			"yaml": map[string]any{markKey: secretMark, "plaintext": string(text)},
+		}
+		this := urn(environmentType, environment.logicalName)
+		resources = append(resources, map[string]any{
+			"urn": this, "type": environmentType, "custom": true, "id": road.Organization + "/demo/" + environment.name,
+			"parent": root, "provider": provider + "::" + providerID, "dependencies": before,
+			"inputs": properties, "outputs": properties,
+		})
+		before = append(before, this)
+	}
+	hold(ts, project, resources)
 }
 
 // ownNames are what stands in a story for the names in a kept stack, as [strings.NewReplacer] takes them.

@@ -82,7 +82,8 @@ func (c *Connector) nextSteps(ctx *pulumi.Context, settings *Settings) string {
 	if c.CheckCommand != "" {
 		steps += "\n  Check the way to the database:\n    eval \"$(pulumi stack output checkCommand)\""
 	}
-	return steps + "\n  Rotate:\n    " + escCommand(ctx, settings, "rotate", settings.Rotator)
+	// https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+	return steps + "\n  Rotate, in a minute or so: AWS refuses a new role (AssumeRoleWithWebIdentity) until it is known everywhere:\n    " + escCommand(ctx, settings, "rotate", settings.Rotator)
 }
 
 // escCommand is a command of the Pulumi CLI on an environment. Where the stack's organization is another

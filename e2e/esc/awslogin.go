@@ -145,11 +145,12 @@ func (s *Service) authorize(ctx context.Context, claims identity, roleARN string
 	provider := arn.ARN{
 		Partition: wanted.Partition, Service: "iam", AccountID: wanted.AccountID, Resource: "oidc-provider/" + host,
 	}.String()
+	unknown := stsError("InvalidIdentityToken", "No OpenIDConnect provider found in your account for %s", claims.issuer)
 	registered, err := client.GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: &provider})
 	var missing *iamtypes.NoSuchEntityException
 	switch {
 	case errors.As(err, &missing):
-		return nil, stsError("InvalidIdentityToken", "No OpenIDConnect provider found in your account for %s", claims.issuer)
+		return nil, unknown
 	case err != nil:
 		return nil, fmt.Errorf("reading the identity provider %s: %w", provider, err)
 	case !slices.Contains(registered.ClientIDList, claims.audience):
@@ -183,7 +184,22 @@ func (s *Service) authorize(ctx context.Context, claims identity, roleARN string
 	case duration > time.Duration(aws.ToInt32(found.Role.MaxSessionDuration))*time.Second:
 		return nil, stsError("ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
 	}
+	newProvider := s.isNew(provider + aws.ToTime(registered.CreateDate).String())
+	switch newRole := s.isNew(aws.ToString(found.Role.RoleId)); {
+	case newProvider:
+		return nil, unknown
+	case newRole:
+		return nil, refused
+	}
 	return found.Role, nil
+}
+
+// isNew counts a login, and tells whether what it is by is so new that AWS does not know it everywhere.
+func (s *Service) isNew(what string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.logins[what]++
+	return s.logins[what] <= s.options.NewLogins
 }
 
 // assumedRole is whose session an access key opens.

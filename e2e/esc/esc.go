@@ -46,6 +46,10 @@ type Options struct {
 	// AWSCredentials read IAM, where AWS itself would. Nil: placeholders, enough
 	// for an endpoint that asks for none in particular.
 	AWSCredentials aws.CredentialsProvider
+	// NewLogins is how many logins with a role that is new to the service are refused, as IAM tells others of a new role, or
+	// of a new identity provider, only after a while
+	// (https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency).
+	NewLogins int
 	// NewPassword makes the passwords that rotators set. Nil: 40 random characters.
 	NewPassword func() string
 	// Now is the clock. Nil: time.Now.
@@ -65,6 +69,7 @@ type Service struct {
 	grants       map[string]map[string]string // permission by environment's id, by team's
 	sessions     map[string]session
 	roles        map[string]assumedRole
+	logins       map[string]int // by role's unique id and by identity provider's creation
 }
 
 // New returns a service without environments.
@@ -105,6 +110,7 @@ func New(options Options) (*Service, error) {
 		grants:       map[string]map[string]string{},
 		sessions:     map[string]session{},
 		roles:        map[string]assumedRole{},
+		logins:       map[string]int{},
 	}
 	s.mux = s.routes()
 	return s, nil

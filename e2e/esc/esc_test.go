@@ -81,7 +81,7 @@ type world struct {
 
 var accounts atomic.Int64
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, changes ...func(*esc.Options)) *world {
 	t.Helper()
 	w := &world{t: t, account: fmt.Sprintf("1000000%05d", accounts.Add(1))}
 	target, err := url.Parse(motoURL)
@@ -101,7 +101,7 @@ func newWorld(t *testing.T) *world {
 
 	server := httptest.NewUnstartedServer(nil)
 	w.url = "http://" + server.Listener.Addr().String()
-	w.service, err = esc.New(esc.Options{
+	options := esc.Options{
 		BackendURL: w.url,
 		Directory: access.NewDirectory(map[string]access.User{
 			adminToken:  {Name: "admin", Environments: map[string]access.Environment{"*": access.AdminEnvironment}},
@@ -114,7 +114,11 @@ func newWorld(t *testing.T) *world {
 			}
 			return time.Now()
 		},
-	})
+	}
+	for _, change := range changes {
+		change(&options)
+	}
+	w.service, err = esc.New(options)
 	require.NoError(t, err)
 	server.Config.Handler = w.service
 	server.Start()

@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"esc-connector-lambda-go/e2e/esc"
 )
 
 // The texts are those of the AWS STS API reference, AssumeRoleWithWebIdentity,
@@ -194,4 +196,33 @@ func TestAnOpenEnvironmentExpires(t *testing.T) {
 	w.now.Store(&later)
 	_, err = w.client(adminToken).GetOpenEnvironment(context.Background(), org, "db", "managing", session)
 	assert.ErrorContains(t, err, "no such open environment")
+}
+
+func TestAWSNeedsAWhileToKnowANewRoleAndANewIdentityProvider(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(options *esc.Options) { options.NewLogins = 2 })
+	w.registerProvider("aws:acme")
+	w.write("db", "managing", loginDocument(w.roleARN("invocation")))
+	logIn := func() string {
+		_, diagnostics, err := w.open(adminToken, "db", "managing")
+		require.NoError(t, err)
+		if len(diagnostics) == 0 {
+			return ""
+		}
+		return diagnostics[0].Summary
+	}
+	assert.Contains(t, logIn(), notAuthorized, "there is no such role")
+
+	w.createRole("invocation", w.trust("aws:acme", "*"))
+	assert.Contains(t, logIn(), noProvider)
+	assert.Contains(t, logIn(), noProvider)
+	assert.Empty(t, logIn())
+
+	// Made anew, it is another role; the provider is known by now.
+	_, err := w.iam.DeleteRole(context.Background(), &iam.DeleteRoleInput{RoleName: aws.String("invocation")})
+	require.NoError(t, err)
+	w.createRole("invocation", w.trust("aws:acme", "*"))
+	assert.Contains(t, logIn(), notAuthorized)
+	assert.Contains(t, logIn(), notAuthorized)
+	assert.Empty(t, logIn())
 }

@@ -153,7 +153,7 @@ func (c *Cloud) startESC() error {
 	}, Organization)
 	c.Directory.Teams = []string{Team}
 	c.State = state.New(state.Options{Directory: c.Directory})
-	c.ESC, err = esc.New(esc.Options{BackendURL: c.ESCURL, Directory: c.Directory, AWSEndpoint: c.AWSURL})
+	c.ESC, err = esc.New(esc.Options{BackendURL: c.ESCURL, Directory: c.Directory, AWSEndpoint: c.AWSURL, NewLogins: 1})
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}

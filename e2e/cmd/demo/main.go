@@ -345,6 +345,10 @@ const rotated = "rotated."
 // rotate fails unless the CLI says what it should: it ends well whatever became of the rotation.
 func (t *tour) rotate(ctx context.Context, environment, says string) error {
 	said, err := t.run(ctx, t.environment("rotate", environment))
+	if err == nil && strings.Contains(said, "operation error STS") {
+		t.say("AWS does not know the new role everywhere yet, as pulumi up has said. Later, which is at once here:")
+		said, err = t.run(ctx, t.environment("rotate", environment))
+	}
 	if err == nil && !strings.Contains(said, says) {
 		err = fmt.Errorf("rotating %s: the CLI does not say %q", environment, says)
 	}
