@@ -23,6 +23,13 @@ func deploy(ctx *pulumi.Context, configuration infra.Config) error {
 	if err != nil {
 		return err
 	}
+	cloud, err := environments.Connect(ctx, settings.Backend.URL) // Pulumi Cloud
+	if err != nil {
+		return err
+	}
+	if err := last.Examine(ctx, settings, cloud); err != nil { // what of it all is there, and whose it is
+		return err
+	}
 	site, err := infra.FindSite(ctx, settings, last) // the account, the database and its network, whom the account trusts
 	if err != nil {
 		return err
@@ -31,19 +38,16 @@ func deploy(ctx *pulumi.Context, configuration infra.Config) error {
 	if err != nil {
 		return err
 	}
-	cloud, err := environments.Connect(ctx, settings.Backend.URL) // Pulumi Cloud
-	if err != nil {
-		return err
-	}
-	if err := environments.CheckFree(ctx, cloud, last.Claims(settings)...); err != nil { // nobody else's environments
-		return err
-	}
 
 	connector, err := infra.DeployConnector(ctx, settings, last, site, archive) // the function, and who may invoke it
 	if err != nil {
 		return err
 	}
-	if err := environments.Write(ctx, cloud, connector.Contents(settings, site.Database)); err != nil { // once, and never again
+	contents, err := connector.Contents(ctx, settings, site.Database) // once all of that is there
+	if err != nil {
+		return err
+	}
+	if err := environments.Write(ctx, cloud, contents); err != nil { // once, and never again
 		return err
 	}
 	connector.ExportOutputs(ctx, settings, last) // what pulumi stack output shows, and what to do next

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,7 +13,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -26,7 +30,7 @@ func TestMain(m *testing.M) {
 	// This process may be that aws, which is on PATH then.
 	if _, err := exec.LookPath("aws"); err != nil || filepath.Base(os.Args[0]) == "aws" {
 		commands["aws"] = func() {
-			if err := invokeByCommand(context.Background(), os.Args[1:]); err != nil {
+			if err := runByCommand(context.Background(), os.Args[1:]); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				os.Exit(254)
 			}
@@ -35,17 +39,75 @@ func TestMain(m *testing.M) {
 	testscript.Main(tests{m}, commands)
 }
 
+// awsCommands are the commands of the AWS CLI that messages and pages tell a reader to run.
+var awsCommands = map[string]func(ctx context.Context, args []string) error{
+	"iam add-client-id-to-open-id-connect-provider": simply(func(ctx context.Context, c aws.Config, flag func(string) *string) error {
+		_, err := iam.NewFromConfig(c).AddClientIDToOpenIDConnectProvider(ctx, &iam.AddClientIDToOpenIDConnectProviderInput{
+			OpenIDConnectProviderArn: flag("open-id-connect-provider-arn"), ClientID: flag("client-id")})
+		return err
+	}),
+	"iam delete-role": simply(func(ctx context.Context, c aws.Config, flag func(string) *string) error {
+		_, err := iam.NewFromConfig(c).DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: flag("role-name")})
+		return err
+	}),
+	"iam delete-role-policy": simply(func(ctx context.Context, c aws.Config, flag func(string) *string) error {
+		_, err := iam.NewFromConfig(c).DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: flag("role-name"), PolicyName: flag("policy-name")})
+		return err
+	}),
+	"lambda delete-function": simply(func(ctx context.Context, c aws.Config, flag func(string) *string) error {
+		_, err := lambda.NewFromConfig(c).DeleteFunction(ctx, &lambda.DeleteFunctionInput{FunctionName: flag("function-name")})
+		return err
+	}),
+	"lambda invoke": invokeByCommand,
+	"logs delete-log-group": simply(func(ctx context.Context, c aws.Config, flag func(string) *string) error {
+		_, err := cloudwatchlogs.NewFromConfig(c).DeleteLogGroup(ctx, &cloudwatchlogs.DeleteLogGroupInput{LogGroupName: flag("log-group-name")})
+		return err
+	}),
+}
+
+// simply is a command with flags alone, each with a value.
+func simply(do func(ctx context.Context, c aws.Config, flag func(string) *string) error) func(context.Context, []string) error {
+	return func(ctx context.Context, args []string) error {
+		values := map[string]string{}
+		for pair := range slices.Chunk(args, 2) {
+			if len(pair) != 2 || !strings.HasPrefix(pair[0], "--") {
+				return fmt.Errorf("aws: %q is not a flag with its value", pair)
+			}
+			values[strings.TrimPrefix(pair[0], "--")] = pair[1]
+		}
+		loaded, err := config.LoadDefaultConfig(ctx)
+		if err != nil {
+			return err
+		}
+		if region, given := values["region"]; given {
+			loaded.Region = region
+		}
+		return do(ctx, loaded, func(name string) *string {
+			if value, given := values[name]; given {
+				return &value
+			}
+			return nil
+		})
+	}
+}
+
+func runByCommand(ctx context.Context, args []string) error {
+	if len(args) >= 2 {
+		if command, known := awsCommands[args[0]+" "+args[1]]; known {
+			return command(ctx, args[2:])
+		}
+	}
+	return fmt.Errorf("aws %q: this stand-in knows %q only", args, slices.Sorted(maps.Keys(awsCommands)))
+}
+
 // invokeByCommand is `aws lambda invoke --region REGION --function-name NAME --payload fileb://FILE OUT`. Another
 // form of payload, which the versions of the CLI read differently, is an error.
 func invokeByCommand(ctx context.Context, args []string) error {
-	if len(args) < 2 || !slices.Equal(args[:2], []string{"lambda", "invoke"}) {
-		return fmt.Errorf("aws %q: this stand-in knows lambda invoke only", args)
-	}
 	flags := flag.NewFlagSet("aws lambda invoke", flag.ContinueOnError)
 	region := flags.String("region", "", "")
 	function := flags.String("function-name", "", "")
 	payload := flags.String("payload", "", "")
-	if err := flags.Parse(args[2:]); err != nil {
+	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	path, isFile := strings.CutPrefix(*payload, "fileb://")

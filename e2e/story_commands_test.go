@@ -212,12 +212,17 @@ func kept(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 }
 
-// paste PATTERN runs every command that the last output holds and the pattern matches, as
-// somebody does who copies it into a shell.
+// paste PATTERN... runs every command that the last output holds and one of the patterns matches, as
+// somebody does who copies them into a shell: those of the first pattern first.
 func paste(ts *testscript.TestScript, neg bool, args []string) {
-	lines := regexp.MustCompile(args[0]).FindAllString(ts.ReadFile("stdout"), -1)
-	if len(lines) == 0 {
-		ts.Fatalf("the last output holds no command that matches %s", args[0])
+	output := ts.ReadFile("stdout")
+	var lines []string
+	for _, pattern := range args {
+		found := regexp.MustCompile(pattern).FindAllString(output, -1)
+		if len(found) == 0 {
+			ts.Fatalf("the last output holds no command that matches %s", pattern)
+		}
+		lines = append(lines, found...)
 	}
 	ts.Setenv("PULUMI_SKIP_CONFIRMATIONS", "true")
 	defer ts.Setenv("PULUMI_SKIP_CONFIRMATIONS", "")

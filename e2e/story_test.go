@@ -146,6 +146,7 @@ func TestStories(t *testing.T) {
 	}
 	maps.Copy(commands, stackCommands)
 	maps.Copy(commands, functionCommands)
+	maps.Copy(commands, stateCommands)
 	maps.Copy(commands, cloudCommands)
 	tell(t, "testdata/stories", commands, nil)
 }

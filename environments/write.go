@@ -1,10 +1,8 @@
 package environments
 
 import (
-	"errors"
 	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/pulumi/pulumi-pulumiservice/sdk/go/pulumiservice"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -33,6 +31,9 @@ type Contents struct {
 	Schedule string // by which ESC rotates, in cron's notation; empty: only by hand
 	Team     string // that may administer the managing credentials environment; empty: who created it
 }
+
+// Type is the resources' type.
+const Type = "pulumiservice:index:Environment"
 
 // Logical names of what this package registers; they never change.
 const (
@@ -130,46 +131,22 @@ func writeAccess(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Co
 	return nil
 }
 
-// Claim is an environment that this stack does not have in its state, and so is about to create.
-type Claim struct {
-	LogicalName string
-	Name        Name
-}
-
-// CheckFree stops where one of the claimed environments exists: someone's content is in it, or an
-// update that was killed left it empty. The program never writes an environment that exists.
-func CheckFree(ctx *pulumi.Context, cloud *pulumiservice.Provider, claims ...Claim) error {
-	// An import by the provider's own defaults would ask the instance that PULUMI_BACKEND_URL names. In a
-	// preview the state may not have our provider yet.
-	provider := ""
+// ImportCommand is the command that takes an environment over as it is, into the state of the stack at hand. What it takes
+// over stays protected until the next update has made all else.
+func ImportCommand(ctx *pulumi.Context, logicalName string, name Name) string {
+	command := fmt.Sprintf("pulumi import %s %s %s --generate-code=false", Type, logicalName, name)
+	// By the provider's own defaults it would ask the instance that PULUMI_BACKEND_URL names. In a preview the state may
+	// not have our provider yet.
 	if !ctx.DryRun() {
-		provider = fmt.Sprintf(" --provider %[1]s=urn:pulumi:%[2]s::%[3]s::pulumi:providers:pulumiservice::%[1]s",
+		command += fmt.Sprintf(" --provider %[1]s=urn:pulumi:%[2]s::%[3]s::pulumi:providers:pulumiservice::%[1]s",
 			CloudResource, ctx.Stack(), ctx.Project())
 	}
-	found, unasked := make([]bool, len(claims)), make([]error, len(claims))
-	var group sync.WaitGroup
-	for i, claim := range claims {
-		group.Go(func() { found[i], unasked[i] = exists(ctx, cloud, claim.Name) })
-	}
-	group.Wait()
-	var failures []error
-	for i, claim := range claims {
-		if unasked[i] != nil {
-			return unasked[i]
-		}
-		if found[i] {
-			failures = append(failures, fmt.Errorf(`checking the environment %[1]s: it exists already, and this stack did not write it, or has lost sight of it; nothing was created.
-  To take it over as it is: pulumi import pulumiservice:index:Environment %[2]s %[1]s --protect=false --generate-code=false%[3]s
-  If it is empty, left by an update that was killed: pulumi env rm %[1]s
-  Otherwise choose another name`, claim.Name, claim.LogicalName, provider))
-		}
-	}
-	return errors.Join(failures...)
+	return command
 }
 
-// exists asks Pulumi Cloud whether an environment of that name is there. What is no clear answer is an error: an
+// Exists asks Pulumi Cloud whether an environment of that name is there. What is no clear answer is an error: an
 // environment that is there after all would fail an update that has half made what is in AWS.
-func exists(ctx *pulumi.Context, cloud *pulumiservice.Provider, name Name) (bool, error) {
+func Exists(ctx *pulumi.Context, cloud *pulumiservice.Provider, name Name) (bool, error) {
 	found, err := pulumiservice.LookupEnvironment(ctx, &pulumiservice.LookupEnvironmentArgs{
 		OrganizationName: name.Organization,
 		ProjectName:      &name.Project,

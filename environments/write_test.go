@@ -39,10 +39,7 @@ func run(t *testing.T, c *cloud, body pulumi.RunFunc) error {
 	return pulumi.RunErr(body, pulumi.WithMocksWithOrganization("acme", "shop", "dev", c))
 }
 
-var (
-	orders        = Name{Organization: "acme", Project: "shop", Environment: "orders"}
-	ordersClaimed = Claim{LogicalName: RotatorResource, Name: orders}
-)
+var orders = Name{Organization: "acme", Project: "shop", Environment: "orders"}
 
 func TestTheEnvironmentsAreRegisteredSoThatNothingWritesThemAgain(t *testing.T) {
 	c := &cloud{}
@@ -102,28 +99,6 @@ func TestAScheduleAndATeamStandBesideTheEnvironments(t *testing.T) {
 	assert.True(t, c.registered["rotator"].RegisterRPC.GetRetainOnDelete())
 }
 
-func TestAnEnvironmentThatExistsStopsTheProgramWithTheWaysOn(t *testing.T) {
-	check := func(existing map[string]error, claims ...Claim) error {
-		return run(t, &cloud{existing: existing}, func(ctx *pulumi.Context) error {
-			provider, err := Connect(ctx, "https://api.pulumi.com")
-			if err != nil {
-				return err
-			}
-			return CheckFree(ctx, provider, claims...)
-		})
-	}
-	require.NoError(t, check(nil, ordersClaimed))
-	require.NoError(t, check(map[string]error{"orders": nil}), "what the stack has in its state is not asked for")
-
-	err := check(map[string]error{"orders": nil, "ordersManagingCreds": nil}, Claim{LogicalName: ManagingResource, Name: plain}, ordersClaimed)
-	require.Error(t, err)
-	assert.Contains(t, err.Error(), "pulumi import pulumiservice:index:Environment rotator acme/shop/orders --protect=false")
-	assert.Contains(t, err.Error(), "pulumi import pulumiservice:index:Environment managingCreds acme/shop/ordersManagingCreds --protect=false")
-	assert.Contains(t, err.Error(), "--provider pulumiCloud=urn:pulumi:dev::shop::pulumi:providers:pulumiservice::pulumiCloud")
-	assert.Contains(t, err.Error(), "pulumi env rm acme/shop/orders")
-
-}
-
 func TestOnlyAClearAnswerSaysThatAnEnvironmentIsNotThere(t *testing.T) {
 	look := func(failure error) error {
 		return run(t, &cloud{existing: map[string]error{"orders": failure}}, func(ctx *pulumi.Context) error {
@@ -131,9 +106,12 @@ func TestOnlyAClearAnswerSaysThatAnEnvironmentIsNotThere(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			return CheckFree(ctx, provider, ordersClaimed)
+			found, err := Exists(ctx, provider, orders)
+			assert.Equal(t, failure == nil, found)
+			return err
 		})
 	}
+	require.NoError(t, look(nil), "it is there")
 	require.NoError(t, look(errors.New("environment acme/shop/orders not found")))
 	// The provider's words, from what its HTTP client and the service say.
 	const asking = "failed to look up environment acme/shop/orders: failed to get environment metadata for acme/shop/orders: "
@@ -157,4 +135,12 @@ func TestOnlyAClearAnswerSaysThatAnEnvironmentIsNotThere(t *testing.T) {
 		assert.ErrorContains(t, err, failure, "the cause is told")
 		assert.ErrorContains(t, err, "nothing was created")
 	}
+}
+
+func TestAnImportIsByTheStacksOwnProviderAndKeepsItsProtection(t *testing.T) {
+	require.NoError(t, run(t, &cloud{}, func(ctx *pulumi.Context) error {
+		assert.Equal(t, "pulumi import pulumiservice:index:Environment rotator acme/shop/orders --generate-code=false"+
+			" --provider pulumiCloud=urn:pulumi:dev::shop::pulumi:providers:pulumiservice::pulumiCloud", ImportCommand(ctx, RotatorResource, orders))
+		return nil
+	}))
 }

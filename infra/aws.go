@@ -49,8 +49,8 @@ const (
 	vpcToken            = "aws:ec2/getVpc:getVpc"
 	dhcpOptionsToken    = "aws:ec2/getVpcDhcpOptions:getVpcDhcpOptions"
 
-	securityGroupLookupToken = "aws:ec2/getSecurityGroup:getSecurityGroup"
-
+	securityGroupLookupToken  = "aws:ec2/getSecurityGroup:getSecurityGroup"
+	logGroupLookupToken       = "aws:cloudwatch/getLogGroup:getLogGroup"
 	signingProfileLookupToken = "aws:signer/getSigningProfile:getSigningProfile"
 )
 
@@ -63,6 +63,10 @@ type logGroupArgs struct {
 	Name            pulumi.StringInput    `pulumi:"name"`
 	RetentionInDays pulumi.IntInput       `pulumi:"retentionInDays"`
 	Tags            pulumi.StringMapInput `pulumi:"tags"`
+}
+
+type logGroupLookupArgs struct {
+	Name string `pulumi:"name"`
 }
 
 type eventRule struct {

@@ -15,6 +15,7 @@ import (
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/internals"
 )
 
 // Connector is what was deployed: what the environments' documents name of it, and how to look at it.
@@ -23,19 +24,27 @@ type Connector struct {
 	RoleARN      pulumi.StringOutput // the invocation role, which ESC assumes
 	CheckCommand string              // for a shell: tells whether the function reaches the database; empty where it cannot
 
-	edits Edits // which the environments' documents need
+	names   names
+	account *Account
+	edits   Edits           // which the environments' documents need
+	made    []pulumi.Output // of all that the environments wait for
 }
 
-// Contents is what the two environments are to hold: what the program knows, and what the user has set.
-func (c *Connector) Contents(settings *Settings, database *Database) environments.Contents {
-	return environments.Contents{
+// Contents is what the two environments are to hold: what the program knows, and what the user has set. It waits until the
+// whole connector is made, so that no environment is written, and none that was imported loses its protection, where AWS
+// refused something.
+//
+// The documents name the ARNs as they are, and not as outputs: by those the state would have the environments depend on the
+// function and the role, and to destroy one of these with its dependents would delete the environments.
+func (c *Connector) Contents(ctx *pulumi.Context, settings *Settings, database *Database) (environments.Contents, error) {
+	contents := environments.Contents{
 		Managing:         settings.Managing,
 		Rotator:          settings.Rotator,
 		Engine:           database.Engine,
 		Host:             database.Host,
 		Port:             database.Port,
-		RoleARN:          c.RoleARN,
-		LambdaARN:        c.LambdaARN,
+		RoleARN:          pulumi.String(c.account.roleARN(c.names.invocationRole)),
+		LambdaARN:        pulumi.String(c.account.functionARN(c.names.function)),
 		Database:         settings.DatabaseName,
 		Username1:        settings.RotateUsername1,
 		Username2:        settings.RotateUsername2,
@@ -45,6 +54,17 @@ func (c *Connector) Contents(settings *Settings, database *Database) environment
 		Schedule:         settings.RotationSchedule,
 		Team:             settings.ManagingTeam,
 	}
+	for _, output := range c.made {
+		made, err := internals.UnsafeAwaitOutput(ctx.Context(), output)
+		if err != nil {
+			return contents, fmt.Errorf("deploying the connector: %w", err)
+		}
+		if !made.Known && !ctx.DryRun() {
+			// A part that is not a target of pulumi up --target, and is not there. The engine refuses what depends on it.
+			contents.RoleARN, contents.LambdaARN = c.RoleARN, c.LambdaARN
+		}
+	}
+	return contents, nil
 }
 
 // ExportOutputs gives the stack its outputs. Where the environments are new, it says what to do next.
@@ -64,7 +84,7 @@ func (c *Connector) ExportOutputs(ctx *pulumi.Context, settings *Settings, last 
 		ctx.Export("environmentEdits", pulumi.ToStringArrayMap(c.edits))
 	}
 	ctx.Export("rotateCommand", pulumi.String(escCommand(ctx, settings, "rotate", settings.Rotator)))
-	if len(last.Claims(settings)) > 0 && !ctx.DryRun() {
+	if !last.Complete() && !ctx.DryRun() {
 		next := "Next:" + c.nextSteps(ctx, settings)
 		c.LambdaARN.ApplyT(func(string) error { return ctx.Log.Info(next, nil) }) // not where creating it failed
 	}
@@ -105,6 +125,12 @@ type names struct {
 	logGroup       string
 	rule           string
 }
+
+// Names of the roles' inline policies.
+const (
+	executionPolicyName  = "connector"
+	invocationPolicyName = "invoke"
+)
 
 var notInNames = regexp.MustCompile(`[^A-Za-z0-9-]+`)
 
@@ -165,11 +191,12 @@ func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, s
 	if err != nil {
 		return nil, err
 	}
-	invocationRole, err := d.invocationRole(site.Trust, function)
+	invocationRole, mayInvoke, err := d.invocationRole(site.Trust, function)
 	if err != nil {
 		return nil, err
 	}
-	connector := &Connector{LambdaARN: function.Arn, RoleARN: invocationRole.Arn, edits: site.Edits}
+	connector := &Connector{LambdaARN: function.Arn, RoleARN: invocationRole.Arn, names: d.names, account: site.Account, edits: site.Edits,
+		made: []pulumi.Output{function.Arn, invocationRole.Arn, mayInvoke.ID()}}
 	if settings.Published { // which knows no dry run
 		return connector, nil
 	}
@@ -177,7 +204,10 @@ func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, s
 		return nil, err
 	}
 	if settings.KeepWarm {
-		err = d.keepWarm(function)
+		var target *eventTarget
+		if target, err = d.keepWarm(function); err == nil {
+			connector.made = append(connector.made, target.ID())
+		}
 	}
 	return connector, err
 }
@@ -230,11 +260,11 @@ func (d *deployment) executionRole(logs *logGroup) (*iam.Role, *iam.RolePolicy, 
 				Resource: []string{strings.TrimSuffix(logsARN, ":*") + ":*"}},
 			statement{Sid: "NetworkInterfaces", Effect: "Allow", Action: interfaces, Resource: []string{"*"}},
 			statement{Sid: "NoNetworkInterfacesForTheCode", Effect: "Deny", Action: interfaces, Resource: []string{"*"},
-				Condition: conditions{"ArnEquals": {"lambda:SourceFunctionArn": d.account.arn("lambda", "function:"+d.names.function)}}},
+				Condition: conditions{"ArnEquals": {"lambda:SourceFunctionArn": d.account.functionARN(d.names.function)}}},
 		).json()
 	}).(pulumi.StringOutput)
 	permissions, err := iam.NewRolePolicy(d.ctx, "executionPolicy", &iam.RolePolicyArgs{
-		Name:   pulumi.String("connector"),
+		Name:   pulumi.String(executionPolicyName),
 		Role:   role.Name,
 		Policy: document,
 	})
@@ -453,10 +483,10 @@ func (d *deployment) functionTags(archive *Archive) pulumi.StringMap {
 }
 
 // invocationRole is the role that ESC assumes. It may invoke this function, and look at it.
-func (d *deployment) invocationRole(trust *Trust, function *lambda.Function) (*iam.Role, error) {
+func (d *deployment) invocationRole(trust *Trust, function *lambda.Function) (*iam.Role, *iam.RolePolicy, error) {
 	provider, err := trust.provider(d.ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	role, err := iam.NewRole(d.ctx, "invocationRole", &iam.RoleArgs{
 		Name:        pulumi.String(d.names.invocationRole),
@@ -468,10 +498,10 @@ func (d *deployment) invocationRole(trust *Trust, function *lambda.Function) (*i
 		Tags:                d.tags,
 	}, pulumi.DeleteBeforeReplace(true))
 	if err != nil {
-		return nil, fmt.Errorf("registering the invocation role: %w", err)
+		return nil, nil, fmt.Errorf("registering the invocation role: %w", err)
 	}
-	_, err = iam.NewRolePolicy(d.ctx, "invocationPolicy", &iam.RolePolicyArgs{
-		Name: pulumi.String("invoke"),
+	mayInvoke, err := iam.NewRolePolicy(d.ctx, "invocationPolicy", &iam.RolePolicyArgs{
+		Name: pulumi.String(invocationPolicyName),
 		Role: role.Name,
 		Policy: function.Arn.ApplyT(func(functionARN string) (string, error) {
 			statements := []statement{{Sid: "InvokeConnector", Effect: "Allow",
@@ -483,7 +513,7 @@ func (d *deployment) invocationRole(trust *Trust, function *lambda.Function) (*i
 		}).(pulumi.StringOutput),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("registering the invocation role's permissions: %w", err)
+		return nil, nil, fmt.Errorf("registering the invocation role's permissions: %w", err)
 	}
-	return role, nil
+	return role, mayInvoke, nil
 }

@@ -496,7 +496,7 @@ func TestTheFunctionIsMadeAsAWSAsksForIt(t *testing.T) {
 	assert.NotContains(t, function.Inputs, resource.PropertyKey("reservedConcurrentExecutions"))
 	var first []string
 	for _, urn := range function.RegisterRPC.GetDependencies() {
-		first = append(first, logicalName(urn))
+		first = append(first, urn[strings.LastIndex(urn, "::")+2:])
 	}
 	assert.Subset(t, first, []string{"logs", "executionPolicy", "toDatabase", "fromConnector"},
 		"there before the function is made, and until after it is deleted")
@@ -528,7 +528,7 @@ func state(resources map[string]any) func(resource.PropertyMap) (map[string]any,
 	return func(args resource.PropertyMap) (map[string]any, error) {
 		outputs := map[string]any{}
 		for name, values := range resources {
-			outputs["urn:pulumi:dev::shop::some:type:Type::"+name] = map[string]any{"type": "some:type:Type", "outputs": values}
+			outputs["urn:pulumi:dev::shop::"+registeredTypes[name]+"::"+name] = map[string]any{"type": registeredTypes[name], "outputs": values}
 		}
 		return map[string]any{"name": args["stackName"].StringValue(), "outputs": outputs}, nil
 	}
@@ -627,7 +627,6 @@ func TestAChangeThatWouldDeleteAnEnvironmentStopsBeforeAnythingHappens(t *testin
 	for setting, c := range map[string]struct{ value, back string }{
 		"shop:rotatedSecretsEnvironmentName": {"shop/other", "pulumi config set shop:rotatedSecretsEnvironmentName shop/orders"},
 		"shop:managingCredsEnvironmentName":  {"shop/other", "pulumi config set shop:managingCredsEnvironmentName shop/ordersManagingCreds"},
-		"shop:organization":                  {"other", "pulumi config set shop:organization acme"},
 		"shop:backendUrl":                    {"https://api.acme.example", "pulumi config set shop:backendUrl https://api.pulumi.com"},
 		"aws:region":                         {"us-east-1", "pulumi config set aws:region eu-west-1"},
 	} {
@@ -656,14 +655,6 @@ func TestCredentialsOfAnotherAccountStopAnUpdate(t *testing.T) {
 	require.Error(t, err)
 	assert.Contains(t, err.Error(), "deployed to 111122223333, and these credentials are of 999999999999")
 	assert.Empty(t, c.registered)
-}
-
-func TestOnlyEnvironmentsThatTheStateLacksAreClaimed(t *testing.T) {
-	settings := &Settings{Managing: environments.Name{Environment: "m"}, Rotator: environments.Name{Environment: "r"}}
-	both := []environments.Claim{{LogicalName: "managingCreds", Name: settings.Managing}, {LogicalName: "rotator", Name: settings.Rotator}}
-	assert.Equal(t, both, (&LastState{known: true}).Claims(settings))
-	assert.Equal(t, both[1:], (&LastState{known: true, resources: map[string]resourceOutputs{"managingCreds": {}}}).Claims(settings))
-	assert.Empty(t, (&LastState{}).Claims(settings), "where the state is not known, the provider's own check is left")
 }
 
 // elsewhere is a database that RDS does not run.

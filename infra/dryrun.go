@@ -41,10 +41,10 @@ func (d *deployment) checkCommand() (string, error) {
 // keepWarm invokes the function once a week. Lambda takes the network interfaces of a VPC function that
 // was not invoked for some weeks; the next invocation then fails, and has them made again:
 // https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
-func (d *deployment) keepWarm(function *lambda.Function) error {
+func (d *deployment) keepWarm(function *lambda.Function) (*eventTarget, error) {
 	event, err := dryRun(d.database)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var rule eventRule
 	err = register(d.ctx, eventRuleToken, "keepWarm", eventRuleArgs{
@@ -54,7 +54,7 @@ func (d *deployment) keepWarm(function *lambda.Function) error {
 		Tags:               d.tags,
 	}, &rule, pulumi.DeleteBeforeReplace(true))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	permission, err := lambda.NewPermission(d.ctx, "keepWarmPermission", &lambda.PermissionArgs{
 		StatementId: pulumi.String("keepWarm"),
@@ -64,10 +64,10 @@ func (d *deployment) keepWarm(function *lambda.Function) error {
 		SourceArn:   pulumi.String(d.account.arn("events", "rule/"+d.names.rule)),
 	}, pulumi.DeleteBeforeReplace(true))
 	if err != nil {
-		return fmt.Errorf("registering the permission of the rule %s to invoke the function: %w", d.names.rule, err)
+		return nil, fmt.Errorf("registering the permission of the rule %s to invoke the function: %w", d.names.rule, err)
 	}
 	var target eventTarget
-	return register(d.ctx, eventTargetToken, "keepWarmTarget", eventTargetArgs{
+	return &target, register(d.ctx, eventTargetToken, "keepWarmTarget", eventTargetArgs{
 		TargetId: pulumi.String("connector"),
 		Rule:     rule.Name,
 		Arn:      function.Arn,

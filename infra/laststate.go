@@ -9,6 +9,7 @@ import (
 
 	"esc-connector-lambda-go/environments"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/urn"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
@@ -17,7 +18,8 @@ import (
 type LastState struct {
 	known     bool
 	stack     string                     // organization/project/stack
-	resources map[string]resourceOutputs // by logical name
+	entries   []entry                    // all but the stack itself
+	resources map[string]resourceOutputs // by logical name, of what the program registers
 	told      Edits                      // what the last update's warning of drift told
 }
 
@@ -51,6 +53,38 @@ func (r resourceOutputs) variable(name string) string {
 	return value
 }
 
+// entry is a resource in the state, whoever put it there.
+type entry struct {
+	urn     urn.URN
+	outputs resourceOutputs
+}
+
+// environment is which one they are, of an environment's outputs.
+func (o resourceOutputs) environment() environments.Name {
+	return environments.Name{Organization: o.Organization, Project: o.Project, Environment: o.Name}
+}
+
+// registeredTypes are the types of the resources whose outputs the program asks for: a user's resource may have one of their
+// logical names.
+var registeredTypes = map[string]string{
+	environments.CloudResource:    "pulumi:providers:pulumiservice",
+	environments.ManagingResource: environments.Type,
+	environments.RotatorResource:  environments.Type,
+	"executionRole":               "aws:iam/role:Role",
+	"function":                    "aws:lambda/function:Function",
+	"invocationRole":              "aws:iam/role:Role",
+	"keepWarm":                    eventRuleToken,
+	"logs":                        logGroupToken,
+	"securityGroup":               securityGroupToken,
+	"signingProfile":              signingProfileToken,
+	"toDatabase":                  egressRuleToken,
+}
+
+// isOwn tells whether a URN is that of the program's resource of that logical name, which has no parent but the stack.
+func isOwn(urn urn.URN, logicalName string) bool {
+	return urn.Name() == logicalName && string(urn.QualifiedType()) == registeredTypes[logicalName]
+}
+
 // stateToken asks the engine for the outputs of all resources of a stack.
 const stateToken = "pulumi:pulumi:readStackResourceOutputs"
 
@@ -70,14 +104,20 @@ func ReadLastState(ctx *pulumi.Context, settings *Settings) (*LastState, error) 
 			"  Try again. If it stays so, see whether this login may read the stack: pulumi stack export >/dev/null", stack, err)
 	}
 	last := &LastState{stack: stack, known: answer.Name == stack, resources: map[string]resourceOutputs{}}
-	for urn, resource := range answer.Outputs {
-		if strings.Contains(urn, "::pulumi:pulumi:Stack::") {
-			last.told = resource.Outputs.EnvironmentEdits
-			continue
+	for text, resource := range answer.Outputs {
+		found := entry{urn.URN(text), resource.Outputs}
+		switch name := found.urn.Name(); {
+		case found.urn.QualifiedType() == "pulumi:pulumi:Stack":
+			if string(found.urn.Stack()) == ctx.Stack() {
+				last.told = resource.Outputs.EnvironmentEdits
+				continue
+			}
+		case isOwn(found.urn, name):
+			last.resources[name] = resource.Outputs
 		}
-		last.resources[logicalName(urn)] = resource.Outputs
+		last.entries = append(last.entries, found)
 	}
-	return last, last.checkUnmoved(settings)
+	return last, (&evidence{settings: settings, last: last}).judge()
 }
 
 // readState asks again when it fails: the engine writes the state at the same time, and a state that is kept in a
@@ -93,78 +133,17 @@ func readState(ctx *pulumi.Context, stack string, answer any) error {
 	}
 }
 
-func logicalName(urn string) string { return urn[strings.LastIndex(urn, "::")+2:] }
-
-// Claims are the environments that this stack is about to create. There are none where the state is
-// not known.
-func (l *LastState) Claims(settings *Settings) []environments.Claim {
-	var claims []environments.Claim
-	for _, claim := range []environments.Claim{
-		{LogicalName: environments.ManagingResource, Name: settings.Managing},
-		{LogicalName: environments.RotatorResource, Name: settings.Rotator},
-	} {
-		if _, there := l.resources[claim.LogicalName]; l.known && !there {
-			claims = append(claims, claim)
-		}
-	}
-	return claims
+// Complete tells whether the state has both environments.
+func (l *LastState) Complete() bool {
+	_, managing := l.environment(environments.ManagingResource)
+	_, rotator := l.environment(environments.RotatorResource)
+	return managing && rotator
 }
 
 // environment is the environment of that logical name as the stack wrote it, and whether it did.
-func (l *LastState) environment(name string) (environments.Name, bool) {
-	found := l.resources[name]
-	return environments.Name{Organization: found.Organization, Project: found.Project, Environment: found.Name}, found.Name != ""
-}
-
-// checkUnmoved stops a changed setting that would make Pulumi replace an environment, which deletes the
-// old one first, and with it the only copy of live passwords.
-func (l *LastState) checkUnmoved(settings *Settings) error {
-	var problems []problem
-	moved := func(name, was, is string) {
-		key := settings.Project + ":" + name
-		if name == "aws:region" {
-			key = name
-		}
-		problems = append(problems, problem{key: key,
-			reason:  fmt.Sprintf("has changed from %q to %q, by which the environments of this stack would be deleted, with the live passwords in them", was, is),
-			command: "Back to what it was: pulumi config set " + key + " " + was})
-	}
-	rotator, written := l.environment(environments.RotatorResource)
-	if written && rotator != settings.Rotator && rotator.Organization == settings.Organization {
-		moved("rotatedSecretsEnvironmentName", rotator.Path(), settings.Rotator.Path())
-	}
-	managing, alsoWritten := l.environment(environments.ManagingResource)
-	follows := len(problems) > 0 && settings.Managing == settings.derivedManaging()
-	if alsoWritten && managing != settings.Managing && managing.Organization == settings.Organization && !follows {
-		moved("managingCredsEnvironmentName", managing.Path(), settings.Managing.Path())
-	}
-	if !written {
-		rotator, written = managing, alsoWritten
-	}
-	if !written {
-		return nil
-	}
-	if rotator.Organization != settings.Organization {
-		moved("organization", rotator.Organization, settings.Organization)
-	}
-	if was := l.resources[environments.CloudResource].ApiUrl; was != "" {
-		if backend, err := ParseBackend(was); err == nil {
-			was = backend.URL
-		}
-		// Earlier versions took a URL with a path.
-		if was != settings.Backend.URL && !strings.HasPrefix(was, settings.Backend.URL+"/") {
-			moved("backendUrl", was, settings.Backend.URL)
-		}
-	}
-	if region := l.arnPart(regionPart); region != "" && region != settings.Region {
-		moved("aws:region", region, settings.Region)
-	}
-	if len(problems) == 0 {
-		return nil
-	}
-	return &SettingsError{stack: settings.Stack, problems: problems, advice: `Other ways on:
-  A second connector, beside this one: pulumi stack init <name>, and give that stack the new value.
-  Move this one: keep what the environments hold (pulumi env get), then pulumi destroy, and pulumi up with the new value.`}
+func (l *LastState) environment(logicalName string) (environments.Name, bool) {
+	found := l.resources[logicalName].environment()
+	return found, found.Environment != ""
 }
 
 const (
@@ -209,12 +188,16 @@ func (l *LastState) documents(ctx *pulumi.Context) map[string]string {
 	if err := readState(ctx, l.stack, &answer); err != nil {
 		return documents
 	}
-	for urn, resource := range answer.Outputs {
+	for text, resource := range answer.Outputs {
+		name := urn.URN(text).Name()
+		if !isOwn(urn.URN(text), name) {
+			continue
+		}
 		switch document := resource.Outputs.Yaml.(type) {
 		case string:
-			documents[logicalName(urn)] = document
+			documents[name] = document
 		case pulumi.Asset:
-			documents[logicalName(urn)] = document.Text()
+			documents[name] = document.Text()
 		}
 	}
 	return documents
@@ -251,9 +234,8 @@ func (l *LastState) drift(documents map[string]string, settings *Settings, accou
 	if rotator.Port != 0 {
 		drifted(settings.Rotator, "port: ", strconv.Itoa(rotator.Port), strconv.Itoa(database.Port))
 	}
-	drifted(settings.Rotator, "lambdaArn: ", rotator.LambdaARN, account.arn("lambda", "function:"+names.function))
-	drifted(settings.Managing, "roleArn: ", managing.RoleARN,
-		fmt.Sprintf("arn:%s:iam::%s:role/%s", account.Partition, account.ID, names.invocationRole))
+	drifted(settings.Rotator, "lambdaArn: ", rotator.LambdaARN, account.functionARN(names.function))
+	drifted(settings.Managing, "roleArn: ", managing.RoleARN, account.roleARN(names.invocationRole))
 
 	var warnings []string
 	for _, name := range []string{settings.Managing.String(), settings.Rotator.String()} {

@@ -83,3 +83,11 @@ func (a *Account) checkBoundary(settings *Settings) error {
 func (a *Account) arn(service, resource string) string {
 	return fmt.Sprintf("arn:%s:%s:%s:%s:%s", a.Partition, service, a.Region, a.ID, resource)
 }
+
+// functionARN is that of the function of that name.
+func (a *Account) functionARN(name string) string { return a.arn("lambda", "function:"+name) }
+
+// roleARN is that of the role of that name. IAM's have no region.
+func (a *Account) roleARN(name string) string {
+	return fmt.Sprintf("arn:%s:iam::%s:role/%s", a.Partition, a.ID, name)
+}

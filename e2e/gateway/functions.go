@@ -92,9 +92,9 @@ type functions struct {
 	held     map[string]*holder
 	roles    map[string]int // how often Lambda was asked about a role, by the role's unique ID
 	versions int
-	// What is played, see the Gateway's Throttle, LoseAnswer, RefuseCode, TrustPublicCAs, HoldInterfaces and FailInterfaces.
-	throttled, loseAnswer, refuseCode, publicCAs, holding atomic.Bool
-	failure                                               atomic.Pointer[reason]
+	// What is played, see the Gateway's Throttle, LoseAnswer, RefuseCode, RefuseFunction, TrustPublicCAs, HoldInterfaces and FailInterfaces.
+	throttled, loseAnswer, refuseCode, refuseNew, publicCAs, holding atomic.Bool
+	failure                                                          atomic.Pointer[reason]
 }
 
 func newFunctions(g *Gateway) *functions {
@@ -251,6 +251,10 @@ func regionOf(r *http.Request) string {
 }
 
 func (f *functions) create(w http.ResponseWriter, r *http.Request, body []byte) {
+	if f.refuseNew.Swap(false) {
+		lambdaError(w, http.StatusBadRequest, "CodeStorageExceededException", "Code storage limit exceeded.")
+		return
+	}
 	var request struct {
 		configuration
 		CodeSigningConfigArn string

@@ -115,6 +115,9 @@ func (g *Gateway) LoseAnswer() { g.functions.loseAnswer.Store(true) }
 // RefuseCode lets Lambda refuse the next new code of a function, as it does while it makes another change of it.
 func (g *Gateway) RefuseCode() { g.functions.refuseCode.Store(true) }
 
+// RefuseFunction lets Lambda refuse the next new function, as it does where an account holds too much code.
+func (g *Gateway) RefuseFunction() { g.functions.refuseNew.Store(true) }
+
 // TrustPublicCAs lets the machines that run functions trust this machine's own CAs, and no longer Options.SystemCAs.
 func (g *Gateway) TrustPublicCAs() {
 	g.functions.publicCAs.Store(true)

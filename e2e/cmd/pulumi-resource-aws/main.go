@@ -60,6 +60,7 @@ func main() {
 			"aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": c.securityGroupRule(false),
 		},
 		Functions: map[string]provider.Function{
+			"aws:cloudwatch/getLogGroup:getLogGroup":                    c.getLogGroup,
 			"aws:ec2/getSecurityGroup:getSecurityGroup":                 c.getSecurityGroup,
 			"aws:ec2/getSubnet:getSubnet":                               c.getSubnet,
 			"aws:ec2/getSubnets:getSubnets":                             c.getSubnets,
@@ -70,6 +71,7 @@ func main() {
 			"aws:index/getCallerIdentity:getCallerIdentity":             c.getCallerIdentity,
 			"aws:index/getPartition:getPartition":                       c.getPartition,
 			"aws:index/getRegion:getRegion":                             c.getRegion,
+			"aws:lambda/getFunction:getFunction":                        c.getFunction,
 			"aws:rds/getCluster:getCluster":                             c.getCluster,
 			"aws:rds/getClusters:getClusters":                           c.getClusters,
 			"aws:rds/getInstance:getInstance":                           c.getInstance,

@@ -1,0 +1,485 @@
+package infra
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"esc-connector-lambda-go/environments"
+
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
+	"github.com/pulumi/pulumi-pulumiservice/sdk/go/pulumiservice"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/urn"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// What the program does with what it finds of itself is decided here: by the state that the last update left, or that
+// somebody has made of it since, and by what Pulumi Cloud and AWS have of this stack's names. The engine creates what the
+// program registers and the state lacks, and deletes what the state has and the program does not register. Of an environment
+// that means its live passwords, so the program stops before it registers one.
+
+// evidence is all that the decision rests on.
+type evidence struct {
+	settings *Settings
+	last     *LastState
+	// Of Pulumi Cloud and AWS, where they have been asked.
+	asked bool
+	live  map[environments.Name]bool // environments that exist
+	taken names                      // what AWS has of the names that the state lacks, and else nothing
+
+	imports func(logicalName string, name environments.Name) string // the command that takes an environment over
+}
+
+// holds is which environment the state's entry of a logical name names.
+type holds int
+
+const (
+	nothing     holds = iota // there is no such entry
+	itself                   // the one that the settings name
+	itsTwin                  // the other one of the two
+	inAnother                // one of another organization
+	anotherName              // any other
+)
+
+// known is an answer. A row of a table with either takes any.
+type known int
+
+const (
+	either known = iota
+	yes
+	no
+	unasked
+)
+
+func (k known) fits(answer known) bool { return k == either || k == answer }
+
+// environmentTable says of each of the two environments what is done: the first row that fits it does. A row without a
+// way on goes on.
+var environmentTable = []struct {
+	entry holds // what the entry under its own logical name names
+	under known // whether an entry under another logical name names it
+	live  known // whether Pulumi Cloud has it
+	means string
+	way   func(*evidence, environment) verdict
+}{
+	{itself, yes, either, "two entries for one environment: the engine deletes it to be rid of one of them", (*evidence).dropEntry},
+	{itsTwin, yes, either, "the two were imported in each other's place", (*evidence).exchange},
+	{nothing, yes, either, "its entry has another name: the engine creates it, and deletes it by that entry", (*evidence).renameEntry},
+	{itself, no, either, "it is this stack's", nil},
+	{itsTwin, no, either, "what its entry names is told of in the twin's row", nil},
+	{inAnother, either, unasked, "ask first whether the organization was renamed", nil},
+	{inAnother, either, yes, "its organization has another name in Pulumi Cloud", (*evidence).followOrganization},
+	{inAnother, either, no, "the settings name another organization: the engine deletes it there", (*evidence).organizationBack},
+	{anotherName, either, either, "the settings name another environment: the engine deletes the one it wrote", (*evidence).nameBack},
+	{nothing, no, yes, "somebody else's, or this stack's whose state is lost, or half created", (*evidence).takeOver},
+	{nothing, no, either, "it is to be created", nil},
+}
+
+// stackTable says what is done about the rest, before the environments.
+var stackTable = []struct {
+	found func(*evidence) bool
+	means string
+	way   func(*evidence) verdict
+}{
+	{(*evidence).foreign, "the state is another stack's: the engine creates all anew, and deletes that stack's", (*evidence).letGo},
+	{(*evidence).backendMoved, "another instance of Pulumi Cloud: the engine deletes the environments of the one before", (*evidence).backendBack},
+	{(*evidence).regionMoved, "another region: the engine makes another function, and the documents name the one before", (*evidence).regionBack},
+	{(*evidence).namesTaken, "AWS has what the state lacks: the engine creates it, and AWS refuses", (*evidence).freeNames},
+}
+
+// environment is one of the two that the settings name.
+type environment struct {
+	logicalName string
+	wanted      environments.Name
+	twin        environments.Name
+}
+
+// verdict is what stops the program: a setting to set back, or a text.
+type verdict struct {
+	setting *problem
+	text    string
+}
+
+// judge is the tables applied. Nil goes on.
+func (e *evidence) judge() error {
+	var problems []problem
+	var texts []error
+	say := func(v verdict) {
+		switch {
+		case v.setting != nil:
+			problems = append(problems, *v.setting)
+		case !slices.ContainsFunc(texts, func(said error) bool { return said.Error() == v.text }):
+			texts = append(texts, errors.New(v.text))
+		}
+	}
+	for _, row := range stackTable {
+		if row.found(e) {
+			say(row.way(e))
+			if e.foreign() {
+				return texts[0] // nothing else in it counts
+			}
+		}
+	}
+	for _, environment := range e.environments() {
+		entry, under, live := e.holds(environment), e.under(environment), e.isLive(environment)
+		for _, row := range environmentTable {
+			if row.entry == entry && row.under.fits(under) && row.live.fits(live) {
+				if row.way != nil {
+					say(row.way(e, environment))
+				}
+				break
+			}
+		}
+	}
+	problems = e.once(problems)
+	if len(problems) > 0 {
+		return &SettingsError{stack: e.settings.Stack, problems: problems, advice: `Other ways on:
+  A second connector, beside this one: pulumi stack init <name>, and give that stack the new value.
+  Move this one: keep what the environments hold (pulumi env get), then pulumi destroy, and pulumi up with the new value.`}
+	}
+	return errors.Join(texts...)
+}
+
+// once leaves out what follows from another problem: the organization's is both environments', and a managing name that was
+// never set follows the rotator's.
+func (e *evidence) once(problems []problem) []problem {
+	var kept []problem
+	for _, p := range problems {
+		same := func(other problem) bool { return other.key == p.key }
+		follows := p.key == e.key("managingCredsEnvironmentName") && e.settings.Managing == e.settings.derivedManaging() &&
+			slices.ContainsFunc(problems, func(other problem) bool { return other.key == e.key("rotatedSecretsEnvironmentName") })
+		if !follows && !slices.ContainsFunc(kept, same) {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+func (e *evidence) environments() []environment {
+	managing, rotator := e.settings.Managing, e.settings.Rotator
+	return []environment{
+		{environments.ManagingResource, managing, rotator},
+		{environments.RotatorResource, rotator, managing},
+	}
+}
+
+func (e *evidence) holds(environment environment) holds {
+	name, there := e.last.environment(environment.logicalName)
+	switch {
+	case !there:
+		return nothing
+	case name == environment.wanted:
+		return itself
+	case name == environment.twin:
+		return itsTwin
+	case name.Organization != environment.wanted.Organization:
+		return inAnother
+	}
+	return anotherName
+}
+
+// others are the entries under other logical names that name the environment.
+func (e *evidence) others(environment environment) []entry {
+	var found []entry
+	for _, entry := range e.last.entries {
+		if string(entry.urn.Type()) == environments.Type && entry.outputs.environment() == environment.wanted &&
+			!isOwn(entry.urn, environment.logicalName) {
+			found = append(found, entry)
+		}
+	}
+	slices.SortFunc(found, func(a, b entry) int { return cmp.Compare(a.urn, b.urn) })
+	return found
+}
+
+func (e *evidence) under(environment environment) known {
+	if len(e.others(environment)) > 0 {
+		return yes
+	}
+	return no
+}
+
+func (e *evidence) isLive(environment environment) known {
+	switch {
+	case !e.asked:
+		return unasked
+	case e.live[environment.wanted]:
+		return yes
+	}
+	return no
+}
+
+// toAsk are the environments of which Pulumi Cloud must tell whether they exist.
+func (e *evidence) toAsk() []environment {
+	return slices.DeleteFunc(e.environments(), func(environment environment) bool {
+		holds := e.holds(environment)
+		return holds != nothing && holds != inAnother
+	})
+}
+
+const nothingDone = "nothing was created or changed"
+
+func (e *evidence) dropEntry(environment environment) verdict {
+	other := e.others(environment)[0].urn
+	return verdict{text: fmt.Sprintf(`checking the state of the environment %s: the state has it twice, as %q and as %q, and an update would delete the environment itself to be rid of the second, with what it holds; %s.
+  Let go of the second in the state alone: pulumi state delete --force %s
+  If that is refused since other entries depend on it: let go of the first, and give the second its name:
+    pulumi state delete --force %s
+    pulumi state rename %s %s`,
+		environment.wanted, environment.logicalName, other.Name(), nothingDone, other.Quote(),
+		e.urn(environment.logicalName).Quote(), other.Quote(), environment.logicalName)}
+}
+
+func (e *evidence) renameEntry(environment environment) verdict {
+	other := e.others(environment)[0].urn
+	if other.QualifiedType() != other.Type() { // which a rename does not change
+		return verdict{text: fmt.Sprintf(`checking the state of the environment %s: the state has it as %q below another resource, where this program does not look for it, and an update would delete the environment, with what it holds; %s.
+  Let go of it in the state alone: pulumi state delete --force %s
+  After that the program tells how to take it over.`, environment.wanted, other.Name(), nothingDone, other.Quote())}
+	}
+	return verdict{text: fmt.Sprintf(`checking the state of the environment %s: the state has it as %q, and this program calls it %q, so that an update would delete the environment, with what it holds; %s.
+  Give it its name in the state: pulumi state rename %s %s`,
+		environment.wanted, other.Name(), environment.logicalName, nothingDone, other.Quote(), environment.logicalName)}
+}
+
+func (e *evidence) exchange(environment) verdict {
+	const between = "exchanged"
+	managing, rotator := e.urn(environments.ManagingResource), e.urn(environments.RotatorResource)
+	return verdict{text: fmt.Sprintf(`checking the state of both environments: they are there in each other's place, %s as %q and %s as %q, and an update would delete both, with what they hold; %s.
+  Where they were imported so, exchange their names in the state:
+    pulumi state rename %s %s
+    pulumi state rename %s %s
+    pulumi state rename %s %s
+  Where it is the settings that were exchanged, set them back: rotatedSecretsEnvironmentName and managingCredsEnvironmentName`,
+		e.settings.Managing, environments.RotatorResource, e.settings.Rotator, environments.ManagingResource, nothingDone,
+		rotator.Quote(), between, managing.Quote(), environments.RotatorResource, rotator.Rename(between).Quote(), environments.ManagingResource)}
+}
+
+// followOrganization lets go of the old organization's entries and of what stands beside them, a schedule and a team's
+// permission, which an update makes again.
+func (e *evidence) followOrganization(environment) verdict {
+	var letGo, takeOver []string
+	was := ""
+	for _, environment := range e.environments() {
+		if e.holds(environment) == inAnother && e.isLive(environment) == yes {
+			name, _ := e.last.environment(environment.logicalName)
+			was = name.Organization
+			letGo = append(letGo, "pulumi state delete --force --target-dependents "+e.urn(environment.logicalName).Quote())
+			takeOver = append(takeOver, e.imports(environment.logicalName, environment.wanted))
+		}
+	}
+	slices.Reverse(letGo) // the rotator environment depends on the other
+	return verdict{text: fmt.Sprintf(`checking the organization: the state has the environments in %[1]s, and they are in %[2]s; %[3]s.
+  Where %[1]s was renamed to %[2]s in Pulumi Cloud, let the state follow; the environments keep what they hold, and the function its ARN:
+    %[4]s
+  Where it was not: pulumi config set %[5]s %[1]s`,
+		was, e.settings.Organization, nothingDone, strings.Join(append(letGo, takeOver...), "\n    "), e.key("organization"))}
+}
+
+func (e *evidence) takeOver(environment environment) verdict {
+	return verdict{text: fmt.Sprintf(`checking the environment %[1]s: it exists already, and this stack did not write it, or has lost sight of it; %[2]s.
+  If it is another stack's, or somebody else's, choose another name
+  If it was this stack's, take it over as it is: %[3]s
+  If it is empty, left by an update that was killed: pulumi env rm %[1]s`,
+		environment.wanted, nothingDone, e.imports(environment.logicalName, environment.wanted))}
+}
+
+// key is a setting's full name.
+func (e *evidence) key(name string) string {
+	if strings.Contains(name, ":") {
+		return name
+	}
+	return e.settings.Project + ":" + name
+}
+
+// back is the verdict on a setting that would make Pulumi replace an environment, which deletes the old one.
+func (e *evidence) back(name, was, is string) verdict {
+	key := e.key(name)
+	return verdict{setting: &problem{key: key,
+		reason:  fmt.Sprintf("has changed from %q to %q, by which the environments of this stack would be deleted, with the live passwords in them", was, is),
+		command: "Back to what it was: pulumi config set " + key + " " + was}}
+}
+
+func (e *evidence) nameBack(environment environment) verdict {
+	was, _ := e.last.environment(environment.logicalName)
+	setting := "rotatedSecretsEnvironmentName"
+	if environment.logicalName == environments.ManagingResource {
+		setting = "managingCredsEnvironmentName"
+	}
+	return e.back(setting, was.Path(), environment.wanted.Path())
+}
+
+func (e *evidence) organizationBack(environment environment) verdict {
+	was, _ := e.last.environment(environment.logicalName)
+	return e.back("organization", was.Organization, e.settings.Organization)
+}
+
+// written tells whether the state has either environment.
+func (e *evidence) written() bool {
+	return slices.ContainsFunc(e.environments(), func(environment environment) bool { return e.holds(environment) != nothing })
+}
+
+// backend is the URL of the instance of Pulumi Cloud that the state names, or empty.
+func (e *evidence) backend() string {
+	was := e.last.resources[environments.CloudResource].ApiUrl
+	if parsed, err := ParseBackend(was); err == nil {
+		return parsed.URL
+	}
+	return was
+}
+
+func (e *evidence) backendMoved() bool {
+	was, is := e.backend(), e.settings.Backend.URL
+	// Earlier versions took a URL with a path.
+	return e.written() && was != "" && was != is && !strings.HasPrefix(was, is+"/")
+}
+
+func (e *evidence) backendBack() verdict {
+	return e.back("backendUrl", e.backend(), e.settings.Backend.URL)
+}
+
+func (e *evidence) regionMoved() bool {
+	was := e.last.arnPart(regionPart)
+	return e.written() && was != "" && was != e.settings.Region
+}
+
+func (e *evidence) regionBack() verdict {
+	return e.back("aws:region", e.last.arnPart(regionPart), e.settings.Region)
+}
+
+// urn is that of an environment's own entry.
+func (e *evidence) urn(logicalName string) urn.URN {
+	for _, entry := range e.last.entries {
+		if isOwn(entry.urn, logicalName) {
+			return entry.urn
+		}
+	}
+	return ""
+}
+
+// foreign tells whether the state has another stack's entries: an export that was imported by force. A renamed stack's or
+// project's have the new name in their URNs.
+func (e *evidence) foreign() bool { return slices.ContainsFunc(e.last.entries, e.isForeign) }
+
+func (e *evidence) isForeign(entry entry) bool {
+	return string(entry.urn.Stack()) != e.settings.Stack || string(entry.urn.Project()) != e.settings.Project
+}
+
+func (e *evidence) letGo() verdict {
+	var foreign []string
+	of := map[string]bool{}
+	which := "--all"
+	for _, entry := range e.last.entries {
+		switch {
+		case e.isForeign(entry):
+			foreign = append(foreign, entry.urn.Quote())
+			of[fmt.Sprintf("%s of the project %s", entry.urn.Stack(), entry.urn.Project())] = true
+		case entry.urn.Type().Package() != "pulumi": // nor a provider, which this update may have put there already
+			which = ""
+		}
+	}
+	slices.Sort(foreign)
+	if which == "" {
+		which = strings.Join(foreign, " ")
+	}
+	return verdict{text: fmt.Sprintf(`checking the state of the stack %[1]s: %[2]d of its entries are those of the stack %[3]s. pulumi up would create all of it anew, and pulumi destroy would delete the other stack's function and environments; %[4]s.
+  Let go of these entries in this state alone: pulumi state delete --force %[5]s
+  To give a stack another name: pulumi stack rename <name> --stack <the other>
+  To carry it over from another backend: pulumi stack migrate <URL of that backend> <the other>`,
+		e.settings.Stack, len(foreign), strings.Join(slices.Sorted(maps.Keys(of)), " and "), nothingDone, which)}
+}
+
+func (e *evidence) namesTaken() bool { return e.taken != names{} }
+
+// freeNames lists the policies before their roles, which AWS deletes without policies only.
+func (e *evidence) freeNames() verdict {
+	var found, commands []string
+	if name := e.taken.function; name != "" {
+		found = append(found, "the function "+name)
+		commands = append(commands, "aws lambda delete-function --region "+e.settings.Region+" --function-name "+name)
+	}
+	for _, role := range []struct{ name, policy string }{{e.taken.executionRole, executionPolicyName}, {e.taken.invocationRole, invocationPolicyName}} {
+		if role.name != "" {
+			found = append(found, "the role "+role.name)
+			commands = append(commands, "aws iam delete-role-policy --role-name "+role.name+" --policy-name "+role.policy,
+				"aws iam delete-role --role-name "+role.name)
+		}
+	}
+	if name := e.taken.logGroup; name != "" {
+		found = append(found, "the log group "+name)
+		commands = append(commands, "aws logs delete-log-group --region "+e.settings.Region+" --log-group-name "+name)
+	}
+	return verdict{text: fmt.Sprintf(`checking the names of this stack in AWS: AWS has %[1]s, and this stack's state does not; %[2]s.
+  They are of an earlier state of this stack, or of an update that was killed. See first that no other login of the Pulumi CLI has that state: pulumi whoami --verbose
+  Where the state can be had back, from another login, a file of pulumi stack export, or in Pulumi Cloud from an earlier version: pulumi stack export --version <number> >state.json, and pulumi stack import --file state.json
+  Where it cannot, delete them. pulumi up makes them again under the same ARNs, and both environments stay as they are:
+    %[3]s
+  What else that state had (a security group and its rules, a bucket) has the tags pulumi:project and pulumi:stack:
+    aws resourcegroupstaggingapi get-resources --region %[4]s --tag-filters Key=pulumi:project,Values=%[5]s Key=pulumi:stack,Values=%[6]s`,
+		strings.Join(found, ", "), nothingDone, strings.Join(commands, "\n    "), e.settings.Region, e.settings.Project, e.settings.Stack)}
+}
+
+// Examine stops where going on would delete an environment, or write one that exists, or fail half-way over names that are
+// taken. It asks Pulumi Cloud and AWS of what the state lacks.
+func (l *LastState) Examine(ctx *pulumi.Context, settings *Settings, cloud *pulumiservice.Provider) error {
+	if !l.known { // the providers' own checks are left
+		return nil
+	}
+	e := &evidence{settings: settings, last: l, asked: true, live: map[environments.Name]bool{},
+		imports: func(logicalName string, name environments.Name) string {
+			return environments.ImportCommand(ctx, logicalName, name)
+		}}
+	asked := e.toAsk()
+	exist := make([]bool, len(asked))
+	asking := []func() error{func() error { e.taken = l.takenNames(ctx, settings); return nil }}
+	for i, environment := range asked {
+		asking = append(asking, func() (err error) {
+			exist[i], err = environments.Exists(ctx, cloud, environment.wanted)
+			if e.holds(environment) == inAnother {
+				return nil // this organization may be one of which we may know nothing
+			}
+			return err
+		})
+	}
+	if err := together(asking...); err != nil {
+		return err
+	}
+	for i, environment := range asked {
+		e.live[environment.wanted] = exist[i]
+	}
+	return e.judge()
+}
+
+// takenNames are those of the names that the state lacks and AWS has. A question that fails is no answer: AWS refuses to
+// create what it has, in the end.
+func (l *LastState) takenNames(ctx *pulumi.Context, settings *Settings) names {
+	wanted, taken := newNames(settings, l), names{}
+	ask := func(logicalName, name string, field *string, lookup func(name string) error) func() error {
+		return func() error {
+			if _, there := l.resources[logicalName]; !there && lookup(name) == nil {
+				*field = name
+			}
+			return nil
+		}
+	}
+	role := func(name string) error {
+		_, err := iam.LookupRole(ctx, &iam.LookupRoleArgs{Name: name})
+		return err
+	}
+	_ = together( // none of them fails
+		ask("function", wanted.function, &taken.function, func(name string) error {
+			_, err := lambda.LookupFunction(ctx, &lambda.LookupFunctionArgs{FunctionName: name})
+			return err
+		}),
+		ask("invocationRole", wanted.invocationRole, &taken.invocationRole, role),
+		ask("executionRole", wanted.executionRole, &taken.executionRole, role),
+		ask("logs", wanted.logGroup, &taken.logGroup, func(name string) error {
+			var group struct{}
+			return invoke(ctx, logGroupLookupToken, logGroupLookupArgs{Name: name}, &group, "logs:DescribeLogGroups")
+		}),
+	)
+	return taken
+}
