@@ -74,3 +74,26 @@ func TestFailOverOfTwoSecondsFailsNoRotation(t *testing.T) {
 		}
 	})
 }
+
+// A way that the server has answered over is open: neither a security group nor the port is what is wrong.
+func TestTheNetworkIsNotBlamedOnceTheServerHasAnswered(t *testing.T) {
+	onBoth(t, func(t *testing.T, db database) {
+		rotation := rotation(t, db)
+		for _, stall := range []bool{true, false} {
+			for _, after := range []int{1, 500} { // in the first message, and within TLS
+				t.Run(fmt.Sprintf("stall %t after %d", stall, after), func(t *testing.T) {
+					t.Parallel()
+					proxy, err := dbtest.StartProxy(net.JoinHostPort(db.Host, strconv.Itoa(db.Port)), dbtest.Byte,
+						dbtest.Break{Connection: dbtest.Each, FromServer: true, After: after, Stall: stall})
+					require.NoError(t, err)
+					t.Cleanup(proxy.Stop)
+					answer := invoke(t, rotation.with("port", proxy.Port), 3*time.Second)
+					assert.Equal(t, 400, answer.Code)
+					assert.Contains(t, answer.Message, "the server had answered before, and then ")
+					assert.Contains(t, answer.Message, "Nothing was changed")
+					assert.NotContains(t, answer.Message, "security group")
+				})
+			}
+		}
+	})
+}

@@ -16,7 +16,7 @@ func Byte(bool, int, []byte) int { return 1 }
 
 // Break is where a proxy breaks a connection.
 type Break struct {
-	// Connection is the number of the connection, from 0, and FromServer the direction.
+	// Connection is the number of the connection, from 0, or Each, and FromServer the direction.
 	Connection int
 	FromServer bool
 	// After is the number of messages that still pass. A negative one is for a proxy that breaks nothing.
@@ -27,6 +27,9 @@ type Break struct {
 	// Abort closes the connection by a reset.
 	Abort bool
 }
+
+// Each is every connection.
+const Each = -1
 
 // Proxy stands between clients and a server on this machine.
 type Proxy struct {
@@ -101,7 +104,7 @@ func (p *Proxy) pass(from, to net.Conn, direction Break) {
 			p.lock.Lock()
 			number := p.passed[direction]
 			p.lock.Unlock()
-			here := p.at.After >= 0 && p.at.Connection == direction.Connection && p.at.FromServer == direction.FromServer && number >= p.at.After
+			here := p.at.After >= 0 && (p.at.Connection == Each || p.at.Connection == direction.Connection) && p.at.FromServer == direction.FromServer && number >= p.at.After
 			if here && p.at.Stall {
 				p.stall(from, to, pending)
 				return
