@@ -27,6 +27,8 @@
 //   - The database: database, cluster, network, sql, ca, login, login-as
 //   - Pulumi Cloud: esc-rotate, esc-open, esc-edit, document, remember, kept, schedules, protect, as
 //   - When Pulumi Cloud fails: esc-fail, esc-hangs, esc-recover
+//   - The stacks in Pulumi Cloud: cloud-form, cloud-export, cloud-record, cloud-fail, cloud-recover, cloud-expire,
+//     cloud-revoke, cloud-unserved, cut-off, own-state
 //   - AWS: aws-oidc, iam-policy, aws-name-servers, aws-public-cas, aws-publish, aws-left
 //   - The function in AWS: aws-invoke, invoke, aws-deploy, aws-update, aws-weekly, aws-idle
 //   - When AWS fails: aws-deny, aws-throttle, aws-refuse-code, aws-interfaces, aws-lose-answer
