@@ -31,7 +31,7 @@
 //     cloud-revoke, cloud-unserved, cut-off, own-state
 //   - AWS: aws-oidc, iam-policy, aws-name-servers, aws-public-cas, aws-publish, aws-left
 //   - The function in AWS: aws-invoke, invoke, aws-deploy, aws-update, aws-weekly, aws-idle
-//   - When AWS fails: aws-deny, aws-throttle, aws-refuse-code, aws-refuse-function, aws-interfaces, aws-lose-answer
+//   - When AWS fails: aws-deny, aws-throttle, aws-refuse-code, aws-refuse-function, aws-interfaces, aws-share, aws-lose-answer
 //   - What is changed behind the stack's back: aws-delete, function-by-hand, group-by-hand, role-by-hand
 //   - Files: replace, nowhere
 //   - The pages: sh, save, serve, git-host, resources, calls-within, names-within

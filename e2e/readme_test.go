@@ -480,7 +480,7 @@ func callsWithin(ts *testscript.TestScript, _ bool, _ []string) {
 func namesWithin(ts *testscript.TestScript, _ bool, args []string) {
 	template, err := os.ReadFile("../docs/deployer-policy.json")
 	ts.Check(err)
-	document := strings.NewReplacer("ACCOUNT", ts.Getenv("ACCOUNT"), "REGION", road.Region, "PROJECT-STACK", "orders-rotation-dev",
+	document := strings.NewReplacer("ACCOUNT", ts.Getenv("ACCOUNT"), "OWNER", ts.Getenv("ACCOUNT"), "REGION", road.Region, "PROJECT-STACK", "orders-rotation-dev",
 		"VPC", ts.Getenv("VPC"), "api.pulumi.com", strings.TrimPrefix(ts.Getenv("ESC"), "https://")).Replace(string(template))
 	var state struct {
 		Deployment struct {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"esc-connector-lambda-go/e2e/road"
 )
 
 // functionCommands are the words of stories about the function, its network and its roles: what AWS does to them, and what a colleague
@@ -16,6 +18,7 @@ import (
 var functionCommands = map[string]command{
 	"aws-deny":         awsDeny,
 	"aws-interfaces":   awsInterfaces,
+	"aws-share":        awsShare,
 	"function-by-hand": functionByHand,
 	"group-by-hand":    groupByHand,
 	"role-by-hand":     roleByHand,
@@ -39,6 +42,21 @@ func awsInterfaces(ts *testscript.TestScript, _ bool, args []string) {
 	default:
 		aws.HoldInterfaces(args[0] == "hold")
 	}
+}
+
+// aws-share DATABASE lets another account, $OWNER, share its VPCs with this one, and keep their security groups. $VPC, $SUBNETS and
+// $GROUP are the database's.
+func awsShare(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := byHand()
+	defer cancel()
+	const owner = "999999999999"
+	vpc, subnets, group, err := of(ts).cloud.Network(ctx, args[0])
+	ts.Check(err)
+	ts.Check(of(ts).cloud.AWS.ShareNetwork(ctx, road.Region, owner))
+	ts.Setenv("OWNER", owner)
+	ts.Setenv("VPC", vpc)
+	ts.Setenv("SUBNETS", strings.Join(subnets, ","))
+	ts.Setenv("GROUP", group)
 }
 
 // aws-deny ACTION... takes these rights, such as lambda:UpdateFunctionConfiguration, from everyone; without any it gives all back.

@@ -470,59 +470,6 @@ func TestOtherPartitionsAreWrittenIntoNoARN(t *testing.T) {
 		`"lambda:SourceFunctionArn":"arn:aws-us-gov:lambda:us-gov-west-1:111122223333:function:`)
 }
 
-func TestTheFunctionIsMadeAsAWSAsksForIt(t *testing.T) {
-	c := newCloud()
-	require.NoError(t, deploy(t, c, minimal(nil)))
-	const interfaces = `["ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets",
-		"ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"]`
-	name := c.input("function", "name")
-	assert.JSONEq(t, `{"Version": "2012-10-17", "Statement": [
-		{"Sid": "WriteLogs", "Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
-			"Resource": ["arn:aws:logs:eu-west-1:111122223333:log-group:/aws/lambda/`+name+`:*"]},
-		{"Sid": "NetworkInterfaces", "Effect": "Allow", "Action": `+interfaces+`, "Resource": ["*"]},
-		{"Sid": "NoNetworkInterfacesForTheCode", "Effect": "Deny", "Action": `+interfaces+`, "Resource": ["*"], "Condition":
-			{"ArnEquals": {"lambda:SourceFunctionArn": "arn:aws:lambda:eu-west-1:111122223333:function:`+name+`"}}}]}`,
-		c.input("executionPolicy", "policy"))
-
-	function := c.registered["function"]
-	for property, want := range map[resource.PropertyKey]any{
-		"runtime": "provided.al2023", "handler": "bootstrap", "architectures": []any{"x86_64"}, "timeout": 30.0, "memorySize": 256.0,
-		"loggingConfig":                  map[string]any{"logFormat": "JSON", "logGroup": c.input("logs", "name")},
-		"replaceSecurityGroupsOnDestroy": true,
-		"role":                           "arn:aws:iam::111122223333:role/" + c.input("executionRole", "name"),
-	} {
-		assert.Equal(t, want, function.Inputs[property].Mappable(), property)
-	}
-	assert.NotContains(t, function.Inputs, resource.PropertyKey("reservedConcurrentExecutions"))
-	var first []string
-	for _, urn := range function.RegisterRPC.GetDependencies() {
-		first = append(first, urn[strings.LastIndex(urn, "::")+2:])
-	}
-	assert.Subset(t, first, []string{"logs", "executionPolicy", "toDatabase", "fromConnector"},
-		"there before the function is made, and until after it is deleted")
-	for _, fixed := range []string{"function", "executionRole", "invocationRole", "logs", "keepWarm"} {
-		assert.True(t, c.registered[fixed].RegisterRPC.GetDeleteBeforeReplace(), "%s keeps its name when it is replaced", fixed)
-	}
-	assert.Equal(t, "1h", c.registered["securityGroup"].RegisterRPC.GetCustomTimeouts().GetDelete(), "network interfaces outlive the function")
-}
-
-func TestTheNetworkReachesTheDatabaseAndNothingElse(t *testing.T) {
-	c := newCloud()
-	require.NoError(t, deploy(t, c, minimal(nil)))
-	assert.NotContains(t, c.registered["securityGroup"].Inputs, resource.PropertyKey("egress"))
-	for name, want := range map[string][2]string{
-		"toDatabase":    {"securityGroup-id", "sg-database"},
-		"fromConnector": {"sg-database", "securityGroup-id"},
-	} {
-		rule := c.registered[name].Inputs
-		assert.Equal(t, want[0], rule["securityGroupId"].StringValue(), name)
-		assert.Equal(t, want[1], rule["referencedSecurityGroupId"].StringValue(), name)
-		assert.Equal(t, "tcp", rule["ipProtocol"].StringValue(), name)
-		assert.InDelta(t, 5432, rule["fromPort"].NumberValue(), 0, name)
-		assert.InDelta(t, 5432, rule["toPort"].NumberValue(), 0, name)
-	}
-}
-
 // state answers for the stack's own state.
 func state(resources map[string]any) func(resource.PropertyMap) (map[string]any, error) {
 	return func(args resource.PropertyMap) (map[string]any, error) {
@@ -541,24 +488,6 @@ func written() map[string]any {
 		"pulumiCloud":   map[string]any{"apiUrl": "https://api.pulumi.com"},
 		"function": map[string]any{"arn": "arn:aws:lambda:eu-west-1:111122223333:function:shop-dev-862e37e7",
 			"name": "shop-dev-862e37e7"},
-	}
-}
-
-func TestTheDatabasesGroupStaysWhileTheDatabaseHasIt(t *testing.T) {
-	for before, want := range map[string]string{"sg-second": "sg-second", "sg-gone": "sg-first", "": "sg-first"} {
-		c := newCloud()
-		lookup := c.answers[clusterToken]
-		c.answers[clusterToken] = func(args resource.PropertyMap) (map[string]any, error) {
-			found, err := lookup(args)
-			found["vpcSecurityGroupIds"] = []any{"sg-first", "sg-second"}
-			return found, err
-		}
-		stood := written()
-		stood["toDatabase"] = map[string]any{"referencedSecurityGroupId": before}
-		c.answers[stateToken] = state(stood)
-		require.NoError(t, deploy(t, c, minimal(nil)))
-		assert.Equal(t, want, c.input("toDatabase", "referencedSecurityGroupId"))
-		assert.Equal(t, want, c.input("fromConnector", "securityGroupId"))
 	}
 }
 
@@ -585,41 +514,6 @@ func TestTheRegionsOfBuiltInAuthoritiesAreThoseOfTheBundle(t *testing.T) {
 		{Partition: "aws-iso", Region: "us-iso-east-1"}:    "<the bundle that AWS publishes for this region>",
 	} {
 		assert.Equal(t, want, authoritiesOf(&account))
-	}
-}
-
-// Amazon's DNS servers need no rule, and others do.
-func TestTheFunctionReachesTheVPCsOwnNameServers(t *testing.T) {
-	c := newCloud()
-	c.answers[vpcToken] = answer(map[string]any{"enableDnsSupport": true, "instanceTenancy": "default", "dhcpOptionsId": "dopt-1"})
-	c.answers[dhcpOptionsToken] = answer(map[string]any{"domainNameServers": []any{"10.0.0.2", "AmazonProvidedDNS", "fd00::2", "10.0.0.2", "169.254.169.253", "fd00:ec2::253"}})
-	require.NoError(t, deploy(t, c, minimal(nil)))
-	var rules []string
-	for name, registered := range c.registered {
-		if rule := registered.Inputs; strings.HasPrefix(name, "toNameServer") {
-			assert.InDelta(t, 53, rule["fromPort"].NumberValue(), 0)
-			assert.InDelta(t, 53, rule["toPort"].NumberValue(), 0)
-			rules = append(rules, fmt.Sprint(name, " ", rule["ipProtocol"].V, " ", rule["cidrIpv4"].V, " ", rule["cidrIpv6"].V))
-		}
-	}
-	assert.ElementsMatch(t, []string{
-		"toNameServer-udp-10-0-0-2 udp 10.0.0.2/32 <nil>", "toNameServer-tcp-10-0-0-2 tcp 10.0.0.2/32 <nil>",
-		"toNameServer-udp-fd00--2 udp <nil> fd00::2/128", "toNameServer-tcp-fd00--2 tcp <nil> fd00::2/128",
-	}, rules)
-
-	c = newCloud() // a database at an address, in the same VPC
-	c.answers[vpcToken] = answer(map[string]any{"enableDnsSupport": true, "instanceTenancy": "default", "dhcpOptionsId": "dopt-1"})
-	require.NoError(t, deploy(t, c, minimal(map[string]string{"shop:databaseHost": "10.0.0.9"})))
-	assert.NotContains(t, c.asked, dhcpOptionsToken)
-}
-
-// The provider would use the default group of the VPC, which belongs to the VPC's owner.
-func TestAFunctionInASharedVPCKeepsItsGroupToTheEnd(t *testing.T) {
-	for owner, want := range map[string]bool{"111122223333": true, "999999999999": false} {
-		c := newCloud()
-		c.answers[vpcToken] = answer(map[string]any{"enableDnsSupport": true, "instanceTenancy": "default", "ownerId": owner})
-		require.NoError(t, deploy(t, c, minimal(nil)))
-		assert.Equal(t, want, c.registered["function"].Inputs["replaceSecurityGroupsOnDestroy"].BoolValue(), owner)
 	}
 }
 

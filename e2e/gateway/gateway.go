@@ -16,6 +16,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -26,6 +27,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Options say where the gateway's parts are.
@@ -49,6 +51,7 @@ type Gateway struct {
 	functions *functions
 	buckets   *buckets
 	rules     *rules
+	shared    atomic.Pointer[share] // nil: the VPCs are the account's own
 
 	mu     sync.Mutex
 	calls  []Call
@@ -75,6 +78,7 @@ func New(options Options) (*Gateway, error) {
 			r.SetURL(moto)
 			r.Out.Host = r.In.Host
 			r.Out.Header.Set("x-moto-account-id", options.Account)
+			r.Out.Header.Set("X-Action", r.In.Header.Get("X-Action")) // for the answer
 		},
 		ModifyResponse: g.rewrite,
 	}
@@ -159,6 +163,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case service == "lambda":
 		g.functions.serve(w, r, body)
 	case service == "ec2":
+		r.Header.Set("X-Action", action)
 		g.serveEC2(w, r, action, g.rules.inward(string(body)))
 	default:
 		g.moto.ServeHTTP(w, r)
@@ -168,12 +173,15 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serveEC2 plays what moto lacks of EC2: what holds a security group, and rules that are changed in place.
 func (g *Gateway) serveEC2(w http.ResponseWriter, r *http.Request, action, body string) {
 	r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+	if g.shared.Load().refuse(w, action, body) {
+		return
+	}
 	switch action {
 	case "DeleteSecurityGroup":
 		form, _ := url.ParseQuery(body)
-		if holder := g.functions.holderOf(form.Get("GroupId")); holder != "" {
-			ec2Error(w, "DependencyViolation", fmt.Sprintf(
-				"resource %s has a dependent object (a network interface of function %s)", form.Get("GroupId"), holder))
+		group := form.Get("GroupId")
+		if holder := cmp.Or(g.functions.holderOf(group), g.rules.naming(r, group)); holder != "" {
+			ec2Error(w, "DependencyViolation", fmt.Sprintf("resource %s has a dependent object (%s)", group, holder))
 			return
 		}
 	case "ModifySecurityGroupRules":
@@ -217,7 +225,8 @@ func (g *Gateway) rewrite(response *http.Response) error {
 		return fmt.Errorf("reading moto's answer: %w", err)
 	}
 	if scope[1] == "ec2" {
-		body = []byte(g.rules.outward(string(body)))
+		action := response.Request.Header.Get("X-Action")
+		body = []byte(g.shared.Load().outward(action, g.options.Account, g.rules.outward(string(body))))
 	} else {
 		body = rdsHost.ReplaceAll(body, []byte(g.options.DatabaseHost))
 	}

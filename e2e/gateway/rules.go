@@ -41,6 +41,21 @@ func (s *rules) translate(text string, back bool) string {
 	return strings.NewReplacer(pairs...).Replace(text)
 }
 
+// naming tells of a rule of another group that names this one, which AWS does not delete then, and moto does.
+func (s *rules) naming(r *http.Request, group string) string {
+	found, err := ec2.NewFromConfig(s.functions.config(regionOf(r))).DescribeSecurityGroupRules(r.Context(), &ec2.DescribeSecurityGroupRulesInput{})
+	if err != nil {
+		return ""
+	}
+	for _, rule := range found.SecurityGroupRules {
+		other := rule.ReferencedGroupInfo
+		if other != nil && awssdk.ToString(other.GroupId) == group && awssdk.ToString(rule.GroupId) != group {
+			return "a rule of " + awssdk.ToString(rule.GroupId)
+		}
+	}
+	return ""
+}
+
 // modify answers ModifySecurityGroupRules for one rule: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifySecurityGroupRules.html.
 // The call is one of moto's own, and tells so by false, where nothing changes that AWS compares.
 func (s *rules) modify(w http.ResponseWriter, r *http.Request, body string) bool {

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -56,13 +55,13 @@ func (f *functions) hold(function string, groups []string) {
 	}
 }
 
-// holderOf names the function whose network interfaces hold a security group, or "". It counts as a try.
+// holderOf names the network interface that holds a security group, by its function, or "". It counts as a try.
 func (f *functions) holderOf(group string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, function := range f.byKey {
 		if slices.Contains(function.VpcConfig.SecurityGroupIds, group) {
-			return function.FunctionName
+			return interfaceOf(function.FunctionName)
 		}
 	}
 	held := f.held[group]
@@ -76,8 +75,10 @@ func (f *functions) holderOf(group string) string {
 	default:
 		held.tries--
 	}
-	return held.function
+	return interfaceOf(held.function)
 }
+
+func interfaceOf(function string) string { return "a network interface of function " + function }
 
 // creates is what the state of a new function goes through.
 func (f *functions) creates(function *function) {
@@ -177,10 +178,10 @@ func (f *functions) mayRun(ctx context.Context, function *function) (code string
 	role := function.Role[strings.LastIndex(function.Role, "/")+1:]
 	live, err := iam.NewFromConfig(f.config(function.region)).GetRole(ctx, &iam.GetRoleInput{RoleName: &role})
 	if err != nil {
-		return "AccessDeniedException", errors.New("The role defined for the function cannot be assumed by Lambda.")
+		return "AccessDeniedException", refusal("The role defined for the function cannot be assumed by Lambda.")
 	}
 	if len(function.Environment.Variables) > 0 && awssdk.ToString(live.Role.RoleId) != function.grantee {
-		return "KMSAccessDeniedException", errors.New("Lambda was unable to decrypt the environment variables because KMS access was denied. " +
+		return "KMSAccessDeniedException", refusal("Lambda was unable to decrypt the environment variables because KMS access was denied. " +
 			"Please check the function's KMS key settings. KMS Exception: AccessDeniedException KMS Message: The ciphertext refers to a customer " +
 			"master key that does not exist, does not exist in this region, or you are not allowed to access.")
 	}

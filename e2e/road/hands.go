@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"github.com/aws/aws-sdk-go-v2/service/rds"
 )
 
 // ChangeFunction changes the account's one function as somebody does in the console: "delete" deletes it, "unsigned" ends that its code
@@ -65,6 +66,23 @@ func (c *Cloud) settled(ctx context.Context, function string) error {
 	return lambda.NewFunctionUpdatedV2Waiter(lambda.NewFromConfig(c.config()), func(o *lambda.FunctionUpdatedV2WaiterOptions) {
 		o.MinDelay, o.MaxDelay = 50*time.Millisecond, 50*time.Millisecond
 	}).Wait(ctx, &lambda.GetFunctionInput{FunctionName: &function}, time.Minute)
+}
+
+// Network is where the RDS cluster of that identifier is.
+func (c *Cloud) Network(ctx context.Context, identifier string) (vpc string, subnets []string, group string, err error) {
+	databases := rds.NewFromConfig(c.config())
+	clusters, err := databases.DescribeDBClusters(ctx, &rds.DescribeDBClustersInput{DBClusterIdentifier: &identifier})
+	if err != nil {
+		return "", nil, "", fmt.Errorf("looking for the cluster %s: %w", identifier, err)
+	}
+	groups, err := databases.DescribeDBSubnetGroups(ctx, &rds.DescribeDBSubnetGroupsInput{DBSubnetGroupName: &identifier})
+	if err != nil {
+		return "", nil, "", fmt.Errorf("looking for the subnets of %s: %w", identifier, err)
+	}
+	for _, subnet := range groups.DBSubnetGroups[0].Subnets {
+		subnets = append(subnets, *subnet.SubnetIdentifier)
+	}
+	return *groups.DBSubnetGroups[0].VpcId, subnets, *clusters.DBClusters[0].VpcSecurityGroups[0].VpcSecurityGroupId, nil
 }
 
 // group is the group of that name in the VPC, or of a name that begins so, in any VPC where that is empty.
