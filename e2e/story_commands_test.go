@@ -270,6 +270,11 @@ func schedules(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 }
 
+// esc-delete-team TEAM deletes a team, as an administrator of the organization does in the console.
+func escDeleteTeam(ts *testscript.TestScript, _ bool, args []string) {
+	of(ts).cloud.ESC.DeleteTeam(args[0])
+}
+
 // protect ENVIRONMENT on|off protects it from deletion, as its administrator does in the console.
 func protect(ts *testscript.TestScript, _ bool, args []string) {
 	of(ts).cloud.ESC.Protect(road.Organization+"/"+args[0], args[1] == "on")

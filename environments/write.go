@@ -38,6 +38,7 @@ const Type = "pulumiservice:index:Environment"
 // Logical names of what this package registers; they never change.
 const (
 	ManagingResource = "managingCreds"
+	TeamResource     = "managingTeam"
 	RotatorResource  = "rotator"
 	CloudResource    = "pulumiCloud"
 )
@@ -106,7 +107,7 @@ func Write(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents
 // rotates the other. Both go with the stack, even where the environments stay.
 func writeAccess(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents, managing, rotator pulumi.Resource) error {
 	if contents.Team != "" {
-		_, err := pulumiservice.NewTeamEnvironmentPermission(ctx, "managingTeam", &pulumiservice.TeamEnvironmentPermissionArgs{
+		_, err := pulumiservice.NewTeamEnvironmentPermission(ctx, TeamResource, &pulumiservice.TeamEnvironmentPermissionArgs{
 			Organization: pulumi.String(contents.Managing.Organization),
 			Project:      pulumi.String(contents.Managing.Project),
 			Environment:  pulumi.String(contents.Managing.Environment),

@@ -40,6 +40,7 @@ type resourceOutputs struct {
 	VpcId                     string `pulumi:"vpcId"`
 	ReferencedSecurityGroupId string `pulumi:"referencedSecurityGroupId"`
 
+	Team string            `pulumi:"team"`
 	Tags map[string]string `pulumi:"tags"`
 
 	EnvironmentEdits Edits `pulumi:"environmentEdits"` // of the stack itself
@@ -70,6 +71,7 @@ var registeredTypes = map[string]string{
 	environments.CloudResource:    "pulumi:providers:pulumiservice",
 	environments.ManagingResource: environments.Type,
 	environments.RotatorResource:  environments.Type,
+	environments.TeamResource:     "pulumiservice:index:TeamEnvironmentPermission",
 	"executionRole":               "aws:iam/role:Role",
 	"function":                    "aws:lambda/function:Function",
 	"invocationRole":              "aws:iam/role:Role",
@@ -167,6 +169,19 @@ func (l *LastState) checkAccount(account *Account) error {
 			"  Log in to %s, so that this names it: aws sts get-caller-identity", was, account.ID, was)
 	}
 	return nil
+}
+
+// noteTeam says, before an update takes a team's permission away, what to do where the team is gone: Pulumi Cloud's
+// provider then fails, and a refresh does too
+// (https://github.com/pulumi/pulumi-pulumiservice/blob/v1.3.0/provider/pkg/resources/team_environment_perm.go).
+func (l *LastState) noteTeam(ctx *pulumi.Context, settings *Settings) error {
+	was := l.resources[environments.TeamResource].Team
+	if was == "" || was == settings.ManagingTeam {
+		return nil
+	}
+	return ctx.Log.Info(fmt.Sprintf(`The team %[1]s loses its permission on %[2]s. If it fails by a 404, because somebody has deleted that team, let the stack forget the permission, and run pulumi up again:
+    pulumi state delete --yes urn:pulumi:%[3]s::%[4]s::%[5]s::%[6]s`,
+		was, settings.Managing, ctx.Stack(), ctx.Project(), registeredTypes[environments.TeamResource], environments.TeamResource), nil)
 }
 
 // documents are the environments' documents by logical name, as the state has them: from when they were

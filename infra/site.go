@@ -45,7 +45,7 @@ func FindSite(ctx *pulumi.Context, settings *Settings, last *LastState) (*Site, 
 		return nil, err
 	}
 	site.Edits, err = last.warnOfDrift(ctx, settings, site)
-	return site, errors.Join(warnOfAuthorities(ctx, settings, site.Account), err)
+	return site, errors.Join(warnOfAuthorities(ctx, settings, site.Account), last.noteTeam(ctx, settings), err)
 }
 
 // findAccount asks AWS whose credentials these are, and stops where they are not of the account to which

@@ -31,9 +31,19 @@ type environmentGrant struct {
 	Permission  string `json:"permission,omitempty"`
 }
 
+// DeleteTeam deletes a team, as an administrator of the organization does.
+func (s *Service) DeleteTeam(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	teams := s.options.Directory.Teams
+	s.options.Directory.Teams = slices.DeleteFunc(slices.Clone(teams), func(team string) bool { return team == name })
+}
+
 // team answers the call itself where there is no such team.
 func (s *Service) team(c call) (string, bool) {
 	name := c.r.PathValue("team")
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if !slices.Contains(s.options.Directory.Teams, name) {
 		rest.Fail(c.w, http.StatusNotFound, fmt.Sprintf("Not Found: Team %q not found", name))
 		return "", false
