@@ -20,7 +20,6 @@ import (
 
 	"esc-connector-lambda-go/environments"
 
-	"github.com/agext/levenshtein"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/config"
 	"github.com/robfig/cron/v3"
@@ -252,6 +251,7 @@ func (s *Settings) fillIn() []problem {
 	problems = append(problems, s.checkLogin()...)
 	problems = append(problems, s.missingDatabase()...)
 	problems = append(problems, s.checkPublished()...)
+	problems = append(problems, s.sameUsers()...)
 	if s.Managing == (environments.Name{}) && s.Rotator != (environments.Name{}) {
 		s.Managing = s.derivedManaging()
 	}
@@ -387,32 +387,6 @@ func warnOfClearSecrets(ctx *pulumi.Context, configuration Config) error {
 		}
 		err := ctx.Log.Warn(fmt.Sprintf("%s is set without --secret, and so stands in clear in Pulumi.%s.yaml\n  %s",
 			key, ctx.Stack(), row.command(key)), nil)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// warnOfMisspelt names the nearest setting for each key of the project's namespace that is none.
-func warnOfMisspelt(ctx *pulumi.Context, configuration Config) error {
-	for _, key := range slices.Sorted(maps.Keys(configuration)) {
-		name, ours := strings.CutPrefix(key, ctx.Project()+":")
-		if !ours || slices.ContainsFunc(settings, func(row setting) bool { return row.name == name }) {
-			continue
-		}
-		nearest, distance := "", len(name)
-		for _, row := range settings {
-			d := levenshtein.Distance(strings.ToLower(name), strings.ToLower(row.name), nil)
-			if d < distance {
-				nearest, distance = row.name, d
-			}
-		}
-		if distance > 3 || distance > len(name)/3 {
-			continue
-		}
-		err := ctx.Log.Warn(fmt.Sprintf("%s is not a setting of this program, and is ignored. Is %s:%s meant?\n  pulumi config rm %s",
-			key, ctx.Project(), nearest, key), nil)
 		if err != nil {
 			return err
 		}

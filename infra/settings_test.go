@@ -247,3 +247,25 @@ func TestWhatIsSetAsASecretIsInNoMessage(t *testing.T) {
 		assert.NotContains(t, err.Error(), `"`+value+`"`)
 	}
 }
+
+func TestEachSettingNamesAUserOfItsOwn(t *testing.T) {
+	for name, c := range map[string]struct{ one, two, managing, bad string }{
+		"the same twice":             {"app", "app", "", "rotateUsername2"},
+		"with and without its host":  {"app", "app@%", "", "rotateUsername2"},
+		"with and without quotes":    {"'app'@'%'", "app\n", "", "rotateUsername2"},
+		"the managing user":          {"app_1", "app_2", "app_2", "managingUsername"},
+		"the managing user, quoted":  {"app_1", "app_2", "`app_1`@`%`", "managingUsername"},
+		"three of them":              {"app_1", "app_2", "manager", ""},
+		"the same name, other hosts": {"app@10.0.%", "app@10.1.%", "", ""},
+	} {
+		_, err := readSettings(t, minimal(map[string]string{"shop:rotateUsername1": c.one, "shop:rotateUsername2": c.two, "shop:managingUsername": c.managing}))
+		if c.bad == "" {
+			assert.NoError(t, err, name)
+			continue
+		}
+		require.Error(t, err, name)
+		assert.Contains(t, err.Error(), "shop:"+c.bad+" is ", name)
+		assert.Contains(t, err.Error(), "the user that shop:", name)
+		assert.Contains(t, err.Error(), "pulumi config set shop:"+c.bad+" ", name)
+	}
+}
