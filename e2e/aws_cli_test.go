@@ -92,6 +92,13 @@ func simply(do func(ctx context.Context, c aws.Config, flag func(string) *string
 }
 
 func runByCommand(ctx context.Context, args []string) error {
+	if len(args) > 1 && args[0] == "--profile" {
+		// A profile that is named counts for more than the variables.
+		if err := errors.Join(os.Setenv("AWS_PROFILE", args[1]), os.Unsetenv("AWS_ACCESS_KEY_ID"), os.Unsetenv("AWS_SECRET_ACCESS_KEY")); err != nil {
+			return err
+		}
+		args = args[2:]
+	}
 	if len(args) >= 2 {
 		if command, known := awsCommands[args[0]+" "+args[1]]; known {
 			return command(ctx, args[2:])

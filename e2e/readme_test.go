@@ -534,6 +534,8 @@ func actionName(call string) string {
 	for pattern, name := range map[string]string{
 		`^POST policy$`:          "AddPermission",
 		`^DELETE .*/policy/\w+$`: "RemovePermission",
+		`^GET .*/tags/arn:`:      "ListTags",
+		`^GET policy$`:           "GetPolicy",
 		`^POST .*/tags/arn:`:     "TagResource",
 		`^DELETE .*/tags/arn:`:   "UntagResource",
 	} {

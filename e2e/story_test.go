@@ -148,6 +148,7 @@ func TestStories(t *testing.T) {
 	maps.Copy(commands, functionCommands)
 	maps.Copy(commands, stateCommands)
 	maps.Copy(commands, cloudCommands)
+	maps.Copy(commands, handCommands)
 	tell(t, "testdata/stories", commands, nil)
 }
 

@@ -78,6 +78,7 @@ type eventRuleArgs struct {
 	Name               pulumi.StringInput    `pulumi:"name"`
 	Description        pulumi.StringInput    `pulumi:"description"`
 	ScheduleExpression pulumi.StringInput    `pulumi:"scheduleExpression"`
+	State              pulumi.StringInput    `pulumi:"state"`
 	Tags               pulumi.StringMapInput `pulumi:"tags"`
 }
 
@@ -231,7 +232,7 @@ func register(ctx *pulumi.Context, token, name string, args any, resource pulumi
 // invoke asks the provider; action is the IAM action that it needs, for the error of who may not.
 func invoke(ctx *pulumi.Context, token string, args, result any, action string) error {
 	if err := ctx.Invoke(token, args, result, pulumi.Version(awsVersion)); err != nil {
-		return explain(err, action)
+		return explain(ctx, err, action)
 	}
 	return nil
 }
@@ -366,8 +367,24 @@ func isNotFound(err error) bool {
 	return answered && notFoundPattern.MatchString(message)
 }
 
+// awsCLI is the AWS CLI as it asks the account that the provider asks, for the commands that the program prints.
+func awsCLI(ctx *pulumi.Context) string {
+	profile, _ := ctx.GetConfig("aws:profile")
+	switch {
+	case profile == "":
+		return "aws"
+	case plainWord.MatchString(profile):
+		return "aws --profile " + profile
+	default:
+		return "aws --profile '" + strings.ReplaceAll(profile, "'", `'\''`) + "'"
+	}
+}
+
+// plainWord is a word that a shell takes as it stands.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:@+-]+$`)
+
 // explain adds to an error of AWS what to do about it: action is the IAM action that was needed.
-func explain(err error, action string) error {
+func explain(ctx *pulumi.Context, err error, action string) error {
 	message := err.Error()
 	switch {
 	case deniedPattern.MatchString(message):
@@ -376,7 +393,7 @@ func explain(err error, action string) error {
 		}
 		return fmt.Errorf("%w\n  Whoever runs this program needs the IAM permission %s: add it to their role or user", err, action)
 	case credentialsPattern.MatchString(message):
-		return fmt.Errorf("%w\n  Log in to AWS first, so that this works: aws sts get-caller-identity", err)
+		return fmt.Errorf("%w\n  Log in to AWS first, so that this works: %s sts get-caller-identity", err, awsCLI(ctx))
 	}
 	return err
 }

@@ -124,6 +124,7 @@ type names struct {
 	executionRole  string
 	logGroup       string
 	rule           string
+	archive        string // the object's key
 }
 
 // Names of the roles' inline policies.
@@ -150,6 +151,7 @@ func newNames(s *Settings, last *LastState) names {
 		executionRole:  cmp.Or(last.resources["executionRole"].Name, name("-run")),
 		logGroup:       cmp.Or(last.resources["logs"].Name, "/aws/lambda/"+function),
 		rule:           cmp.Or(last.resources["keepWarm"].Name, function),
+		archive:        archiveKey(last),
 	}
 }
 
@@ -175,7 +177,7 @@ func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, s
 	if err != nil {
 		return nil, err
 	}
-	role, permissions, err := d.executionRole(logs)
+	role, permissions, err := d.executionRole()
 	if err != nil {
 		return nil, err
 	}
@@ -226,7 +228,7 @@ func (d *deployment) logGroup() (*logGroup, error) {
 // executionRole is what the function runs as. Lambda itself needs the permissions on network
 // interfaces, on all resources; the function's own code is denied them:
 // https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
-func (d *deployment) executionRole(logs *logGroup) (*iam.Role, *iam.RolePolicy, error) {
+func (d *deployment) executionRole() (*iam.Role, *iam.RolePolicy, error) {
 	trust, err := newPolicy(statement{
 		Effect:    "Allow",
 		Principal: map[string]string{"Service": "lambda.amazonaws.com"},
@@ -253,20 +255,22 @@ func (d *deployment) executionRole(logs *logGroup) (*iam.Role, *iam.RolePolicy, 
 		"ec2:AssignPrivateIpAddresses",
 		"ec2:UnassignPrivateIpAddresses",
 	}
-	document := logs.Arn.ApplyT(func(logsARN string) (string, error) {
-		return newPolicy(
-			statement{Sid: "WriteLogs", Effect: "Allow",
-				Action:   []string{"logs:CreateLogStream", "logs:PutLogEvents"},
-				Resource: []string{strings.TrimSuffix(logsARN, ":*") + ":*"}},
-			statement{Sid: "NetworkInterfaces", Effect: "Allow", Action: interfaces, Resource: []string{"*"}},
-			statement{Sid: "NoNetworkInterfacesForTheCode", Effect: "Deny", Action: interfaces, Resource: []string{"*"},
-				Condition: conditions{"ArnEquals": {"lambda:SourceFunctionArn": d.account.functionARN(d.names.function)}}},
-		).json()
-	}).(pulumi.StringOutput)
+	// By the names, which are known: so a preview tells no change of this policy where the log group is made anew.
+	document, err := newPolicy(
+		statement{Sid: "WriteLogs", Effect: "Allow",
+			Action:   []string{"logs:CreateLogStream", "logs:PutLogEvents"},
+			Resource: []string{d.account.arn("logs", "log-group:"+d.names.logGroup) + ":*"}},
+		statement{Sid: "NetworkInterfaces", Effect: "Allow", Action: interfaces, Resource: []string{"*"}},
+		statement{Sid: "NoNetworkInterfacesForTheCode", Effect: "Deny", Action: interfaces, Resource: []string{"*"},
+			Condition: conditions{"ArnEquals": {"lambda:SourceFunctionArn": d.account.functionARN(d.names.function)}}},
+	).json()
+	if err != nil {
+		return nil, nil, err
+	}
 	permissions, err := iam.NewRolePolicy(d.ctx, "executionPolicy", &iam.RolePolicyArgs{
 		Name:   pulumi.String(executionPolicyName),
 		Role:   role.Name,
-		Policy: document,
+		Policy: pulumi.String(document),
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("registering the execution role's permissions: %w", err)
@@ -371,8 +375,8 @@ func (d *deployment) toNameServer(group *securityGroup, server netip.Addr, proto
 func (d *deployment) tellIngress(group *securityGroup) error {
 	database := d.database
 	d.ctx.Export("databaseIngressCommand", group.ID().ToStringOutput().ApplyT(func(id string) (string, error) {
-		command := fmt.Sprintf("aws ec2 authorize-security-group-ingress --region %s --group-id %s --protocol tcp --port %d --source-group %s",
-			d.account.Region, database.SecurityGroup, database.Port, id)
+		command := fmt.Sprintf("%s ec2 authorize-security-group-ingress --region %s --group-id %s --protocol tcp --port %d --source-group %s",
+			d.account.CLI, d.account.Region, database.SecurityGroup, database.Port, id)
 		if owner, group, foreign := strings.Cut(database.SecurityGroup, "/"); foreign {
 			command = fmt.Sprintf("aws ec2 authorize-security-group-ingress --region %s --group-id %s --ip-permissions "+
 				"'IpProtocol=tcp,FromPort=%d,ToPort=%[3]d,UserIdGroupPairs=[{GroupId=%[4]s,UserId=%[5]s}]' # with credentials of the account %[6]s",

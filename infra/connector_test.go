@@ -231,24 +231,24 @@ func TestADatabaseThatIsPubliclyAccessibleGetsAWarning(t *testing.T) {
 		}
 	}
 	assert.Equal(t, []string{`the instance "orders-2" of the cluster "orders" is publicly accessible. ` +
-		`The connector reaches it inside its VPC, and does not need that`}, lookUp(t, c, "orders").warnings(&Settings{}))
+		`The connector reaches it inside its VPC, and does not need that`}, lookUp(t, c, "orders").warnings(&Settings{}, "aws"))
 
 	c.answers[clustersToken] = answer(map[string]any{"clusterIdentifiers": []any{}})
 	c.answers[instancesToken] = answer(map[string]any{"instanceIdentifiers": []any{"orders-2"}})
-	warnings := lookUp(t, c, "orders-2").warnings(&Settings{})
+	warnings := lookUp(t, c, "orders-2").warnings(&Settings{}, "aws")
 	require.Len(t, warnings, 1)
 	assert.Contains(t, warnings[0], `the instance "orders-2" is publicly accessible`)
 }
 
 func TestLessThanVerifiedTLSGetsAWarning(t *testing.T) {
 	for mode, says := range map[string]string{"disable": "can be read on the network", "require": "can pose as the database"} {
-		warnings := (&record{}).warnings(&Settings{SSLMode: mode, DatabaseHost: "db.example"})
+		warnings := (&record{}).warnings(&Settings{SSLMode: mode, DatabaseHost: "db.example"}, "aws")
 		require.Len(t, warnings, 1)
 		assert.Contains(t, warnings[0], "databaseSslMode is "+mode)
 		assert.Contains(t, warnings[0], says)
 		assert.Contains(t, warnings[0], "pulumi config set databaseCaFile")
 	}
-	assert.Empty(t, (&record{}).warnings(&Settings{SSLMode: "verify-full", DatabaseHost: "db.example"}))
+	assert.Empty(t, (&record{}).warnings(&Settings{SSLMode: "verify-full", DatabaseHost: "db.example"}, "aws"))
 }
 
 func TestAReadReplicaGetsAWarning(t *testing.T) {
@@ -258,8 +258,8 @@ func TestAReadReplicaGetsAWarning(t *testing.T) {
 	c.answers[instanceToken] = answer(map[string]any{"engine": "postgres", "replicateSourceDb": "orders"})
 	replica := lookUp(t, c, "copy")
 	assert.Equal(t, []string{`the instance "copy" is a read replica of orders, where passwords are changed: set rdsDbIdentifier to that one`},
-		replica.warnings(&Settings{}))
-	assert.Empty(t, replica.warnings(&Settings{DatabaseHost: "writer.example"}))
+		replica.warnings(&Settings{}, "aws"))
+	assert.Empty(t, replica.warnings(&Settings{DatabaseHost: "writer.example"}, "aws"))
 }
 
 func TestAClusterWithoutInstancesGetsAWarning(t *testing.T) {
@@ -267,8 +267,8 @@ func TestAClusterWithoutInstancesGetsAWarning(t *testing.T) {
 	empty := lookUp(t, c, "orders")
 	assert.Equal(t, []string{`the cluster "orders" has no instance, so that nothing answers at its endpoint: rotations fail until it has one.
   If it is not being made just now: aws rds create-db-instance --db-cluster-identifier orders, or another rdsDbIdentifier`},
-		empty.warnings(&Settings{}))
-	assert.Empty(t, empty.warnings(&Settings{DatabaseHost: "elsewhere.example"}))
+		empty.warnings(&Settings{}, "aws"))
+	assert.Empty(t, empty.warnings(&Settings{DatabaseHost: "elsewhere.example"}, "aws"))
 }
 
 func TestARefusedLookupIsToldOnce(t *testing.T) {

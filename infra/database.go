@@ -101,7 +101,7 @@ func findDatabase(ctx *pulumi.Context, settings *Settings, last *LastState) (*Da
 	if err != nil {
 		return nil, err
 	}
-	for _, warning := range found.warnings(settings) {
+	for _, warning := range found.warnings(settings, awsCLI(ctx)) {
 		if err := ctx.Log.Warn(warning, nil); err != nil {
 			return nil, err
 		}
@@ -119,15 +119,18 @@ func find(ctx *pulumi.Context, settings *Settings) (*record, error) {
 	identifier := settings.DatabaseIdentifier
 	var clusters clusterList
 	var instances instanceList
+	list := func(token, name string, result any, action string) func() error {
+		return func() error {
+			err := invoke(ctx, token, filterArgs{Filters: []filter{{Name: name, Values: []string{identifier}}}}, result, action)
+			if isNotFound(err) {
+				return nil
+			}
+			return err
+		}
+	}
 	err := together(
-		func() error {
-			filters := filterArgs{Filters: []filter{{Name: "db-cluster-id", Values: []string{identifier}}}}
-			return invoke(ctx, clustersToken, filters, &clusters, "rds:DescribeDBClusters")
-		},
-		func() error {
-			filters := filterArgs{Filters: []filter{{Name: "db-instance-id", Values: []string{identifier}}}}
-			return invoke(ctx, instancesToken, filters, &instances, "rds:DescribeDBInstances")
-		},
+		list(clustersToken, "db-cluster-id", &clusters, "rds:DescribeDBClusters"),
+		list(instancesToken, "db-instance-id", &instances, "rds:DescribeDBInstances"),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("looking up rdsDbIdentifier %q in RDS in %s: %w", identifier, settings.Region, err)
@@ -139,13 +142,13 @@ func find(ctx *pulumi.Context, settings *Settings) (*record, error) {
 	case slices.Contains(instances.InstanceIdentifiers, identifier):
 		found, err = findInstance(ctx, identifier)
 	default:
-		return nil, fmt.Errorf(`looking up rdsDbIdentifier %q: there is no RDS cluster or instance of that name in %s.
+		return nil, fmt.Errorf(`looking up rdsDbIdentifier %[1]q: there is no RDS cluster or instance of that name in %[2]s.
   The names in this region:
-    aws rds describe-db-clusters --region %s --query 'DBClusters[].DBClusterIdentifier'
-    aws rds describe-db-instances --region %s --query 'DBInstances[].DBInstanceIdentifier'
-  Another name:   pulumi config set %s:rdsDbIdentifier <identifier>
+    %[3]s rds describe-db-clusters --region %[2]s --query 'DBClusters[].DBClusterIdentifier'
+    %[3]s rds describe-db-instances --region %[2]s --query 'DBInstances[].DBInstanceIdentifier'
+  Another name:   pulumi config set %[4]s:rdsDbIdentifier <identifier>
   Another region: pulumi config set aws:region <region>`,
-			identifier, settings.Region, settings.Region, settings.Region, settings.Project)
+			identifier, settings.Region, awsCLI(ctx), settings.Project)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("looking up rdsDbIdentifier %q in RDS in %s: %w", identifier, settings.Region, err)
@@ -259,7 +262,7 @@ func (r *record) check(settings *Settings) error {
 }
 
 // warnings tell what may be wrong, but need not be.
-func (r *record) warnings(settings *Settings) []string {
+func (r *record) warnings(settings *Settings, cli string) []string {
 	var warnings []string
 	for _, identifier := range r.public {
 		which := r.String()
@@ -270,7 +273,7 @@ func (r *record) warnings(settings *Settings) []string {
 	}
 	if r.kind == "cluster" && r.empty && settings.DatabaseHost == "" {
 		warnings = append(warnings, fmt.Sprintf("the %s has no instance, so that nothing answers at its endpoint: rotations fail until it has one.\n"+
-			"  If it is not being made just now: aws rds create-db-instance --db-cluster-identifier %s, or another rdsDbIdentifier", r, r.identifier))
+			"  If it is not being made just now: %s rds create-db-instance --db-cluster-identifier %s, or another rdsDbIdentifier", r, cli, r.identifier))
 	}
 	if r.source != "" && settings.DatabaseHost == "" {
 		warnings = append(warnings, fmt.Sprintf("the %s is a read replica of %s, where passwords are changed: set rdsDbIdentifier to that one", r, r.source[strings.LastIndex(r.source, ":")+1:]))
@@ -327,8 +330,8 @@ func (d *Database) findNetwork(ctx *pulumi.Context, settings *Settings, last *La
 		switch {
 		case isNotFound(err):
 			return fmt.Errorf("reading the VPC %s: there is none of that ID in %s; nothing was created.\n"+
-				"  The VPCs there: aws ec2 describe-vpcs --region %s --query 'Vpcs[].VpcId'\n  Another one: pulumi config set %s:vpcId <id>",
-				d.VPC, settings.Region, settings.Region, settings.Project)
+				"  The VPCs there: %s ec2 describe-vpcs --region %s --query 'Vpcs[].VpcId'\n  Another one: pulumi config set %s:vpcId <id>",
+				d.VPC, settings.Region, awsCLI(ctx), settings.Region, settings.Project)
 		case err != nil:
 			return fmt.Errorf("reading the VPC %s: %w", d.VPC, err)
 		}
@@ -349,12 +352,12 @@ func (d *Database) findNetwork(ctx *pulumi.Context, settings *Settings, last *La
 
 	if network.InstanceTenancy == "dedicated" {
 		return fmt.Errorf("reading the network of the %s: its VPC %s has dedicated tenancy, in which Lambda runs no function; nothing was created.\n"+
-			"  Peer a VPC with default tenancy to it, or change its tenancy: aws ec2 modify-vpc-tenancy --vpc-id %s --instance-tenancy default",
-			of, d.VPC, d.VPC)
+			"  Peer a VPC with default tenancy to it, or change its tenancy: %s ec2 modify-vpc-tenancy --vpc-id %s --instance-tenancy default",
+			of, d.VPC, awsCLI(ctx), d.VPC)
 	}
 	if network.EnableDnsSupport != nil && !*network.EnableDnsSupport {
-		err := ctx.Log.Warn(fmt.Sprintf("the VPC %s has no DNS support, so that the connector cannot resolve %s there.\n  aws ec2 modify-vpc-attribute --vpc-id %s --enable-dns-support",
-			d.VPC, d.Host, d.VPC), nil)
+		err := ctx.Log.Warn(fmt.Sprintf("the VPC %s has no DNS support, so that the connector cannot resolve %s there.\n  %s ec2 modify-vpc-attribute --vpc-id %s --enable-dns-support",
+			d.VPC, d.Host, awsCLI(ctx), d.VPC), nil)
 		if err != nil {
 			return err
 		}
@@ -410,8 +413,8 @@ func findDatabaseGroup(ctx *pulumi.Context, settings *Settings) error {
 	if isNotFound(err) {
 		return fmt.Errorf("looking for databaseSecurityGroupId %[1]q: this AWS account has no such security group in %[2]s; nothing was created.\n"+
 			"  If it is another account's, in a VPC that is shared: pulumi config set %[3]s:databaseSecurityGroupId <account>/%[1]s\n"+
-			"  The groups of this one: aws ec2 describe-security-groups --region %[2]s --query 'SecurityGroups[].[GroupId,GroupName]' --output text",
-			settings.DatabaseSecurityGroup, settings.Region, settings.Project)
+			"  The groups of this one: %[4]s ec2 describe-security-groups --region %[2]s --query 'SecurityGroups[].[GroupId,GroupName]' --output text",
+			settings.DatabaseSecurityGroup, settings.Region, settings.Project, awsCLI(ctx))
 	}
 	if err != nil {
 		return fmt.Errorf("looking for databaseSecurityGroupId %q: %w", settings.DatabaseSecurityGroup, err)

@@ -33,9 +33,9 @@ func (d *deployment) checkCommand() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("(answer=$(aws lambda invoke --region %s --function-name %s --payload fileb://<(printf %%s '%s') /dev/fd/3 3>&1 >/dev/null) && "+
+	return fmt.Sprintf("(answer=$(%s lambda invoke --region %s --function-name %s --payload fileb://<(printf %%s '%s') /dev/fd/3 3>&1 >/dev/null) && "+
 		`printf '%%s\n' "$answer" && [[ $answer == '{"code":200,'* ]])`,
-		d.account.Region, d.names.function, event), nil
+		d.account.CLI, d.account.Region, d.names.function, event), nil
 }
 
 // keepWarm invokes the function once a week. Lambda takes the network interfaces of a VPC function that
@@ -51,7 +51,10 @@ func (d *deployment) keepWarm(function *lambda.Function) (*eventTarget, error) {
 		Name:               pulumi.String(d.names.rule),
 		Description:        pulumi.String("Keeps the rotation connector " + d.names.function + " ready: a dry run, which changes nothing"),
 		ScheduleExpression: pulumi.String("rate(7 days)"),
-		Tags:               d.tags,
+		// The provider passes over the state of a rule whose program sets none, so that one which somebody has disabled stayed so
+		// (https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/events/rule.go).
+		State: pulumi.String("ENABLED"),
+		Tags:  d.tags,
 	}, &rule, pulumi.DeleteBeforeReplace(true))
 	if err != nil {
 		return nil, err

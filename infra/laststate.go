@@ -39,6 +39,8 @@ type resourceOutputs struct {
 	Environment               any    `pulumi:"environment"` // of a function: {variables}; of others a name
 	VpcId                     string `pulumi:"vpcId"`
 	ReferencedSecurityGroupId string `pulumi:"referencedSecurityGroupId"`
+	Key                       string `pulumi:"key"`
+	VersionId                 string `pulumi:"versionId"`
 
 	Team string            `pulumi:"team"`
 	Tags map[string]string `pulumi:"tags"`
@@ -166,7 +168,7 @@ func (l *LastState) arnPart(part int) string {
 func (l *LastState) checkAccount(account *Account) error {
 	if was := l.arnPart(accountPart); was != "" && was != account.ID {
 		return fmt.Errorf("checking the AWS account: this stack was deployed to %s, and these credentials are of %s; nothing was changed.\n"+
-			"  Log in to %s, so that this names it: aws sts get-caller-identity", was, account.ID, was)
+			"  Log in to %s, so that this names it: %s sts get-caller-identity", was, account.ID, was, account.CLI)
 	}
 	return nil
 }

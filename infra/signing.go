@@ -1,8 +1,11 @@
 package infra
 
 import (
+	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
+	"strings"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -10,6 +13,24 @@ import (
 
 // noSigner is in the provider's error where a service has no endpoint in the region, or one that does not answer.
 var noSigner = regexp.MustCompile(`no such host|(?i)i/o timeout|deadline exceeded|connection refused|unknown ?endpoint|not (?:available|supported) in (?:this|the) region`)
+
+// mostObjectTags is S3's: https://docs.aws.amazon.com/AmazonS3/latest/userguide/tagging-managing.html
+const mostObjectTags = 10
+
+// checkArchiveTags stops where S3 would refuse the archive, half way: the provider's default tags are its object's too
+// (https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/s3/object.go).
+func checkArchiveTags(ctx *pulumi.Context, settings *Settings) error {
+	text, set := ctx.GetConfig("aws:defaultTags")
+	if !set || !settings.CodeSigning || settings.Published {
+		return nil
+	}
+	var common struct{ Tags map[string]string }
+	if err := json.Unmarshal([]byte(text), &common); err != nil || len(common.Tags) <= mostObjectTags {
+		return nil // what it cannot read the provider refuses
+	}
+	return fmt.Errorf("checking that the function's code can be signed (codeSigning): aws:defaultTags has %d tags, and S3 takes %d at most of the object that holds the archive; nothing was created.\n"+
+		"  Have fewer default tags\n  Or deploy it unsigned, without that object: pulumi config set %s:codeSigning false", len(common.Tags), mostObjectTags, settings.Project)
+}
 
 // checkSigner stops where the archive is to be signed and AWS Signer is not offered, or not allowed.
 func checkSigner(ctx *pulumi.Context, settings *Settings, last *LastState) error {
@@ -27,6 +48,22 @@ func checkSigner(ctx *pulumi.Context, settings *Settings, last *LastState) error
 	}
 	return fmt.Errorf("checking that the function's code can be signed (codeSigning): %w\n"+
 		"  Where the network is at fault, try again\n  Or deploy it unsigned: pulumi config set %s:codeSigning false", err, settings.Project)
+}
+
+// readSigning are the regions in which the provider reads whether a function's code must be signed (signerServiceIsAvailable
+// in https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/lambda/function.go).
+var readSigning = strings.Fields(`af-south-1 ap-east-1 ap-northeast-1 ap-northeast-2 ap-south-1 ap-southeast-1 ap-southeast-2
+	ca-central-1 eu-central-1 eu-north-1 eu-south-1 eu-west-1 eu-west-2 eu-west-3 me-south-1 sa-east-1 us-east-1 us-east-2 us-west-1 us-west-2`)
+
+// unreadSigning tells, at the first update with it, where nobody would see that code signing was taken away.
+func unreadSigning(settings *Settings, last *LastState, account *Account) []string {
+	signs := settings.CodeSigning || settings.Published
+	if !signs || last.resources["codeSigningConfig"].Arn != "" || slices.Contains(readSigning, account.Region) {
+		return nil
+	}
+	return []string{fmt.Sprintf("codeSigning is on, but in %s the AWS provider does not read whether a function's code must be signed: "+
+		"if somebody takes that away, neither pulumi preview --refresh nor pulumi up notices.\n  To look: %s lambda get-function-code-signing-config --region %s --function-name %s",
+		account.Region, account.CLI, account.Region, newNames(settings, last).function)}
 }
 
 // functionCode is where Lambda takes the function's code from: an upload or an object in S3.
@@ -48,7 +85,7 @@ func (d *deployment) signed(archive *Archive) (*functionCode, error) {
 	var source object
 	err = register(d.ctx, objectToken, "archive", objectArgs{
 		Bucket:     bucket,
-		Key:        pulumi.String("unsigned/connector.zip"),
+		Key:        pulumi.String(d.names.archive),
 		Source:     pulumi.NewFileAsset(archive.Path),
 		SourceHash: pulumi.String(archive.SHA256),
 	}, &source, pulumi.DependsOn(ready))
@@ -68,7 +105,7 @@ func (d *deployment) signed(archive *Archive) (*functionCode, error) {
 	var job signingJob
 	err = register(d.ctx, signingJobToken, "signingJob", signingJobArgs{
 		ProfileName: profile.Name,
-		Source:      pulumi.Map{"s3": pulumi.Map{"bucket": bucket, "key": source.Key, "version": source.VersionId}},
+		Source:      pulumi.Map{"s3": pulumi.Map{"bucket": bucket, "key": source.Key, "version": d.versioned(bucket, source.VersionId)}},
 		Destination: pulumi.Map{"s3": pulumi.Map{"bucket": bucket, "prefix": pulumi.String("signed/")}},
 	}, &job)
 	if err != nil {
@@ -79,6 +116,40 @@ func (d *deployment) signed(archive *Archive) (*functionCode, error) {
 		return nil, err
 	}
 	return &functionCode{bucket: bucket, key: job.key(), signingConfig: config}, nil
+}
+
+// archiveKey is where the archive is, or is to be. An object that S3 has kept without a version gets none later, and the
+// provider takes it for done. So the next update puts the archive in another place, and a later one leaves it there. No place
+// is used again: the old object's deletion may still be to come.
+func archiveKey(last *LastState) string {
+	const first, next = "unsigned/connector.zip", "unsigned/connector-%d.zip"
+	was := last.resources["archive"]
+	switch number := 1; {
+	case was.Key == "":
+		return first
+	case !unversioned(was.VersionId):
+		return was.Key
+	default:
+		_, _ = fmt.Sscanf(was.Key, next, &number) // not of the first
+		return fmt.Sprintf(next, number+1)
+	}
+}
+
+// unversioned tells of the version of an object that has none: S3 calls it null.
+func unversioned(version string) bool { return version == "" || version == "null" }
+
+// versioned is the object's version. S3 says that versioning may take 15 minutes until it is on everywhere; what is written
+// before has no version: https://docs.aws.amazon.com/AmazonS3/latest/userguide/manage-versioning-examples.html
+func (d *deployment) versioned(bucket, version pulumi.StringOutput) pulumi.StringOutput {
+	return pulumi.All(bucket, version).ApplyT(func(of []any) (string, error) {
+		version := of[1].(string)
+		if unversioned(version) {
+			return "", fmt.Errorf("signing the function's code: S3 has kept s3://%s/%s without a version, which AWS Signer asks for. "+
+				"A new bucket's versioning may take S3 some minutes until it is on everywhere.\n"+
+				"  Run pulumi up again in 15 minutes: it uploads the archive anew, in another place of the bucket", of[0], d.names.archive)
+		}
+		return version, nil
+	}).(pulumi.StringOutput)
 }
 
 // bucket is a private bucket for the archive, before and after it is signed. It answers the bucket's

@@ -1,6 +1,7 @@
 package infra
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
@@ -85,4 +86,66 @@ func TestWhereSignerIsNotOfferedTheErrorNamesTheSetting(t *testing.T) {
 	require.NoError(t, check(errors.New("ResourceNotFoundException: there is no such profile"), nil, nil), "Signer answered")
 	require.NoError(t, check(absent, map[string]string{"shop:codeSigning": "false"}, nil), "it is not needed")
 	require.NoError(t, check(absent, nil, map[string]string{"signingProfile": "p"}), "it was there")
+}
+
+func TestAnArchiveWithoutAVersionIsPutElsewhereNextTime(t *testing.T) {
+	for _, test := range []struct{ was, version, is string }{
+		{"", "", "unsigned/connector.zip"},
+		{"unsigned/connector.zip", "v1", "unsigned/connector.zip"},
+		{"unsigned/connector.zip", "", "unsigned/connector-2.zip"},
+		{"unsigned/connector.zip", "null", "unsigned/connector-2.zip"},
+		{"unsigned/connector-2.zip", "v1", "unsigned/connector-2.zip"},
+		{"unsigned/connector-2.zip", "", "unsigned/connector-3.zip"},
+		{"unsigned/connector-9.zip", "null", "unsigned/connector-10.zip"},
+	} {
+		last := &LastState{resources: map[string]resourceOutputs{"archive": {Key: test.was, VersionId: test.version}}}
+		assert.Equal(t, test.is, archiveKey(last), "after %s, version %q", test.was, test.version)
+	}
+}
+
+func TestWhereNobodyReadsWhetherCodeMustBeSignedTheFirstUpWarns(t *testing.T) {
+	new, earlier := &LastState{}, &LastState{resources: map[string]resourceOutputs{"codeSigningConfig": {Arn: "arn:aws:lambda:…"}}}
+	warnings := func(region string, settings Settings, last *LastState) []string {
+		return unreadSigning(&settings, last, &Account{Region: region, CLI: "aws --profile shop"})
+	}
+	signed := Settings{CodeSigning: true}
+	for _, region := range []string{"eu-central-2", "us-gov-west-1", "cn-north-1"} {
+		said := warnings(region, signed, new)
+		require.Len(t, said, 1, region)
+		assert.Contains(t, said[0], "aws --profile shop lambda get-function-code-signing-config --region "+region)
+		assert.Empty(t, warnings(region, Settings{}, new), "it is not signed")
+		assert.Empty(t, warnings(region, signed, earlier), "it was said")
+		assert.Len(t, warnings(region, Settings{Published: true}, new), 1)
+	}
+	assert.Empty(t, warnings("eu-west-1", signed, new))
+}
+
+func TestTheCommandsAskTheAccountOfTheProfile(t *testing.T) {
+	for profile, cli := range map[string]string{
+		"": "aws", "shop": "aws --profile shop", "shop/prod@eu": "aws --profile shop/prod@eu",
+		"the shop's": `aws --profile 'the shop'\''s'`, "$(id)": "aws --profile '$(id)'",
+	} {
+		require.NoError(t, run(t, newCloud(), minimal(map[string]string{"aws:profile": profile}), func(ctx *pulumi.Context, _ Config) error {
+			assert.Equal(t, cli, awsCLI(ctx))
+			return nil
+		}))
+	}
+}
+
+func TestMoreDefaultTagsThanAnObjectTakesStopBeforeAnythingIsCreated(t *testing.T) {
+	tags := func(number int) string {
+		all := map[string]string{}
+		for i := range number {
+			all[fmt.Sprint("tag", i)] = "x"
+		}
+		text, err := json.Marshal(map[string]any{"tags": all})
+		require.NoError(t, err)
+		return string(text)
+	}
+	c := newCloud()
+	err := deploy(t, c, minimal(map[string]string{"aws:defaultTags": tags(11)}))
+	require.ErrorContains(t, err, "aws:defaultTags has 11 tags, and S3 takes 10 at most")
+	assert.Empty(t, c.registered)
+	require.NoError(t, deploy(t, newCloud(), minimal(map[string]string{"aws:defaultTags": tags(10)})))
+	require.NoError(t, deploy(t, newCloud(), minimal(map[string]string{"aws:defaultTags": tags(11), "shop:codeSigning": "false"})))
 }

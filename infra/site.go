@@ -21,6 +21,7 @@ type Account struct {
 	ID        string
 	Partition string // aws, aws-us-gov, aws-cn, ...
 	Region    string
+	CLI       string // the AWS CLI as it asks this account
 }
 
 // FindSite asks AWS for the account, the database and its network, and the OIDC provider, side by side. It
@@ -34,6 +35,7 @@ func FindSite(ctx *pulumi.Context, settings *Settings, last *LastState) (*Site, 
 		func() (err error) { site.Database, err = findDatabase(ctx, settings, last); return err },
 		func() (err error) { site.Trust, err = findTrust(ctx, settings); return err },
 		func() error { return checkSigner(ctx, settings, last) },
+		func() error { return checkArchiveTags(ctx, settings) },
 	)
 	if noAccount != nil {
 		return nil, noAccount // the others have failed by that, or looked in another account
@@ -43,6 +45,11 @@ func FindSite(ctx *pulumi.Context, settings *Settings, last *LastState) (*Site, 
 	}
 	if err := errors.Join(site.Account.checkBoundary(settings), site.Database.checkGroups(settings, site.Account)); err != nil {
 		return nil, err
+	}
+	for _, warning := range unreadSigning(settings, last, site.Account) {
+		if err := ctx.Log.Warn(warning, nil); err != nil {
+			return nil, err
+		}
 	}
 	site.Edits, err = last.warnOfDrift(ctx, settings, site)
 	return site, errors.Join(warnOfAuthorities(ctx, settings, site.Account), last.noteTeam(ctx, settings), err)
@@ -61,7 +68,7 @@ func findAccount(ctx *pulumi.Context, settings *Settings, last *LastState) (*Acc
 		return nil, fmt.Errorf("asking AWS in %s for the account and its partition: %w",
 			settings.Region, err)
 	}
-	account := &Account{ID: identity.AccountId, Partition: here.Partition, Region: settings.Region}
+	account := &Account{ID: identity.AccountId, Partition: here.Partition, Region: settings.Region, CLI: awsCLI(ctx)}
 	return account, last.checkAccount(account)
 }
 
@@ -73,8 +80,8 @@ func (a *Account) checkBoundary(settings *Settings) error {
 	}
 	if owner := strings.Split(settings.PermissionsBoundary, ":")[accountPart]; owner != "aws" && owner != a.ID {
 		return fmt.Errorf("checking permissionsBoundaryArn: the policy belongs to the AWS account %[1]s, but these credentials are of %[2]s, and a role's boundary must be in the role's own account; nothing was created or changed.\n"+
-			"  If %[1]s is meant: log in to it\n  The policies in %[2]s: aws iam list-policies --scope Local --query 'Policies[].Arn'\n"+
-			"  One of them: pulumi config set %[3]s:permissionsBoundaryArn <arn>", owner, a.ID, settings.Project)
+			"  If %[1]s is meant: log in to it\n  The policies in %[2]s: %[4]s iam list-policies --scope Local --query 'Policies[].Arn'\n"+
+			"  One of them: pulumi config set %[3]s:permissionsBoundaryArn <arn>", owner, a.ID, settings.Project, a.CLI)
 	}
 	return nil
 }

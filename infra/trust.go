@@ -55,14 +55,14 @@ func findTrust(ctx *pulumi.Context, settings *Settings) (*Trust, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("looking for the OIDC identity provider %s in the AWS account: %w", url,
-			explain(err, "iam:ListOpenIDConnectProviders"))
+			explain(ctx, err, "iam:ListOpenIDConnectProviders"))
 	}
 	trust.existing = &openIDProvider{arn: found.Arn, audiences: found.ClientIdLists, thumbprints: found.ThumbprintLists, tags: found.Tags}
 	if !slices.Contains(found.ClientIdLists, trust.Audience) {
 		return nil, fmt.Errorf(`checking the OIDC identity provider %s: its audiences are %s, and %q is not among them, `+
 			`with which the environment %s logs in; nothing was created.
-  aws iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn %s --client-id %s`,
-			found.Arn, quoted(found.ClientIdLists), trust.Audience, settings.Managing, found.Arn, trust.Audience)
+  %s iam add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn %s --client-id %s`,
+			found.Arn, quoted(found.ClientIdLists), trust.Audience, settings.Managing, awsCLI(ctx), found.Arn, trust.Audience)
 	}
 	return trust, nil
 }

@@ -30,6 +30,7 @@ type evidence struct {
 	asked bool
 	live  map[environments.Name]bool // environments that exist
 	taken names                      // what AWS has of the names that the state lacks, and else nothing
+	cli   string                     // the AWS CLI, for commands
 
 	imports func(logicalName string, name environments.Name) string // the command that takes an environment over
 }
@@ -399,18 +400,18 @@ func (e *evidence) freeNames() verdict {
 	var found, commands []string
 	if name := e.taken.function; name != "" {
 		found = append(found, "the function "+name)
-		commands = append(commands, "aws lambda delete-function --region "+e.settings.Region+" --function-name "+name)
+		commands = append(commands, e.cli+" lambda delete-function --region "+e.settings.Region+" --function-name "+name)
 	}
 	for _, role := range []struct{ name, policy string }{{e.taken.executionRole, executionPolicyName}, {e.taken.invocationRole, invocationPolicyName}} {
 		if role.name != "" {
 			found = append(found, "the role "+role.name)
-			commands = append(commands, "aws iam delete-role-policy --role-name "+role.name+" --policy-name "+role.policy,
-				"aws iam delete-role --role-name "+role.name)
+			commands = append(commands, e.cli+" iam delete-role-policy --role-name "+role.name+" --policy-name "+role.policy,
+				e.cli+" iam delete-role --role-name "+role.name)
 		}
 	}
 	if name := e.taken.logGroup; name != "" {
 		found = append(found, "the log group "+name)
-		commands = append(commands, "aws logs delete-log-group --region "+e.settings.Region+" --log-group-name "+name)
+		commands = append(commands, e.cli+" logs delete-log-group --region "+e.settings.Region+" --log-group-name "+name)
 	}
 	return verdict{text: fmt.Sprintf(`checking the names of this stack in AWS: AWS has %[1]s, and this stack's state does not; %[2]s.
   They are of an earlier state of this stack, or of an update that was killed. See first that no other login of the Pulumi CLI has that state: pulumi whoami --verbose
@@ -418,8 +419,8 @@ func (e *evidence) freeNames() verdict {
   Where it cannot, delete them. pulumi up makes them again under the same ARNs, and both environments stay as they are:
     %[3]s
   What else that state had (a security group and its rules, a bucket) has the tags pulumi:project and pulumi:stack:
-    aws resourcegroupstaggingapi get-resources --region %[4]s --tag-filters Key=pulumi:project,Values=%[5]s Key=pulumi:stack,Values=%[6]s`,
-		strings.Join(found, ", "), nothingDone, strings.Join(commands, "\n    "), e.settings.Region, e.settings.Project, e.settings.Stack)}
+    %[7]s resourcegroupstaggingapi get-resources --region %[4]s --tag-filters Key=pulumi:project,Values=%[5]s Key=pulumi:stack,Values=%[6]s`,
+		strings.Join(found, ", "), nothingDone, strings.Join(commands, "\n    "), e.settings.Region, e.settings.Project, e.settings.Stack, e.cli)}
 }
 
 // Examine stops where going on would delete an environment, or write one that exists, or fail half-way over names that are
@@ -428,7 +429,7 @@ func (l *LastState) Examine(ctx *pulumi.Context, settings *Settings, cloud *pulu
 	if !l.known { // the providers' own checks are left
 		return nil
 	}
-	e := &evidence{settings: settings, last: l, asked: true, live: map[environments.Name]bool{},
+	e := &evidence{settings: settings, last: l, asked: true, live: map[environments.Name]bool{}, cli: awsCLI(ctx),
 		imports: func(logicalName string, name environments.Name) string {
 			return environments.ImportCommand(ctx, logicalName, name)
 		}}

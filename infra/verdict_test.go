@@ -90,7 +90,7 @@ func TestWhatIsFoundDecidesWhatIsDone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			e := &evidence{
 				settings: &Settings{Project: "shop", Stack: "dev", Organization: "acme", Region: "eu-west-1", Rotator: rotator, Managing: managing},
-				last:     found(c.state), asked: !c.unasked, live: map[environments.Name]bool{}, taken: c.taken,
+				last:     found(c.state), asked: !c.unasked, live: map[environments.Name]bool{}, taken: c.taken, cli: "aws",
 				imports: func(logicalName string, name environments.Name) string {
 					return "import " + logicalName + " " + name.String()
 				},

@@ -186,8 +186,7 @@ func (f *functions) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 		return
 	}
 	if strings.Contains(r.URL.Path, "/tags/arn:") && strings.Contains(r.URL.Path, ":code-signing-config:") {
-		// moto knows no such configuration, and nobody reads its tags.
-		w.WriteHeader(http.StatusNoContent)
+		f.signing.serveTags(w, r, body)
 		return
 	}
 	switch action := lambdaAction(r); action {

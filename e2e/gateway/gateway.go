@@ -52,6 +52,7 @@ type Gateway struct {
 	buckets   *buckets
 	rules     *rules
 	shared    atomic.Pointer[share] // nil: the VPCs are the account's own
+	faults    faults
 
 	mu     sync.Mutex
 	calls  []Call
@@ -72,12 +73,12 @@ func New(options Options) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading moto's URL %q: %w", options.Moto, err)
 	}
-	g := &Gateway{options: options}
+	g := &Gateway{options: options, faults: faults{accounts: map[string]string{}}}
 	g.moto = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(moto)
 			r.Out.Host = r.In.Host
-			r.Out.Header.Set("x-moto-account-id", options.Account)
+			r.Out.Header.Set("x-moto-account-id", g.account(r.In))
 			r.Out.Header.Set("X-Action", r.In.Header.Get("X-Action")) // for the answer
 		},
 		ModifyResponse: g.rewrite,
@@ -156,10 +157,17 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		} else {
 			lambdaError(w, http.StatusForbidden, "AccessDeniedException", refused)
 		}
+	case g.faults.throttled(w, r, service, body):
+	case service == "rds":
+		g.serveRDS(w, r, action, body)
+	case service == "sts" && action == "AssumeRole":
+		g.assumeRole(w, r, body)
 	case service == "s3":
 		g.buckets.serve(w, r, body)
 	case service == "signer":
 		g.functions.signing.serveSigner(w, r, body)
+	case service == "lambda" && g.account(r) != g.options.Account:
+		lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "Function not found in account "+g.account(r))
 	case service == "lambda":
 		g.functions.serve(w, r, body)
 	case service == "ec2":

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -35,15 +36,28 @@ type signing struct {
 	signed   map[signature]bool
 	configs  map[string]*signingConfig // by ARN
 	enforced map[string]string         // configuration's ARN by function
+	failing  string                    // why the next job fails
+}
+
+// FailSigning lets the next signing job end as Failed, for that reason.
+func (g *Gateway) FailSigning(reason string) {
+	s := g.functions.signing
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failing = reason
 }
 
 type job struct {
 	JobID        string         `json:"jobId"`
 	Status       string         `json:"status"`
+	StatusReason string         `json:"statusReason,omitempty"`
 	ProfileName  string         `json:"profileName"`
 	CreatedAt    int64          `json:"createdAt"`
 	CompletedAt  int64          `json:"completedAt"`
-	SignedObject map[string]any `json:"signedObject"`
+	Source       map[string]any `json:"source"`
+	SignedObject map[string]any `json:"signedObject,omitempty"`
+
+	asked bool // how it ended is told at the second time
 }
 
 // signature is a content's, by a version of a profile.
@@ -63,6 +77,7 @@ type signingConfig struct {
 		UntrustedArtifactOnDeployment string
 	}
 	LastModified string
+	Tags         map[string]string `json:",omitempty"`
 }
 
 func newSigning(f *functions) *signing {
@@ -157,10 +172,23 @@ func (s *signing) serveSigner(w http.ResponseWriter, r *http.Request, body []byt
 	case action == "DescribeSigningJob" && !started:
 		lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "Signing job "+name+" not found")
 	case action == "DescribeSigningJob":
-		answer(w, http.StatusOK, found)
+		answer(w, http.StatusOK, s.progress(found))
 	default:
 		s.functions.gateway.moto.ServeHTTP(w, r)
 	}
+}
+
+// progress is the job as Signer tells of it: a job takes a while, and so it is under way when it is asked for at first.
+func (s *signing) progress(j job) job {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if j.asked {
+		return j
+	}
+	j.asked = true
+	s.jobs[j.JobID] = j
+	j.Status, j.StatusReason, j.CompletedAt, j.SignedObject = "InProgress", "", 0, nil
+	return j
 }
 
 func (s *signing) profile(name, status string) {
@@ -228,12 +256,20 @@ func (s *signing) start(w http.ResponseWriter, r *http.Request, body []byte) {
 		lambdaError(w, http.StatusBadRequest, "ValidationException", err.Error())
 		return
 	}
-	s.functions.gateway.Trust(content, *profile.ProfileVersionArn)
 	now := time.Now().Unix()
-	s.mu.Lock()
-	s.jobs[id] = job{JobID: id, Status: "Succeeded", ProfileName: request.ProfileName, CreatedAt: now, CompletedAt: now,
+	made := job{JobID: id, Status: "Succeeded", ProfileName: request.ProfileName, CreatedAt: now, CompletedAt: now,
+		Source:       map[string]any{"s3": map[string]string{"bucketName": source.BucketName, "key": source.Key, "version": source.Version}},
 		SignedObject: map[string]any{"s3": map[string]string{"bucketName": request.Destination.S3.BucketName, "key": key}}}
+	s.mu.Lock()
+	if s.failing != "" {
+		made.Status, made.StatusReason, made.SignedObject = "Failed", s.failing, nil
+		s.failing = ""
+	}
+	s.jobs[id] = made
 	s.mu.Unlock()
+	if made.Status == "Succeeded" {
+		s.functions.gateway.Trust(content, *profile.ProfileVersionArn)
+	}
 	answer(w, http.StatusOK, map[string]string{"jobId": id, "jobOwner": s.functions.gateway.options.Account})
 }
 
@@ -307,7 +343,16 @@ func (s *signing) serveConfigs(w http.ResponseWriter, r *http.Request, body []by
 			made.Arn = fmt.Sprintf("arn:%s:lambda:%s:%s:code-signing-config:%s",
 				partition(regionOf(r)), regionOf(r), s.functions.gateway.options.Account, made.ID)
 		} else {
-			made.ID, made.Arn = config.ID, config.Arn
+			made = *config
+			if request.Description != "" {
+				made.Description = request.Description
+			}
+			if len(request.AllowedPublishers.SigningProfileVersionArns) > 0 {
+				made.AllowedPublishers = request.AllowedPublishers
+			}
+			if request.CodeSigningPolicies.UntrustedArtifactOnDeployment != "" {
+				made.CodeSigningPolicies = request.CodeSigningPolicies
+			}
 		}
 		made.LastModified = time.Now().UTC().Format(time.RFC3339)
 		s.configs[made.Arn] = &made
@@ -340,6 +385,38 @@ func (s *signing) serveConfigs(w http.ResponseWriter, r *http.Request, body []by
 		delete(s.enforced, name)
 		w.WriteHeader(http.StatusNoContent)
 	}
+}
+
+// serveTags answers Lambda's calls on the tags of a configuration.
+func (s *signing) serveTags(w http.ResponseWriter, r *http.Request, body []byte) {
+	arn, err := url.PathUnescape(r.URL.EscapedPath()[strings.LastIndex(r.URL.EscapedPath(), "/tags/")+len("/tags/"):])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	config := s.configs[arn]
+	if err != nil || config == nil {
+		lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "Code signing configuration not found: "+arn)
+		return
+	}
+	switch r.Method {
+	case http.MethodGet:
+		answer(w, http.StatusOK, map[string]any{"Tags": config.Tags})
+		return
+	case http.MethodPost:
+		var request struct{ Tags map[string]string }
+		if err := json.Unmarshal(body, &request); err != nil {
+			lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", err.Error())
+			return
+		}
+		if config.Tags == nil {
+			config.Tags = map[string]string{}
+		}
+		maps.Copy(config.Tags, request.Tags)
+	case http.MethodDelete:
+		for _, key := range r.URL.Query()["tagKeys"] {
+			delete(config.Tags, key)
+		}
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 // attach has the function's code checked by that configuration from now on; empty ends it.

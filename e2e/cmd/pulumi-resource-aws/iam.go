@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/aws/smithy-go"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
 	"esc-connector-lambda-go/e2e/provider"
@@ -19,91 +23,87 @@ type roleInputs struct {
 	Tags                                                     map[string]string
 }
 
+// role is what internal/service/iam/role.go makes of one in https://github.com/hashicorp/terraform-provider-aws: an update
+// is the calls for what differs.
 func (c *clients) role() provider.Resource {
-	return provider.Resource{
+	return c.taggable(provider.Resource{
 		Inputs:   []string{"name", "assumeRolePolicy", "description", "permissionsBoundary", "tags"},
 		Required: []string{"assumeRolePolicy"},
 		Replace:  []string{"name"},
+		Same:     map[string]provider.Same{"assumeRolePolicy": provider.SameJSON},
+		Kept:     []string{"assumeRolePolicy"},
 		Check:    provider.GeneratedName("name", 64),
 		Create: func(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
 			var in roleInputs
 			if err := decode(inputs, &in); err != nil {
 				return "", nil, err
 			}
-			created, err := c.iam.CreateRole(ctx, &iam.CreateRoleInput{
-				RoleName: &in.Name, AssumeRolePolicyDocument: &in.AssumeRolePolicy,
-				Description: stringOrNil(in.Description), PermissionsBoundary: stringOrNil(in.PermissionsBoundary),
-				Tags: iamTags(in.Tags),
+			err := provider.Retry(ctx, iamPropagation, invalidPrincipal, func() error {
+				_, err := c.iam.CreateRole(ctx, &iam.CreateRoleInput{
+					RoleName: &in.Name, AssumeRolePolicyDocument: &in.AssumeRolePolicy,
+					Description: stringOrNil(in.Description), PermissionsBoundary: stringOrNil(in.PermissionsBoundary),
+					Tags: iamTags(in.Tags),
+				})
+				return err
 			})
 			if err != nil {
 				return "", nil, fmt.Errorf("creating IAM Role (%s): %w", in.Name, err)
 			}
-			return in.Name, properties(map[string]any{"arn": created.Role.Arn, "uniqueId": created.Role.RoleId}), nil
+			return in.Name, nil, nil
 		},
 		Read: func(ctx context.Context, id string, _ resource.PropertyMap) (resource.PropertyMap, error) {
 			return c.readRole(ctx, id)
 		},
 		Update: func(ctx context.Context, id string, state, inputs resource.PropertyMap) (resource.PropertyMap, error) {
-			var in roleInputs
-			if err := decode(inputs, &in); err != nil {
-				return nil, err
-			}
-			if _, err := c.iam.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{
-				RoleName: &id, PolicyDocument: &in.AssumeRolePolicy,
-			}); err != nil {
-				return nil, fmt.Errorf("updating the trust policy of IAM Role (%s): %w", id, err)
-			}
-			if _, err := c.iam.UpdateRole(ctx, &iam.UpdateRoleInput{RoleName: &id, Description: &in.Description}); err != nil {
-				return nil, fmt.Errorf("updating IAM Role (%s): %w", id, err)
-			}
-			if err := c.updateRoleBoundary(ctx, id, in.PermissionsBoundary); err != nil {
-				return nil, err
-			}
-			return state, c.updateRoleTags(ctx, id, in.Tags)
+			return nil, c.updateRole(ctx, id, state, inputs)
 		},
 		Delete: func(ctx context.Context, id string, _ resource.PropertyMap) error {
 			_, err := c.iam.DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: &id})
 			return ignoreNotFound(err)
 		},
-	}
+	}, c.roleTagging())
 }
 
-func (c *clients) updateRoleBoundary(ctx context.Context, id, boundary string) error {
+// iamPropagation is how long the provider tries again what IAM does not know yet (internal/service/iam/consts.go).
+const iamPropagation = 2 * time.Minute
+
+// invalidPrincipal tells of a trust policy that names what IAM does not know yet.
+func invalidPrincipal(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && api.ErrorCode() == "MalformedPolicyDocument" && strings.Contains(api.ErrorMessage(), "Invalid principal in policy")
+}
+
+func (c *clients) updateRole(ctx context.Context, id string, state, inputs resource.PropertyMap) error {
+	var in roleInputs
+	if err := decode(inputs, &in); err != nil {
+		return err
+	}
+	if !provider.SameJSON(state["assumeRolePolicy"], inputs["assumeRolePolicy"]) {
+		err := provider.Retry(ctx, iamPropagation, invalidPrincipal, func() error {
+			_, err := c.iam.UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: &id, PolicyDocument: &in.AssumeRolePolicy})
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("updating IAM Role (%s) assume role policy: %w", id, err)
+		}
+	}
+	if !state["description"].DeepEquals(inputs["description"]) {
+		if _, err := c.iam.UpdateRoleDescription(ctx, &iam.UpdateRoleDescriptionInput{RoleName: &id, Description: &in.Description}); err != nil {
+			return fmt.Errorf("updating IAM Role (%s) description: %w", id, err)
+		}
+	}
+	if state["permissionsBoundary"].DeepEquals(inputs["permissionsBoundary"]) {
+		return nil
+	}
 	var err error
-	if boundary == "" {
+	if in.PermissionsBoundary == "" {
 		_, err = c.iam.DeleteRolePermissionsBoundary(ctx, &iam.DeleteRolePermissionsBoundaryInput{RoleName: &id})
 		err = ignoreNotFound(err)
 	} else {
-		_, err = c.iam.PutRolePermissionsBoundary(ctx, &iam.PutRolePermissionsBoundaryInput{
-			RoleName: &id, PermissionsBoundary: &boundary,
-		})
+		_, err = c.iam.PutRolePermissionsBoundary(ctx, &iam.PutRolePermissionsBoundaryInput{RoleName: &id, PermissionsBoundary: &in.PermissionsBoundary})
 	}
 	if err != nil {
-		return fmt.Errorf("updating the permissions boundary of IAM Role (%s): %w", id, err)
-	}
-	return nil
-}
-
-func (c *clients) updateRoleTags(ctx context.Context, id string, tags map[string]string) error {
-	live, err := c.iam.ListRoleTags(ctx, &iam.ListRoleTagsInput{RoleName: &id})
-	if err != nil {
-		return fmt.Errorf("listing the tags of IAM Role (%s): %w", id, err)
-	}
-	var gone []string
-	for _, tag := range live.Tags {
-		if _, kept := tags[*tag.Key]; !kept {
-			gone = append(gone, *tag.Key)
-		}
-	}
-	if len(gone) > 0 {
-		if _, err := c.iam.UntagRole(ctx, &iam.UntagRoleInput{RoleName: &id, TagKeys: gone}); err != nil {
-			return fmt.Errorf("removing tags of IAM Role (%s): %w", id, err)
-		}
-	}
-	if len(tags) > 0 {
-		if _, err := c.iam.TagRole(ctx, &iam.TagRoleInput{RoleName: &id, Tags: iamTags(tags)}); err != nil {
-			return fmt.Errorf("tagging IAM Role (%s): %w", id, err)
-		}
+		return fmt.Errorf("updating IAM Role (%s) permissions boundary: %w", id, err)
 	}
 	return nil
 }
@@ -130,6 +130,32 @@ func (c *clients) readRole(ctx context.Context, name string) (resource.PropertyM
 	if live.Role.PermissionsBoundary != nil {
 		values["permissionsBoundary"] = live.Role.PermissionsBoundary.PermissionsBoundaryArn
 	}
+	// So that a refresh after the first update finds other outputs: the policies come after the role.
+	inline, err := c.iam.ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: &name})
+	if err != nil {
+		return nil, fmt.Errorf("reading inline policies for IAM role %s: %w", name, err)
+	}
+	policies := []any{}
+	for _, policy := range inline.PolicyNames {
+		found, err := c.iam.GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: &name, PolicyName: &policy})
+		if err != nil {
+			return nil, fmt.Errorf("reading inline policies for IAM role %s: %w", name, err)
+		}
+		document, err := url.QueryUnescape(aws.ToString(found.PolicyDocument))
+		if err != nil {
+			return nil, fmt.Errorf("decoding the policy %s of IAM role %s: %w", policy, name, err)
+		}
+		policies = append(policies, map[string]any{"name": policy, "policy": document})
+	}
+	attached, err := c.iam.ListAttachedRolePolicies(ctx, &iam.ListAttachedRolePoliciesInput{RoleName: &name})
+	if err != nil {
+		return nil, fmt.Errorf("reading managed policies for IAM role %s: %w", name, err)
+	}
+	arns := []string{}
+	for _, policy := range attached.AttachedPolicies {
+		arns = append(arns, *policy.PolicyArn)
+	}
+	values["inlinePolicies"], values["managedPolicyArns"] = policies, arns
 	return properties(values), nil
 }
 
@@ -165,6 +191,8 @@ func (c *clients) rolePolicy() provider.Resource {
 		Inputs:   []string{"role", "name", "policy"},
 		Required: []string{"role", "policy"},
 		Replace:  []string{"role", "name"},
+		Same:     map[string]provider.Same{"policy": provider.SameJSON},
+		Kept:     []string{"policy"},
 		Check:    provider.GeneratedName("name", 128),
 		Create: func(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
 			in, err := put(ctx, inputs)
@@ -185,9 +213,9 @@ func (c *clients) rolePolicy() provider.Resource {
 			}
 			return properties(map[string]any{"role": role, "name": name, "policy": document}), nil
 		},
-		Update: func(ctx context.Context, _ string, state, inputs resource.PropertyMap) (resource.PropertyMap, error) {
+		Update: func(ctx context.Context, _ string, _, inputs resource.PropertyMap) (resource.PropertyMap, error) {
 			_, err := put(ctx, inputs)
-			return state, err
+			return nil, err
 		},
 		Delete: func(ctx context.Context, id string, _ resource.PropertyMap) error {
 			role, name, _ := strings.Cut(id, ":")
@@ -205,10 +233,11 @@ type openIDConnectProviderInputs struct {
 }
 
 func (c *clients) openIDConnectProvider() provider.Resource {
-	return provider.Resource{
+	return c.taggable(provider.Resource{
 		Inputs:   []string{"url", "clientIdLists", "thumbprintLists", "tags"},
 		Required: []string{"url", "clientIdLists"},
 		Replace:  []string{"url"},
+		Computed: []string{"thumbprintLists"},
 		// IAM answers the URL without its scheme, which a refresh and an import then take for the input. The provider
 		// accepts no input like that, and takes both for the same: validOpenIDURL and suppressOpenIDURL in
 		// https://github.com/hashicorp/terraform-provider-aws/tree/main/internal/service/iam.
@@ -218,7 +247,8 @@ func (c *clients) openIDConnectProvider() provider.Resource {
 			}
 			return inputs, nil
 		},
-		Same: map[string]func(old, new resource.PropertyValue) bool{
+		Same: map[string]provider.Same{
+			"clientIdLists": provider.SameSet,
 			"url": func(old, new resource.PropertyValue) bool {
 				return old.IsString() && new.IsString() &&
 					strings.TrimPrefix(old.StringValue(), "https://") == strings.TrimPrefix(new.StringValue(), "https://")
@@ -235,7 +265,7 @@ func (c *clients) openIDConnectProvider() provider.Resource {
 			if err != nil {
 				return "", nil, fmt.Errorf("creating IAM OIDC Provider: %w", err)
 			}
-			return *created.OpenIDConnectProviderArn, properties(map[string]any{"arn": created.OpenIDConnectProviderArn}), nil
+			return *created.OpenIDConnectProviderArn, nil, nil
 		},
 		Read: func(ctx context.Context, id string, _ resource.PropertyMap) (resource.PropertyMap, error) {
 			live, err := c.readOpenIDConnectProvider(ctx, id)
@@ -245,52 +275,46 @@ func (c *clients) openIDConnectProvider() provider.Resource {
 			return live, err
 		},
 		Update: func(ctx context.Context, id string, state, inputs resource.PropertyMap) (resource.PropertyMap, error) {
-			return state, c.updateOpenIDConnectProvider(ctx, id, inputs)
+			return nil, c.updateOpenIDConnectProvider(ctx, id, state, inputs)
 		},
 		Delete: func(ctx context.Context, id string, _ resource.PropertyMap) error {
 			_, err := c.iam.DeleteOpenIDConnectProvider(ctx, &iam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: &id})
 			return ignoreNotFound(err)
 		},
-	}
+	}, c.openIDConnectTagging())
 }
 
-func (c *clients) updateOpenIDConnectProvider(ctx context.Context, arn string, inputs resource.PropertyMap) error {
-	var in openIDConnectProviderInputs
-	if err := decode(inputs, &in); err != nil {
+// updateOpenIDConnectProvider adds and removes what differs from the state.
+func (c *clients) updateOpenIDConnectProvider(ctx context.Context, arn string, state, inputs resource.PropertyMap) error {
+	var old, in openIDConnectProviderInputs
+	if err := errors.Join(decode(state, &old), decode(inputs, &in)); err != nil {
 		return err
 	}
-	live, err := c.iam.GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: &arn})
-	if err != nil {
-		return fmt.Errorf("reading IAM OIDC Provider (%s): %w", arn, err)
-	}
-	wanted, present := map[string]bool{}, map[string]bool{}
-	for _, audience := range in.ClientIDLists {
-		wanted[audience] = true
-	}
-	for _, audience := range live.ClientIDList {
-		present[audience] = true
-		if !wanted[audience] {
-			if _, err := c.iam.RemoveClientIDFromOpenIDConnectProvider(ctx, &iam.RemoveClientIDFromOpenIDConnectProviderInput{
-				OpenIDConnectProviderArn: &arn, ClientID: &audience,
-			}); err != nil {
-				return fmt.Errorf("removing audience %s of IAM OIDC Provider (%s): %w", audience, arn, err)
-			}
-		}
-	}
-	for audience := range wanted {
-		if !present[audience] {
-			if _, err := c.iam.AddClientIDToOpenIDConnectProvider(ctx, &iam.AddClientIDToOpenIDConnectProviderInput{
-				OpenIDConnectProviderArn: &arn, ClientID: &audience,
-			}); err != nil {
-				return fmt.Errorf("adding audience %s to IAM OIDC Provider (%s): %w", audience, arn, err)
-			}
-		}
-	}
-	if len(in.Tags) > 0 {
-		if _, err := c.iam.TagOpenIDConnectProvider(ctx, &iam.TagOpenIDConnectProviderInput{
-			OpenIDConnectProviderArn: &arn, Tags: iamTags(in.Tags),
+	if len(in.ThumbprintLists) > 0 && !slices.Equal(old.ThumbprintLists, in.ThumbprintLists) {
+		if _, err := c.iam.UpdateOpenIDConnectProviderThumbprint(ctx, &iam.UpdateOpenIDConnectProviderThumbprintInput{
+			OpenIDConnectProviderArn: &arn, ThumbprintList: in.ThumbprintLists,
 		}); err != nil {
-			return fmt.Errorf("tagging IAM OIDC Provider (%s): %w", arn, err)
+			return fmt.Errorf("updating IAM OIDC Provider (%s) thumbprint: %w", arn, err)
+		}
+	}
+	for _, audience := range in.ClientIDLists {
+		if slices.Contains(old.ClientIDLists, audience) {
+			continue
+		}
+		if _, err := c.iam.AddClientIDToOpenIDConnectProvider(ctx, &iam.AddClientIDToOpenIDConnectProviderInput{
+			OpenIDConnectProviderArn: &arn, ClientID: &audience,
+		}); err != nil {
+			return fmt.Errorf("adding IAM OIDC Provider (%s) client ID (%s): %w", arn, audience, err)
+		}
+	}
+	for _, audience := range old.ClientIDLists {
+		if slices.Contains(in.ClientIDLists, audience) {
+			continue
+		}
+		if _, err := c.iam.RemoveClientIDFromOpenIDConnectProvider(ctx, &iam.RemoveClientIDFromOpenIDConnectProviderInput{
+			OpenIDConnectProviderArn: &arn, ClientID: &audience,
+		}); err != nil {
+			return fmt.Errorf("removing IAM OIDC Provider (%s) client ID (%s): %w", arn, audience, err)
 		}
 	}
 	return nil

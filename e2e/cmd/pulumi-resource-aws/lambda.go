@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/aws/smithy-go"
@@ -18,101 +17,6 @@ import (
 
 	"esc-connector-lambda-go/e2e/provider"
 )
-
-type logGroupInputs struct {
-	Name            string
-	RetentionInDays *float64
-	Tags            map[string]string
-}
-
-func (c *clients) logGroup() provider.Resource {
-	retain := func(ctx context.Context, in logGroupInputs) error {
-		var err error
-		if in.RetentionInDays != nil && *in.RetentionInDays > 0 {
-			_, err = c.logs.PutRetentionPolicy(ctx, &cloudwatchlogs.PutRetentionPolicyInput{
-				LogGroupName: &in.Name, RetentionInDays: aws.Int32(int32(*in.RetentionInDays)),
-			})
-		} else {
-			_, err = c.logs.DeleteRetentionPolicy(ctx, &cloudwatchlogs.DeleteRetentionPolicyInput{LogGroupName: &in.Name})
-		}
-		if err != nil {
-			return fmt.Errorf("setting the retention of CloudWatch Logs Log Group (%s): %w", in.Name, err)
-		}
-		return nil
-	}
-	return provider.Resource{
-		Inputs:  []string{"name", "retentionInDays", "tags"},
-		Replace: []string{"name"},
-		Check:   provider.GeneratedName("name", 512),
-		Create: func(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
-			var in logGroupInputs
-			if err := decode(inputs, &in); err != nil {
-				return "", nil, err
-			}
-			if _, err := c.logs.CreateLogGroup(ctx, &cloudwatchlogs.CreateLogGroupInput{LogGroupName: &in.Name, Tags: in.Tags}); err != nil {
-				return "", nil, fmt.Errorf("creating CloudWatch Logs Log Group (%s): %w", in.Name, err)
-			}
-			if in.RetentionInDays != nil {
-				if err := retain(ctx, in); err != nil {
-					return "", nil, err
-				}
-			}
-			live, err := c.readLogGroup(ctx, in.Name)
-			return in.Name, live, err
-		},
-		Read: func(ctx context.Context, id string, _ resource.PropertyMap) (resource.PropertyMap, error) {
-			return c.readLogGroup(ctx, id)
-		},
-		Update: func(ctx context.Context, id string, _, inputs resource.PropertyMap) (resource.PropertyMap, error) {
-			var in logGroupInputs
-			if err := decode(inputs, &in); err != nil {
-				return nil, err
-			}
-			if err := retain(ctx, in); err != nil {
-				return nil, err
-			}
-			return c.readLogGroup(ctx, id)
-		},
-		Delete: func(ctx context.Context, id string, _ resource.PropertyMap) error {
-			_, err := c.logs.DeleteLogGroup(ctx, &cloudwatchlogs.DeleteLogGroupInput{LogGroupName: &id})
-			return ignoreNotFound(err)
-		},
-	}
-}
-
-func (c *clients) readLogGroup(ctx context.Context, name string) (resource.PropertyMap, error) {
-	found, err := c.logs.DescribeLogGroups(ctx, &cloudwatchlogs.DescribeLogGroupsInput{LogGroupNamePrefix: &name})
-	if err != nil {
-		return nil, fmt.Errorf("reading CloudWatch Logs Log Group (%s): %w", name, err)
-	}
-	for _, group := range found.LogGroups {
-		if *group.LogGroupName != name {
-			continue
-		}
-		// AWS lists the ARN with a closing ":*", which the provider cuts.
-		arn := aws.ToString(group.LogGroupArn)
-		if arn == "" {
-			arn = trimStar(aws.ToString(group.Arn))
-		}
-		tags, err := c.logs.ListTagsForResource(ctx, &cloudwatchlogs.ListTagsForResourceInput{ResourceArn: &arn})
-		if err != nil {
-			return nil, fmt.Errorf("listing the tags of CloudWatch Logs Log Group (%s): %w", name, err)
-		}
-		values := map[string]any{"name": name, "arn": arn, "retentionInDays": group.RetentionInDays}
-		if len(tags.Tags) > 0 {
-			values["tags"] = tags.Tags
-		}
-		return properties(values), nil
-	}
-	return nil, nil
-}
-
-func trimStar(arn string) string {
-	if len(arn) > 2 && arn[len(arn)-2:] == ":*" {
-		return arn[:len(arn)-2]
-	}
-	return arn
-}
 
 type functionInputs struct {
 	Name, Role, Runtime, Handler, Description string
@@ -433,11 +337,6 @@ func (c *clients) updateFunction(
 			return nil, err
 		}
 	}
-	if changed("tags") {
-		if err := c.updateFunctionTags(ctx, id, in.Tags); err != nil {
-			return nil, err
-		}
-	}
 	return nil, nil
 }
 
@@ -513,31 +412,6 @@ func (c *clients) updateCode(
 	}
 	if err := c.waitForFunction(ctx, id, changeOf); err != nil {
 		return fmt.Errorf("waiting for Lambda Function (%s) code update: %w", id, err)
-	}
-	return nil
-}
-
-// updateFunctionTags takes away the tags that the function should not have any more.
-func (c *clients) updateFunctionTags(ctx context.Context, id string, tags map[string]string) error {
-	live, err := c.lambda.GetFunction(ctx, &lambda.GetFunctionInput{FunctionName: &id})
-	if err != nil {
-		return fmt.Errorf("listing tags for Lambda Function (%s): %w", id, err)
-	}
-	var gone []string
-	for key := range live.Tags {
-		if _, wanted := tags[key]; !wanted {
-			gone = append(gone, key)
-		}
-	}
-	if len(gone) > 0 {
-		if _, err := c.lambda.UntagResource(ctx, &lambda.UntagResourceInput{Resource: live.Configuration.FunctionArn, TagKeys: gone}); err != nil {
-			return fmt.Errorf("untagging Lambda Function (%s): %w", id, err)
-		}
-	}
-	if len(tags) > 0 {
-		if _, err := c.lambda.TagResource(ctx, &lambda.TagResourceInput{Resource: live.Configuration.FunctionArn, Tags: tags}); err != nil {
-			return fmt.Errorf("tagging Lambda Function (%s): %w", id, err)
-		}
 	}
 	return nil
 }

@@ -6,14 +6,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
@@ -32,21 +35,23 @@ import (
 func main() {
 	c := &clients{}
 	provider.Main(provider.Provider{
-		Name:                     "aws",
-		Version:                  "6.83.0",
-		Config:                   []string{"region", "skipCredentialsValidation", "skipRegionValidation"},
+		Name:    "aws",
+		Version: "6.83.0",
+		Config: []string{
+			"allowedAccountIds", "assumeRoles", "defaultTags", "ignoreTags", "profile", "region", "skipCredentialsValidation", "skipRegionValidation",
+		},
 		FailedUpdatesStandAsDone: true,
 		Configure:                c.configure,
 		Resources: map[string]provider.Resource{
 			"aws:cloudwatch/eventRule:EventRule":                     c.eventRule(),
 			"aws:cloudwatch/eventTarget:EventTarget":                 c.eventTarget(),
 			"aws:cloudwatch/logGroup:LogGroup":                       c.logGroup(),
-			"aws:ec2/securityGroup:SecurityGroup":                    c.securityGroup(),
+			"aws:ec2/securityGroup:SecurityGroup":                    c.taggable(c.securityGroup(), c.ec2Tagging()),
 			"aws:iam/openIdConnectProvider:OpenIdConnectProvider":    c.openIDConnectProvider(),
 			"aws:iam/role:Role":                                      c.role(),
 			"aws:iam/rolePolicy:RolePolicy":                          c.rolePolicy(),
 			"aws:lambda/codeSigningConfig:CodeSigningConfig":         c.codeSigningConfig(),
-			"aws:lambda/function:Function":                           c.function(),
+			"aws:lambda/function:Function":                           c.taggable(c.function(), c.lambdaTagging()),
 			"aws:lambda/permission:Permission":                       c.permission(),
 			"aws:s3/bucketObjectv2:BucketObjectv2":                   c.object(),
 			"aws:s3/bucketPolicy:BucketPolicy":                       c.bucketPolicy(),
@@ -56,8 +61,8 @@ func main() {
 			"aws:s3/bucketVersioningV2:BucketVersioningV2":              c.bucketVersioning(),
 			"aws:signer/signingJob:SigningJob":                          c.signingJob(),
 			"aws:signer/signingProfile:SigningProfile":                  c.signingProfile(),
-			"aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule":   c.securityGroupRule(true),
-			"aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": c.securityGroupRule(false),
+			"aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule":   c.taggable(c.securityGroupRule(true), c.ec2Tagging()),
+			"aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": c.taggable(c.securityGroupRule(false), c.ec2Tagging()),
 		},
 		Functions: map[string]provider.Function{
 			"aws:cloudwatch/getLogGroup:getLogGroup":                    c.getLogGroup,
@@ -85,6 +90,7 @@ func main() {
 // clients are the services' API clients, made when the engine sends the configuration.
 type clients struct {
 	region  string
+	tags    tagSettings
 	account string // empty where the credentials were not to be checked
 	ec2     *ec2.Client
 	events  *eventbridge.Client
@@ -97,10 +103,30 @@ type clients struct {
 	sts     *sts.Client
 }
 
+// nested reads a setting that is no text: the engine passes its JSON.
+func nested(settings map[string]string, key string, into any) error {
+	if settings[key] == "" {
+		return nil
+	}
+	if err := json.Unmarshal([]byte(settings[key]), into); err != nil {
+		return fmt.Errorf("reading aws:%s: %w", key, err)
+	}
+	return nil
+}
+
 func (c *clients) configure(ctx context.Context, settings map[string]string) error {
+	var roles []struct{ RoleArn, SessionName, ExternalID string }
+	var accounts []string
+	if err := errors.Join(nested(settings, "defaultTags", &c.tags.DefaultTags), nested(settings, "ignoreTags", &c.tags.IgnoreTags),
+		nested(settings, "assumeRoles", &roles), nested(settings, "allowedAccountIds", &accounts)); err != nil {
+		return err
+	}
 	var options []func(*config.LoadOptions) error
 	if region := settings["region"]; region != "" {
 		options = append(options, config.WithRegion(region))
+	}
+	if profile := settings["profile"]; profile != "" {
+		options = append(options, config.WithSharedConfigProfile(profile))
 	}
 	loaded, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
@@ -108,6 +134,11 @@ func (c *clients) configure(ctx context.Context, settings map[string]string) err
 	}
 	if loaded.Region == "" {
 		return errors.New("no AWS region: `pulumi config set aws:region <region>`")
+	}
+	for _, role := range roles { // one after the other
+		loaded.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(loaded), role.RoleArn, func(o *stscreds.AssumeRoleOptions) {
+			o.RoleSessionName, o.ExternalID = cmp.Or(role.SessionName, "pulumi-aws"), stringOrNil(role.ExternalID)
+		}))
 	}
 	c.region = loaded.Region
 	c.ec2 = ec2.NewFromConfig(loaded)
@@ -119,7 +150,7 @@ func (c *clients) configure(ctx context.Context, settings map[string]string) err
 	c.s3 = s3.NewFromConfig(loaded, func(o *s3.Options) { o.UsePathStyle = true })
 	c.signer = signer.NewFromConfig(loaded)
 	c.sts = sts.NewFromConfig(loaded)
-	if settings["skipCredentialsValidation"] == "true" {
+	if settings["skipCredentialsValidation"] == "true" && len(accounts) == 0 {
 		return nil
 	}
 	identity, err := c.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
@@ -127,6 +158,9 @@ func (c *clients) configure(ctx context.Context, settings map[string]string) err
 		return fmt.Errorf("checking the AWS credentials: %w", err)
 	}
 	c.account = aws.ToString(identity.Account)
+	if len(accounts) > 0 && !slices.Contains(accounts, *identity.Account) {
+		return fmt.Errorf("AWS account ID not allowed: %s", *identity.Account)
+	}
 	return nil
 }
 
@@ -140,13 +174,21 @@ func (c *clients) getCallerIdentity(ctx context.Context, _ resource.PropertyMap)
 	}), nil
 }
 
-func (c *clients) getPartition(context.Context, resource.PropertyMap) (resource.PropertyMap, error) {
-	partition, suffix := "aws", "amazonaws.com"
+func (c *clients) partition() string {
 	switch {
 	case strings.HasPrefix(c.region, "us-gov-"):
-		partition = "aws-us-gov"
+		return "aws-us-gov"
 	case strings.HasPrefix(c.region, "cn-"):
-		partition, suffix = "aws-cn", "amazonaws.com.cn"
+		return "aws-cn"
+	default:
+		return "aws"
+	}
+}
+
+func (c *clients) getPartition(context.Context, resource.PropertyMap) (resource.PropertyMap, error) {
+	partition, suffix := c.partition(), "amazonaws.com"
+	if partition == "aws-cn" {
+		suffix = "amazonaws.com.cn"
 	}
 	return properties(map[string]any{
 		"id": partition, "partition": partition, "dnsSuffix": suffix, "reverseDnsPrefix": reverse(suffix),
@@ -223,7 +265,13 @@ func isNotFound(err error) bool {
 		return false
 	}
 	code := api.ErrorCode()
-	return strings.Contains(code, "NotFound") || strings.Contains(code, "NoSuchEntity")
+	return strings.Contains(code, "NotFound") || strings.Contains(code, "NoSuch")
+}
+
+// isConflict tells whether AWS answered that another change of it is under way.
+func isConflict(err error) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && api.ErrorCode() == "ResourceConflictException"
 }
 
 func ignoreNotFound(err error) error {

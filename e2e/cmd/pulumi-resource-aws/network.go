@@ -55,14 +55,7 @@ func (c *clients) securityGroup() provider.Resource {
 		Read: func(ctx context.Context, id string, _ resource.PropertyMap) (resource.PropertyMap, error) {
 			return c.readSecurityGroup(ctx, id)
 		},
-		Update: func(ctx context.Context, id string, _, inputs resource.PropertyMap) (resource.PropertyMap, error) {
-			var in securityGroupInputs
-			if err := decode(inputs, &in); err != nil {
-				return nil, err
-			}
-			if err := c.retag(ctx, id, in.Tags); err != nil {
-				return nil, fmt.Errorf("updating tags for Security Group (%s): %w", id, err)
-			}
+		Update: func(context.Context, string, resource.PropertyMap, resource.PropertyMap) (resource.PropertyMap, error) {
 			return nil, nil
 		},
 		Delete: func(ctx context.Context, id string, _ resource.PropertyMap) error {
@@ -89,29 +82,6 @@ func (c *clients) deleteSecurityGroup(ctx context.Context, id string) error {
 			return err
 		}
 	}
-}
-
-// retag gives a resource of EC2 these tags, and takes away its others.
-func (c *clients) retag(ctx context.Context, id string, tags map[string]string) error {
-	live, err := c.ec2.DescribeTags(ctx, &ec2.DescribeTagsInput{Filters: []types.Filter{{Name: aws.String("resource-id"), Values: []string{id}}}})
-	if err != nil {
-		return err
-	}
-	var gone []types.Tag
-	for _, tag := range live.Tags {
-		if _, wanted := tags[*tag.Key]; !wanted {
-			gone = append(gone, types.Tag{Key: tag.Key})
-		}
-	}
-	if len(gone) > 0 {
-		if _, err := c.ec2.DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{id}, Tags: gone}); err != nil {
-			return err
-		}
-	}
-	if len(tags) > 0 {
-		_, err = c.ec2.CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{id}, Tags: ec2Tags(tags)})
-	}
-	return err
 }
 
 func (c *clients) readSecurityGroup(ctx context.Context, id string) (resource.PropertyMap, error) {
@@ -319,11 +289,6 @@ func (c *clients) updateRule(ctx context.Context, id string, state, inputs resou
 		})
 		if err != nil {
 			return fmt.Errorf("updating VPC Security Group Rule (%s): %w", id, err)
-		}
-	}
-	if !state["tags"].DeepEquals(inputs["tags"]) {
-		if err := c.retag(ctx, id, in.Tags); err != nil {
-			return fmt.Errorf("updating tags for VPC Security Group Rule (%s): %w", id, err)
 		}
 	}
 	return nil

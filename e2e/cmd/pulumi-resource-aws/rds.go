@@ -1,8 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
@@ -28,16 +31,13 @@ func (c *clients) getClusters(ctx context.Context, args resource.PropertyMap) (r
 		return nil, err
 	}
 	found, err := c.rds.DescribeDBClusters(ctx, &rds.DescribeDBClustersInput{Filters: filters})
-	// A filter by name that matches nothing is an empty list at AWS, and an error of moto's.
-	if err != nil && !isNotFound(err) {
+	if err != nil {
 		return nil, fmt.Errorf("reading RDS Clusters: %w", err)
 	}
 	arns, identifiers := []string{}, []string{}
-	if found != nil {
-		for _, cluster := range found.DBClusters {
-			arns = append(arns, *cluster.DBClusterArn)
-			identifiers = append(identifiers, *cluster.DBClusterIdentifier)
-		}
+	for _, cluster := range found.DBClusters {
+		arns = append(arns, *cluster.DBClusterArn)
+		identifiers = append(identifiers, *cluster.DBClusterIdentifier)
 	}
 	return properties(map[string]any{"id": c.region, "clusterArns": arns, "clusterIdentifiers": identifiers}), nil
 }
@@ -58,13 +58,33 @@ func (c *clients) getCluster(ctx context.Context, args resource.PropertyMap) (re
 	}
 	return properties(map[string]any{
 		"id": cluster.DBClusterIdentifier, "arn": cluster.DBClusterArn, "clusterIdentifier": cluster.DBClusterIdentifier,
-		"clusterMembers": members, "databaseName": aws.ToString(cluster.DatabaseName),
+		"clusterMembers": unordered(members), "clusterResourceId": aws.ToString(cluster.DbClusterResourceId),
+		"iamDatabaseAuthenticationEnabled": aws.ToBool(cluster.IAMDatabaseAuthenticationEnabled), "masterUserSecrets": secrets(cluster.MasterUserSecret),
+		"replicationSourceIdentifier": aws.ToString(cluster.ReplicationSourceIdentifier), "storageEncrypted": aws.ToBool(cluster.StorageEncrypted), "databaseName": aws.ToString(cluster.DatabaseName),
 		"dbSubnetGroupName": aws.ToString(cluster.DBSubnetGroup), "endpoint": aws.ToString(cluster.Endpoint),
 		"readerEndpoint": aws.ToString(cluster.ReaderEndpoint), "engine": aws.ToString(cluster.Engine),
 		"engineMode": aws.ToString(cluster.EngineMode), "engineVersion": aws.ToString(cluster.EngineVersion),
 		"networkType": aws.ToString(cluster.NetworkType), "port": aws.ToInt32(cluster.Port),
-		"vpcSecurityGroupIds": groups, "masterUsername": aws.ToString(cluster.MasterUsername),
+		"vpcSecurityGroupIds": unordered(groups), "masterUsername": aws.ToString(cluster.MasterUsername),
 	}), nil
+}
+
+// unordered are the members of a set, which come in an order that says nothing.
+func unordered(texts []string) []string {
+	return slices.SortedFunc(slices.Values(texts), func(a, b string) int {
+		one, other := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+		return bytes.Compare(one[:], other[:])
+	})
+}
+
+// secrets is where RDS keeps the master user's password.
+func secrets(kept *types.MasterUserSecret) []any {
+	if kept == nil {
+		return []any{}
+	}
+	return []any{map[string]any{
+		"kmsKeyId": aws.ToString(kept.KmsKeyId), "secretArn": aws.ToString(kept.SecretArn), "secretStatus": aws.ToString(kept.SecretStatus),
+	}}
 }
 
 func (c *clients) getInstances(ctx context.Context, args resource.PropertyMap) (resource.PropertyMap, error) {
@@ -73,15 +93,13 @@ func (c *clients) getInstances(ctx context.Context, args resource.PropertyMap) (
 		return nil, err
 	}
 	found, err := c.rds.DescribeDBInstances(ctx, &rds.DescribeDBInstancesInput{Filters: filters})
-	if err != nil && !isNotFound(err) {
+	if err != nil {
 		return nil, fmt.Errorf("reading RDS DB Instances: %w", err)
 	}
 	arns, identifiers := []string{}, []string{}
-	if found != nil {
-		for _, instance := range found.DBInstances {
-			arns = append(arns, *instance.DBInstanceArn)
-			identifiers = append(identifiers, *instance.DBInstanceIdentifier)
-		}
+	for _, instance := range found.DBInstances {
+		arns = append(arns, *instance.DBInstanceArn)
+		identifiers = append(identifiers, *instance.DBInstanceIdentifier)
 	}
 	return properties(map[string]any{"id": c.region, "instanceArns": arns, "instanceIdentifiers": identifiers}), nil
 }
@@ -103,7 +121,9 @@ func (c *clients) getInstance(ctx context.Context, args resource.PropertyMap) (r
 		"dbName": aws.ToString(instance.DBName), "engine": aws.ToString(instance.Engine),
 		"engineVersion": aws.ToString(instance.EngineVersion), "networkType": aws.ToString(instance.NetworkType),
 		"publiclyAccessible": aws.ToBool(instance.PubliclyAccessible), "vpcSecurityGroups": groups,
-		"masterUsername": aws.ToString(instance.MasterUsername),
+		"masterUsername": aws.ToString(instance.MasterUsername), "masterUserSecrets": secrets(instance.MasterUserSecret),
+		"replicateSourceDb": aws.ToString(instance.ReadReplicaSourceDBInstanceIdentifier), "resourceId": aws.ToString(instance.DbiResourceId),
+		"multiAz": aws.ToBool(instance.MultiAZ), "storageEncrypted": aws.ToBool(instance.StorageEncrypted),
 	}
 	if instance.Endpoint != nil {
 		values["address"], values["port"] = instance.Endpoint.Address, instance.Endpoint.Port
@@ -127,6 +147,6 @@ func (c *clients) getSubnetGroup(ctx context.Context, args resource.PropertyMap)
 	}
 	return properties(map[string]any{
 		"id": name, "name": name, "arn": group.DBSubnetGroupArn, "description": group.DBSubnetGroupDescription,
-		"status": group.SubnetGroupStatus, "subnetIds": subnets, "vpcId": group.VpcId,
+		"status": group.SubnetGroupStatus, "subnetIds": unordered(subnets), "vpcId": group.VpcId,
 	}), nil
 }

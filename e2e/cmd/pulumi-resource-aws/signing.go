@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/aws/aws-sdk-go-v2/service/signer"
@@ -15,11 +17,10 @@ import (
 )
 
 func (c *clients) signingProfile() provider.Resource {
-	return provider.Resource{
+	return c.taggable(provider.Resource{
 		Inputs:   []string{"namePrefix", "platformId", "tags"},
 		Required: []string{"namePrefix", "platformId"},
 		Replace:  []string{"namePrefix", "platformId"},
-		Unread:   []string{"namePrefix", "tags"},
 		Create: func(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
 			var in struct {
 				NamePrefix, PlatformID string
@@ -28,7 +29,7 @@ func (c *clients) signingProfile() provider.Resource {
 			if err := decode(inputs, &in); err != nil {
 				return "", nil, err
 			}
-			name, err := resource.NewUniqueHex(in.NamePrefix, 26, 64)
+			name, err := resource.NewUniqueHex(in.NamePrefix, suffix, 64)
 			if err != nil {
 				return "", nil, fmt.Errorf("naming Signer Signing Profile: %w", err)
 			}
@@ -37,8 +38,7 @@ func (c *clients) signingProfile() provider.Resource {
 			}); err != nil {
 				return "", nil, fmt.Errorf("creating Signer Signing Profile (%s): %w", name, err)
 			}
-			live, err := c.readSigningProfile(ctx, name)
-			return name, live, err
+			return name, nil, nil
 		},
 		Read: func(ctx context.Context, id string, _ resource.PropertyMap) (resource.PropertyMap, error) {
 			live, err := c.readSigningProfile(ctx, id)
@@ -48,22 +48,14 @@ func (c *clients) signingProfile() provider.Resource {
 			}
 			return live, err
 		},
-		Update: func(ctx context.Context, id string, state, inputs resource.PropertyMap) (resource.PropertyMap, error) {
-			var in struct{ Tags map[string]string }
-			if err := decode(inputs, &in); err != nil {
-				return nil, err
-			}
-			arn := state["arn"].StringValue()
-			if _, err := c.signer.TagResource(ctx, &signer.TagResourceInput{ResourceArn: &arn, Tags: in.Tags}); err != nil {
-				return nil, fmt.Errorf("tagging Signer Signing Profile (%s): %w", id, err)
-			}
-			return state, nil
+		Update: func(context.Context, string, resource.PropertyMap, resource.PropertyMap) (resource.PropertyMap, error) {
+			return nil, nil
 		},
 		Delete: func(ctx context.Context, id string, _ resource.PropertyMap) error {
 			_, err := c.signer.CancelSigningProfile(ctx, &signer.CancelSigningProfileInput{ProfileName: &id})
 			return ignoreNotFound(err)
 		},
-	}
+	}, c.signerTagging())
 }
 
 func (c *clients) readSigningProfile(ctx context.Context, name string) (resource.PropertyMap, error) {
@@ -72,8 +64,8 @@ func (c *clients) readSigningProfile(ctx context.Context, name string) (resource
 		return nil, fmt.Errorf("reading Signer Signing Profile (%s): %w", name, err)
 	}
 	return properties(map[string]any{
-		"name": name, "arn": live.Arn, "platformId": live.PlatformId, "status": string(live.Status),
-		"version": live.ProfileVersion, "versionArn": live.ProfileVersionArn,
+		"name": name, "namePrefix": namePrefix(name), "arn": live.Arn, "platformId": live.PlatformId, "status": string(live.Status),
+		"version": live.ProfileVersion, "versionArn": live.ProfileVersionArn, "tags": live.Tags,
 	}), nil
 }
 
@@ -86,6 +78,7 @@ func (c *clients) signingJob() provider.Resource {
 	return provider.Resource{
 		Inputs:   []string{"profileName", "source", "destination"},
 		Required: []string{"profileName", "source", "destination"},
+		Unread:   []string{"destination"},
 		Create: func(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
 			var in struct {
 				ProfileName string
@@ -111,26 +104,47 @@ func (c *clients) signingJob() provider.Resource {
 			if err != nil {
 				return "", nil, fmt.Errorf("starting Signer Signing Job: %w", err)
 			}
-			waiter := signer.NewSuccessfulSigningJobWaiter(c.signer)
-			job, err := waiter.WaitForOutput(ctx, &signer.DescribeSigningJobInput{JobId: started.JobId}, 5*time.Minute)
+			// 200 times, every five seconds. A job that fails is none in the state.
+			unfinished := errors.New("exceeded wait attempts")
+			err = provider.Retry(ctx, 200*5*time.Second, func(err error) bool { return errors.Is(err, unfinished) }, func() error {
+				job, err := c.signer.DescribeSigningJob(ctx, &signer.DescribeSigningJobInput{JobId: started.JobId})
+				switch {
+				case err != nil:
+					return err
+				case job.Status == signertypes.SigningStatusFailed:
+					return errors.New("waiter state transitioned to Failure")
+				case job.Status != signertypes.SigningStatusSucceeded:
+					return unfinished
+				}
+				return nil
+			})
 			if err != nil {
-				return "", nil, fmt.Errorf("waiting for Signer Signing Job (%s): %w", *started.JobId, err)
+				return "", nil, fmt.Errorf("creating Signing Job: waiting for completion: %w", err)
 			}
-			signed := job.SignedObject.S3
-			return *started.JobId, properties(map[string]any{
-				"jobId": started.JobId, "status": string(job.Status),
-				"signedObjects": []any{map[string]any{"s3s": []any{map[string]any{"bucket": *signed.BucketName, "key": *signed.Key}}}},
-			}), nil
+			return *started.JobId, nil, nil
 		},
-		Read: func(ctx context.Context, id string, state resource.PropertyMap) (resource.PropertyMap, error) {
-			_, err := c.signer.DescribeSigningJob(ctx, &signer.DescribeSigningJobInput{JobId: &id})
+		Read: func(ctx context.Context, id string, _ resource.PropertyMap) (resource.PropertyMap, error) {
+			job, err := c.signer.DescribeSigningJob(ctx, &signer.DescribeSigningJobInput{JobId: &id})
 			if isNotFound(err) {
 				return nil, nil
 			}
 			if err != nil {
-				return nil, fmt.Errorf("reading Signer Signing Job (%s): %w", id, err)
+				return nil, fmt.Errorf("reading Signer signing job (%s): %w", id, err)
 			}
-			return state, nil
+			values := map[string]any{
+				"jobId": job.JobId, "profileName": job.ProfileName, "status": string(job.Status), "statusReason": job.StatusReason,
+			}
+			if from := job.Source; from != nil && from.S3 != nil {
+				values["source"] = map[string]any{"s3": map[string]any{
+					"bucket": aws.ToString(from.S3.BucketName), "key": aws.ToString(from.S3.Key), "version": aws.ToString(from.S3.Version),
+				}}
+			}
+			if to := job.SignedObject; to != nil && to.S3 != nil {
+				values["signedObjects"] = []any{map[string]any{"s3s": []any{map[string]any{
+					"bucket": aws.ToString(to.S3.BucketName), "key": aws.ToString(to.S3.Key),
+				}}}}
+			}
+			return properties(values), nil
 		},
 		Delete: func(context.Context, string, resource.PropertyMap) error { return nil },
 	}
@@ -153,54 +167,81 @@ func (in codeSigningConfigInputs) policies() *types.CodeSigningPolicies {
 	}
 }
 
+// codeSigningConfig is what internal/service/lambda/code_signing_config.go makes of one in
+// https://github.com/hashicorp/terraform-provider-aws: an update sends what differs.
 func (c *clients) codeSigningConfig() provider.Resource {
-	return provider.Resource{
+	return c.taggable(provider.Resource{
 		Inputs:   []string{"description", "allowedPublishers", "policies", "tags"},
 		Required: []string{"allowedPublishers"},
+		Computed: []string{"policies"},
+		Same:     map[string]provider.Same{"allowedPublishers.signingProfileVersionArns": provider.SameSet},
 		Create: func(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
 			var in codeSigningConfigInputs
 			if err := decode(inputs, &in); err != nil {
 				return "", nil, err
 			}
 			made, err := c.lambda.CreateCodeSigningConfig(ctx, &lambda.CreateCodeSigningConfigInput{
-				Description: stringOrNil(in.Description), AllowedPublishers: in.publishers(), CodeSigningPolicies: in.policies(), Tags: in.Tags,
+				Description: &in.Description, AllowedPublishers: in.publishers(), CodeSigningPolicies: in.policies(), Tags: in.Tags,
 			})
 			if err != nil {
 				return "", nil, fmt.Errorf("creating Lambda Code Signing Config: %w", err)
 			}
-			arn := made.CodeSigningConfig.CodeSigningConfigArn
-			return *arn, properties(map[string]any{"arn": arn, "configId": made.CodeSigningConfig.CodeSigningConfigId}), nil
+			return *made.CodeSigningConfig.CodeSigningConfigArn, nil, nil
 		},
-		Read: func(ctx context.Context, id string, state resource.PropertyMap) (resource.PropertyMap, error) {
-			_, err := c.lambda.GetCodeSigningConfig(ctx, &lambda.GetCodeSigningConfigInput{CodeSigningConfigArn: &id})
+		Read: func(ctx context.Context, id string, _ resource.PropertyMap) (resource.PropertyMap, error) {
+			live, err := c.lambda.GetCodeSigningConfig(ctx, &lambda.GetCodeSigningConfigInput{CodeSigningConfigArn: &id})
 			if isNotFound(err) {
 				return nil, nil
 			}
 			if err != nil {
 				return nil, fmt.Errorf("reading Lambda Code Signing Config (%s): %w", id, err)
 			}
-			return state, nil
+			tags, err := c.lambda.ListTags(ctx, &lambda.ListTagsInput{Resource: &id})
+			if err != nil {
+				return nil, fmt.Errorf("listing tags for Lambda Code Signing Config (%s): %w", id, err)
+			}
+			config := live.CodeSigningConfig
+			return properties(map[string]any{
+				"arn": config.CodeSigningConfigArn, "configId": config.CodeSigningConfigId, "description": config.Description,
+				"lastModified":      config.LastModified,
+				"allowedPublishers": map[string]any{"signingProfileVersionArns": list(config.AllowedPublishers.SigningProfileVersionArns)},
+				"policies":          map[string]any{"untrustedArtifactOnDeployment": string(config.CodeSigningPolicies.UntrustedArtifactOnDeployment)},
+				"tags":              tags.Tags,
+			}), nil
 		},
 		Update: func(ctx context.Context, id string, state, inputs resource.PropertyMap) (resource.PropertyMap, error) {
 			var in codeSigningConfigInputs
 			if err := decode(inputs, &in); err != nil {
 				return nil, err
 			}
-			if _, err := c.lambda.UpdateCodeSigningConfig(ctx, &lambda.UpdateCodeSigningConfigInput{
-				CodeSigningConfigArn: &id, Description: &in.Description, AllowedPublishers: in.publishers(), CodeSigningPolicies: in.policies(),
-			}); err != nil {
+			request := &lambda.UpdateCodeSigningConfigInput{CodeSigningConfigArn: &id}
+			if !state["allowedPublishers"].DeepEquals(inputs["allowedPublishers"]) {
+				request.AllowedPublishers = in.publishers()
+			}
+			if !state["description"].DeepEquals(inputs["description"]) {
+				request.Description = &in.Description
+			}
+			if !state["policies"].DeepEquals(inputs["policies"]) {
+				request.CodeSigningPolicies = in.policies()
+			}
+			if _, err := c.lambda.UpdateCodeSigningConfig(ctx, request); err != nil {
 				return nil, fmt.Errorf("updating Lambda Code Signing Config (%s): %w", id, err)
 			}
-			if _, err := c.lambda.TagResource(ctx, &lambda.TagResourceInput{Resource: &id, Tags: in.Tags}); err != nil {
-				return nil, fmt.Errorf("tagging Lambda Code Signing Config (%s): %w", id, err)
-			}
-			return state, nil
+			return nil, nil
 		},
 		Delete: func(ctx context.Context, id string, _ resource.PropertyMap) error {
 			_, err := c.lambda.DeleteCodeSigningConfig(ctx, &lambda.DeleteCodeSigningConfigInput{CodeSigningConfigArn: &id})
 			return ignoreNotFound(err)
 		},
+	}, c.lambdaTagging())
+}
+
+func list(texts []string) []any {
+	items := make([]any, len(texts))
+	for i, text := range texts {
+		items[i] = text
 	}
+	return items
 }
 
 // enforceSigning has the function's code checked by that configuration, or by none.

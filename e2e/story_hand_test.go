@@ -1,0 +1,421 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
+	eventtypes "github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	lambdatypes "github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"github.com/aws/aws-sdk-go-v2/service/rds"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/aws-sdk-go-v2/service/signer"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"esc-connector-lambda-go/e2e/road"
+)
+
+// handCommands are the words about what others do in the AWS account, and what previews say.
+var handCommands = map[string]command{
+	"aws-delay-versioning": awsDelayVersioning,
+	"aws-empty-lists":      awsEmptyLists,
+	"aws-fail-signing":     awsFailSigning,
+	"aws-profiles":         awsProfiles,
+	"aws-replica":          awsReplica,
+	"aws-throttle-once":    awsThrottleOnce,
+	"by-hand":              changeByHand,
+	"foretold":             foretold,
+}
+
+// colleague is somebody who changes by hand, in AWS's console, what the stack has made.
+type colleague struct {
+	aws       aws.Config
+	resources map[string]keptResource // of the stack, by logical name
+}
+
+func (c *colleague) id(name string) *string { return aws.String(c.resources[name].ID) }
+
+func (c *colleague) output(name, property string) *string {
+	text, _ := c.resources[name].Outputs[property].(string)
+	return &text
+}
+
+func (c *colleague) s3() *s3.Client {
+	return s3.NewFromConfig(c.aws, func(o *s3.Options) { o.UsePathStyle = true })
+}
+
+// changes are what a colleague may do, and never should.
+var changes = map[string]func(ctx context.Context, c *colleague) error{
+	"log-retention": func(ctx context.Context, c *colleague) error {
+		_, err := cloudwatchlogs.NewFromConfig(c.aws).PutRetentionPolicy(ctx, &cloudwatchlogs.PutRetentionPolicyInput{
+			LogGroupName: c.id("logs"), RetentionInDays: aws.Int32(1)})
+		return err
+	},
+	"log-kept-for-ever": func(ctx context.Context, c *colleague) error {
+		_, err := cloudwatchlogs.NewFromConfig(c.aws).DeleteRetentionPolicy(ctx, &cloudwatchlogs.DeleteRetentionPolicyInput{LogGroupName: c.id("logs")})
+		return err
+	},
+	"log-deleted": func(ctx context.Context, c *colleague) error {
+		_, err := cloudwatchlogs.NewFromConfig(c.aws).DeleteLogGroup(ctx, &cloudwatchlogs.DeleteLogGroupInput{LogGroupName: c.id("logs")})
+		return err
+	},
+	"bucket-public": func(ctx context.Context, c *colleague) error {
+		_, err := c.s3().PutPublicAccessBlock(ctx, &s3.PutPublicAccessBlockInput{Bucket: c.id("archives"),
+			PublicAccessBlockConfiguration: &s3types.PublicAccessBlockConfiguration{
+				BlockPublicAcls: aws.Bool(true), BlockPublicPolicy: aws.Bool(false), IgnorePublicAcls: aws.Bool(true), RestrictPublicBuckets: aws.Bool(false),
+			}})
+		return err
+	},
+	"bucket-block-deleted": func(ctx context.Context, c *colleague) error {
+		_, err := c.s3().DeletePublicAccessBlock(ctx, &s3.DeletePublicAccessBlockInput{Bucket: c.id("archives")})
+		return err
+	},
+	"bucket-unversioned": func(ctx context.Context, c *colleague) error {
+		_, err := c.s3().PutBucketVersioning(ctx, &s3.PutBucketVersioningInput{Bucket: c.id("archives"),
+			VersioningConfiguration: &s3types.VersioningConfiguration{Status: s3types.BucketVersioningStatusSuspended}})
+		return err
+	},
+	"bucket-encryption": func(ctx context.Context, c *colleague) error {
+		_, err := c.s3().PutBucketEncryption(ctx, &s3.PutBucketEncryptionInput{Bucket: c.id("archives"),
+			ServerSideEncryptionConfiguration: &s3types.ServerSideEncryptionConfiguration{Rules: []s3types.ServerSideEncryptionRule{{
+				ApplyServerSideEncryptionByDefault: &s3types.ServerSideEncryptionByDefault{SSEAlgorithm: s3types.ServerSideEncryptionAwsKms},
+			}}}})
+		return err
+	},
+	"bucket-policy": func(ctx context.Context, c *colleague) error {
+		_, err := c.s3().PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: c.id("archives"),
+			Policy: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"s3:GetObject","Resource":"*"}]}`)})
+		return err
+	},
+	"bucket-policy-deleted": func(ctx context.Context, c *colleague) error {
+		_, err := c.s3().DeleteBucketPolicy(ctx, &s3.DeleteBucketPolicyInput{Bucket: c.id("archives")})
+		return err
+	},
+	"profile-cancelled": func(ctx context.Context, c *colleague) error {
+		_, err := signer.NewFromConfig(c.aws).CancelSigningProfile(ctx, &signer.CancelSigningProfileInput{ProfileName: c.id("signingProfile")})
+		return err
+	},
+	"signing-only-warns": func(ctx context.Context, c *colleague) error {
+		_, err := lambda.NewFromConfig(c.aws).UpdateCodeSigningConfig(ctx, &lambda.UpdateCodeSigningConfigInput{CodeSigningConfigArn: c.id("codeSigningConfig"),
+			CodeSigningPolicies: &lambdatypes.CodeSigningPolicies{UntrustedArtifactOnDeployment: lambdatypes.CodeSigningPolicyWarn}})
+		return err
+	},
+	"signing-by-others": func(ctx context.Context, c *colleague) error {
+		theirs := *c.output("signingProfile", "versionArn") + "x"
+		_, err := lambda.NewFromConfig(c.aws).UpdateCodeSigningConfig(ctx, &lambda.UpdateCodeSigningConfigInput{CodeSigningConfigArn: c.id("codeSigningConfig"),
+			AllowedPublishers: &lambdatypes.AllowedPublishers{SigningProfileVersionArns: []string{theirs, *c.output("signingProfile", "versionArn")}}})
+		return err
+	},
+	"rule-disabled": func(ctx context.Context, c *colleague) error {
+		_, err := eventbridge.NewFromConfig(c.aws).DisableRule(ctx, &eventbridge.DisableRuleInput{Name: c.id("keepWarm")})
+		return err
+	},
+	"rule-rarer": func(ctx context.Context, c *colleague) error {
+		_, err := eventbridge.NewFromConfig(c.aws).PutRule(ctx, &eventbridge.PutRuleInput{Name: c.id("keepWarm"),
+			Description: c.output("keepWarm", "description"), ScheduleExpression: aws.String("rate(60 days)")})
+		return err
+	},
+	"target-input": func(ctx context.Context, c *colleague) error {
+		_, err := eventbridge.NewFromConfig(c.aws).PutTargets(ctx, &eventbridge.PutTargetsInput{Rule: c.id("keepWarm"),
+			Targets: []eventtypes.Target{{Id: aws.String("connector"), Arn: c.output("function", "arn"), Input: aws.String(`{}`)}}})
+		return err
+	},
+	"target-removed": func(ctx context.Context, c *colleague) error {
+		_, err := eventbridge.NewFromConfig(c.aws).RemoveTargets(ctx, &eventbridge.RemoveTargetsInput{Rule: c.id("keepWarm"), Ids: []string{"connector"}})
+		return err
+	},
+	"target-added": func(ctx context.Context, c *colleague) error {
+		_, err := eventbridge.NewFromConfig(c.aws).PutTargets(ctx, &eventbridge.PutTargetsInput{Rule: c.id("keepWarm"),
+			Targets: []eventtypes.Target{{Id: aws.String("theirs"), Arn: aws.String("arn:aws:sqs:us-west-2:111122223333:theirs")}}})
+		return err
+	},
+	"target-added-removed": func(ctx context.Context, c *colleague) error {
+		_, err := eventbridge.NewFromConfig(c.aws).RemoveTargets(ctx, &eventbridge.RemoveTargetsInput{Rule: c.id("keepWarm"), Ids: []string{"theirs"}})
+		return err
+	},
+	"permission-removed": func(ctx context.Context, c *colleague) error {
+		_, err := lambda.NewFromConfig(c.aws).RemovePermission(ctx, &lambda.RemovePermissionInput{FunctionName: c.id("function"), StatementId: aws.String("keepWarm")})
+		return err
+	},
+	"permission-wider": func(ctx context.Context, c *colleague) error {
+		client := lambda.NewFromConfig(c.aws)
+		if _, err := client.RemovePermission(ctx, &lambda.RemovePermissionInput{FunctionName: c.id("function"), StatementId: aws.String("keepWarm")}); err != nil {
+			return err
+		}
+		_, err := client.AddPermission(ctx, &lambda.AddPermissionInput{FunctionName: c.id("function"), StatementId: aws.String("keepWarm"),
+			Action: aws.String("lambda:InvokeFunction"), Principal: aws.String("events.amazonaws.com")})
+		return err
+	},
+	"trust-wider": func(ctx context.Context, c *colleague) error {
+		_, err := iam.NewFromConfig(c.aws).UpdateAssumeRolePolicy(ctx, &iam.UpdateAssumeRolePolicyInput{RoleName: c.id("invocationRole"),
+			PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole"}]}`)})
+		return err
+	},
+	"invocation-wider": func(ctx context.Context, c *colleague) error {
+		_, err := iam.NewFromConfig(c.aws).PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: c.id("invocationRole"), PolicyName: aws.String("invoke"),
+			PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"lambda:*","Resource":"*"}]}`)})
+		return err
+	},
+	"audience-removed": func(ctx context.Context, c *colleague) error {
+		// moto knows no RemoveClientIDFromOpenIDConnectProvider. What stands in the end is the same.
+		client, arn := iam.NewFromConfig(c.aws), c.id("oidcProvider")
+		live, err := client.GetOpenIDConnectProvider(ctx, &iam.GetOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn})
+		if err != nil {
+			return err
+		}
+		if _, err := client.DeleteOpenIDConnectProvider(ctx, &iam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: arn}); err != nil {
+			return err
+		}
+		_, err = client.CreateOpenIDConnectProvider(ctx, &iam.CreateOpenIDConnectProviderInput{
+			Url: aws.String("https://" + strings.TrimPrefix(*live.Url, "https://")), Tags: live.Tags, ThumbprintList: live.ThumbprintList,
+			ClientIDList: slices.DeleteFunc(live.ClientIDList, func(audience string) bool { return audience == "aws:"+road.Organization }),
+		})
+		return err
+	},
+	"tags-removed": untagAll,
+	"tags-added":   tagAll,
+}
+
+// byTag is how one tag comes to each kind of resource that has tags, and goes.
+var byTag = map[string]struct {
+	on          string // the property that names it; empty is the id
+	add, remove func(ctx context.Context, c *colleague, on, key string) error
+}{
+	"aws:cloudwatch/logGroup:LogGroup": {"arn",
+		func(ctx context.Context, c *colleague, on, key string) error {
+			_, err := cloudwatchlogs.NewFromConfig(c.aws).TagResource(ctx, &cloudwatchlogs.TagResourceInput{ResourceArn: &on, Tags: map[string]string{key: "theirs"}})
+			return err
+		},
+		func(ctx context.Context, c *colleague, on, key string) error {
+			_, err := cloudwatchlogs.NewFromConfig(c.aws).UntagResource(ctx, &cloudwatchlogs.UntagResourceInput{ResourceArn: &on, TagKeys: []string{key}})
+			return err
+		}},
+	"aws:cloudwatch/eventRule:EventRule": {"arn",
+		func(ctx context.Context, c *colleague, on, key string) error {
+			_, err := eventbridge.NewFromConfig(c.aws).TagResource(ctx, &eventbridge.TagResourceInput{ResourceARN: &on, Tags: []eventtypes.Tag{{Key: &key, Value: aws.String("theirs")}}})
+			return err
+		},
+		func(ctx context.Context, c *colleague, on, key string) error {
+			_, err := eventbridge.NewFromConfig(c.aws).UntagResource(ctx, &eventbridge.UntagResourceInput{ResourceARN: &on, TagKeys: []string{key}})
+			return err
+		}},
+	"aws:ec2/securityGroup:SecurityGroup":                       {"", tagEC2, untagEC2},
+	"aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule":   {"", tagEC2, untagEC2},
+	"aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": {"", tagEC2, untagEC2},
+	"aws:iam/role:Role": {"",
+		func(ctx context.Context, c *colleague, on, key string) error {
+			_, err := iam.NewFromConfig(c.aws).TagRole(ctx, &iam.TagRoleInput{RoleName: &on, Tags: []iamtypes.Tag{{Key: &key, Value: aws.String("theirs")}}})
+			return err
+		},
+		func(ctx context.Context, c *colleague, on, key string) error {
+			_, err := iam.NewFromConfig(c.aws).UntagRole(ctx, &iam.UntagRoleInput{RoleName: &on, TagKeys: []string{key}})
+			return err
+		}},
+	"aws:lambda/codeSigningConfig:CodeSigningConfig": {"arn", tagLambda, untagLambda},
+	"aws:lambda/function:Function":                   {"arn", tagLambda, untagLambda},
+	"aws:signer/signingProfile:SigningProfile": {"arn",
+		func(ctx context.Context, c *colleague, on, key string) error {
+			_, err := signer.NewFromConfig(c.aws).TagResource(ctx, &signer.TagResourceInput{ResourceArn: &on, Tags: map[string]string{key: "theirs"}})
+			return err
+		},
+		func(ctx context.Context, c *colleague, on, key string) error {
+			_, err := signer.NewFromConfig(c.aws).UntagResource(ctx, &signer.UntagResourceInput{ResourceArn: &on, TagKeys: []string{key}})
+			return err
+		}},
+	"aws:s3/bucketV2:BucketV2": {"",
+		func(ctx context.Context, c *colleague, on, key string) error {
+			return retagBucket(ctx, c, on, func(tags []s3types.Tag) []s3types.Tag {
+				return append(tags, s3types.Tag{Key: &key, Value: aws.String("theirs")})
+			})
+		},
+		func(ctx context.Context, c *colleague, on, key string) error {
+			return retagBucket(ctx, c, on, func(tags []s3types.Tag) []s3types.Tag {
+				return slices.DeleteFunc(tags, func(tag s3types.Tag) bool { return *tag.Key == key })
+			})
+		}},
+}
+
+func tagEC2(ctx context.Context, c *colleague, on, key string) error {
+	_, err := ec2.NewFromConfig(c.aws).CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{on}, Tags: []ec2types.Tag{{Key: &key, Value: aws.String("theirs")}}})
+	return err
+}
+
+func untagEC2(ctx context.Context, c *colleague, on, key string) error {
+	_, err := ec2.NewFromConfig(c.aws).DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{on}, Tags: []ec2types.Tag{{Key: &key}}})
+	return err
+}
+
+func tagLambda(ctx context.Context, c *colleague, on, key string) error {
+	_, err := lambda.NewFromConfig(c.aws).TagResource(ctx, &lambda.TagResourceInput{Resource: &on, Tags: map[string]string{key: "theirs"}})
+	return err
+}
+
+func untagLambda(ctx context.Context, c *colleague, on, key string) error {
+	_, err := lambda.NewFromConfig(c.aws).UntagResource(ctx, &lambda.UntagResourceInput{Resource: &on, TagKeys: []string{key}})
+	return err
+}
+
+func retagBucket(ctx context.Context, c *colleague, bucket string, change func([]s3types.Tag) []s3types.Tag) error {
+	live, err := c.s3().GetBucketTagging(ctx, &s3.GetBucketTaggingInput{Bucket: &bucket})
+	if err != nil {
+		return err
+	}
+	_, err = c.s3().PutBucketTagging(ctx, &s3.PutBucketTaggingInput{Bucket: &bucket, Tagging: &s3types.Tagging{TagSet: change(live.TagSet)}})
+	return err
+}
+
+// tagged does it to each of the stack's resources that have tags but the identity provider, whose tags the program leaves alone.
+func (c *colleague) tagged(do func(kind string, on string) error) error {
+	done := 0
+	for _, made := range c.resources {
+		tags, _ := made.Outputs["tags"].(map[string]any)
+		if len(tags) == 0 || made.Type == "aws:iam/openIdConnectProvider:OpenIdConnectProvider" {
+			continue
+		}
+		kind, known := byTag[made.Type]
+		if !known {
+			return fmt.Errorf("%s has tags, and nobody knows how to take one away by hand", made.Type)
+		}
+		on := made.ID
+		if kind.on != "" {
+			on, _ = made.Outputs[kind.on].(string)
+		}
+		if err := do(made.Type, on); err != nil {
+			return fmt.Errorf("%s: %w", on, err)
+		}
+		done++
+	}
+	if done < 9 {
+		return fmt.Errorf("only %d resources of the stack have tags", done)
+	}
+	return nil
+}
+
+func untagAll(ctx context.Context, c *colleague) error {
+	return c.tagged(func(kind, on string) error { return byTag[kind].remove(ctx, c, on, "pulumi:stack") })
+}
+
+func tagAll(ctx context.Context, c *colleague) error {
+	return c.tagged(func(kind, on string) error { return byTag[kind].add(ctx, c, on, "theirs") })
+}
+
+// by-hand CHANGE changes in AWS what the stack has made, past the stack: a row of changes.
+func changeByHand(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	change, known := changes[args[0]]
+	if !known {
+		ts.Fatalf("nobody knows how to do %s by hand; known are %q", args[0], slices.Sorted(maps.Keys(changes)))
+	}
+	file := ts.MkAbs("../by-hand.json")
+	run(ts, false, of(ts).machine.Pulumi, "stack", "export", "--file", file)
+	c := &colleague{resources: map[string]keptResource{}, aws: aws.Config{
+		Region: road.Region, BaseEndpoint: &of(ts).cloud.AWSURL, Credentials: credentials.NewStaticCredentialsProvider("hand", "hand", ""),
+	}}
+	for _, made := range resourcesOf(ts, ts.ReadFile(file)) {
+		c.resources[made.name()] = made
+	}
+	if err := change(ctx, c); err != nil {
+		ts.Fatalf("doing %s by hand: %v", args[0], err)
+	}
+}
+
+// foretold [ARGUMENT...] runs a preview and then up, both with the arguments, and prints what up did, a line each: the
+// operation, the type and the name. It fails where the preview has said anything else.
+func foretold(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv("PULUMI_ENABLE_STREAMING_JSON_PREVIEW", "true")
+	defer ts.Setenv("PULUMI_ENABLE_STREAMING_JSON_PREVIEW", "")
+	said := operations(ts, append([]string{"preview"}, args...)...)
+	did := operations(ts, append([]string{"up", "--yes", "--skip-preview"}, args...)...)
+	if !slices.Equal(said, did) {
+		ts.Fatalf("the preview said\n  %s\nand up did\n  %s", strings.Join(said, "\n  "), strings.Join(did, "\n  "))
+	}
+	_, err := fmt.Fprint(ts.Stdout(), strings.Join(append(did, ""), "\n"))
+	ts.Check(err)
+}
+
+// operations runs the CLI, and answers what its events tell of resources that change.
+func operations(ts *testscript.TestScript, args ...string) []string {
+	file := ts.MkAbs("../events.json")
+	line := strings.Join(append([]string{of(ts).machine.Pulumi}, args...), " ") + " --json --non-interactive >" + file
+	run(ts, false, "sh", "-c", line)
+	var lines []string
+	for _, text := range strings.Split(strings.TrimSpace(ts.ReadFile(file)), "\n") {
+		var event struct {
+			ResourcePreEvent *struct {
+				Metadata struct{ Op, URN, Type string }
+			}
+		}
+		ts.Check(json.Unmarshal([]byte(text), &event))
+		if event.ResourcePreEvent == nil {
+			continue
+		}
+		switch change := event.ResourcePreEvent.Metadata; change.Op {
+		case "same", "refresh", "read", "":
+		default:
+			lines = append(lines, strings.Join([]string{change.Op, change.Type, change.URN[strings.LastIndex(change.URN, "::")+2:]}, " "))
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// aws-delay-versioning N lets the next N objects land without a version.
+func awsDelayVersioning(ts *testscript.TestScript, _ bool, args []string) {
+	var objects int
+	_, err := fmt.Sscan(args[0], &objects)
+	ts.Check(err)
+	of(ts).cloud.AWS.DelayVersioning(objects)
+}
+
+// aws-empty-lists lets RDS answer a filter by a name that is not there with an empty list.
+func awsEmptyLists(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.AWS.EmptyLists() }
+
+// aws-fail-signing REASON lets the next signing job fail.
+func awsFailSigning(ts *testscript.TestScript, _ bool, args []string) {
+	of(ts).cloud.AWS.FailSigning(args[0])
+}
+
+// aws-throttle-once lets AWS refuse each call once.
+func awsThrottleOnce(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.AWS.ThrottleOnce() }
+
+// aws-profiles writes the AWS CLI's file of credentials, as somebody has it who works in two accounts: the profile "shop" is
+// of the story's account, and the default one of another, as the variables are.
+func awsProfiles(ts *testscript.TestScript, _ bool, _ []string) {
+	s := of(ts)
+	const theirs, elsewhere, shop = "AKIAIOSFODNN7EXAMPLE", "AKIAELSEWHERE7EXAMPLE", "AKIASHOP7EXAMPLE"
+	s.cloud.AWS.BelongsTo(theirs, "999988887777")
+	s.cloud.AWS.BelongsTo(elsewhere, "999988887777")
+	s.cloud.AWS.BelongsTo(shop, s.cloud.Account)
+	folder := filepath.Join(ts.Getenv("HOME"), ".aws")
+	ts.Check(os.MkdirAll(folder, 0o755))
+	text := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = secret\n[shop]\naws_access_key_id = %s\naws_secret_access_key = secret\n", elsewhere, shop)
+	ts.Check(os.WriteFile(filepath.Join(folder, "credentials"), []byte(text), 0o600))
+}
+
+// aws-replica NAME SOURCE makes a read replica of an RDS instance.
+func awsReplica(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	client := rds.New(rds.Options{
+		Region: road.Region, BaseEndpoint: &of(ts).cloud.AWSURL, Credentials: credentials.NewStaticCredentialsProvider("hand", "hand", ""),
+	})
+	_, err := client.CreateDBInstanceReadReplica(ctx, &rds.CreateDBInstanceReadReplicaInput{DBInstanceIdentifier: &args[0], SourceDBInstanceIdentifier: &args[1]})
+	ts.Check(err)
+}
