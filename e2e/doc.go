@@ -22,17 +22,19 @@
 // their like. These are ours. The tables of words, in the files story_*_test.go and in readme_test.go, name a function for
 // each, whose comment says what the word does and takes.
 //
-//   - The project and its stack: new, project, filled, settings, pulumi, converse, paste, plan, restore, inherit, inherited,
-//     without-in-state, published
+//   - The project and its stack: new, project, filled, settings, pulumi, converse, paste, plan, foretold, restore, inherit,
+//     inherited, without-in-state, published
 //   - The database: database, cluster, network, sql, ca, login, login-as
-//   - Pulumi Cloud: esc-rotate, esc-open, esc-edit, document, remember, kept, schedules, protect, as
+//   - Pulumi Cloud: esc-rotate, esc-open, esc-edit, document, remember, kept, schedules, protect, esc-delete-team, as
 //   - When Pulumi Cloud fails: esc-fail, esc-hangs, esc-recover
 //   - The stacks in Pulumi Cloud: cloud-form, cloud-export, cloud-record, cloud-fail, cloud-recover, cloud-expire,
 //     cloud-revoke, cloud-unserved, cut-off, own-state
-//   - AWS: aws-oidc, iam-policy, aws-name-servers, aws-public-cas, aws-publish, aws-left
+//   - AWS: aws-oidc, iam-policy, aws-name-servers, aws-public-cas, aws-publish, aws-left,
+//     aws-profiles, aws-replica, aws-empty-lists
 //   - The function in AWS: aws-invoke, invoke, aws-deploy, aws-update, aws-weekly, aws-idle
-//   - When AWS fails: aws-deny, aws-throttle, aws-refuse-code, aws-refuse-function, aws-interfaces, aws-share, aws-lose-answer
-//   - What is changed behind the stack's back: aws-delete, function-by-hand, group-by-hand, role-by-hand
+//   - When AWS fails: aws-deny, aws-throttle, aws-refuse-code, aws-refuse-function, aws-interfaces, aws-share, aws-lose-answer,
+//     aws-delay-versioning, aws-fail-signing, aws-throttle-once
+//   - What is changed behind the stack's back: aws-delete, function-by-hand, group-by-hand, role-by-hand, by-hand
 //   - Files: replace, nowhere
 //   - The pages: sh, save, serve, git-host, resources, calls-within, names-within
 package e2e
