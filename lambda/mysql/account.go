@@ -31,11 +31,12 @@ func (a account) is(text string) bool {
 }
 
 // sameName reports whether two names are the same user to a person: in quotes or not, in whatever case.
-func sameName(one, other string) bool { return strings.EqualFold(bare(one), bare(other)) }
+func sameName(one, other string) bool {
+	return strings.EqualFold(bare(strings.TrimSpace(one)), bare(strings.TrimSpace(other)))
+}
 
-// bare is a name or a host without the quotes that SQL writes around it, and blanks.
+// bare is a name or a host without the quotes that SQL writes around it.
 func bare(text string) string {
-	text = strings.TrimSpace(text)
 	for _, quote := range []string{"'", "`", `"`} {
 		if len(text) > 2 && strings.HasPrefix(text, quote) && strings.HasSuffix(text, quote) {
 			return text[1 : len(text)-1]
@@ -51,7 +52,7 @@ func (a account) unquoted(field string) string {
 	if plain == a {
 		return ""
 	}
-	return field + " is in quotes, or has blanks around it, which count as a part of the name: write " + strconv.Quote(plain.name+"@"+plain.host)
+	return field + " is in quotes, which count as a part of the name: write " + strconv.Quote(plain.name+"@"+plain.host)
 }
 
 // admits reports whether the account's host lets a client in that the server sees as client, a name or an address

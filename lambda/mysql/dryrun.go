@@ -103,6 +103,10 @@ func (r *rotation) examine(ctx context.Context, report *connector.Report) error 
 	if err == nil && (setting[0] == "1" || setting[0] == "ON") && !slices.ContainsFunc(grants, writesAlways) {
 		return r.readOnly()
 	}
+	// https://dev.mysql.com/doc/refman/8.4/en/password-logging.html
+	if raw, err := c.row(ctx, 1, "SELECT @@global.general_log AND @@global.log_raw"); err == nil && raw[0] == "1" {
+		report.Add("the server's general log keeps statements as they come, new passwords among them: " + connector.SQL("SET GLOBAL log_raw = OFF"))
+	}
 	for _, grant := range grants {
 		text := strings.ToUpper(strings.Join(grant, " "))
 		if strings.Contains(text, " ON *.* ") && (strings.Contains(text, "CREATE USER") || strings.Contains(text, "ALL PRIVILEGES")) {

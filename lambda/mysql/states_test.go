@@ -3,6 +3,8 @@ package mysql_test
 import (
 	"context"
 	"database/sql"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -136,6 +138,42 @@ func TestServerWithoutAccountsIsTold(t *testing.T) {
 	_, err := within(t, 20*time.Second, request)
 	assert.ErrorContains(t, err, "skip_grant_tables")
 	assert.ErrorContains(t, err, "Nothing was changed")
+}
+
+// What a MySQL server keeps of a change where all of it is kept.
+func TestPasswordIsInMySQLsGeneralLogWithLogRawAlone(t *testing.T) {
+	t.Parallel()
+	server, err := dbtest.StartMySQL(t.Context(), dbtest.Options{Settings: map[string]string{"slow_query_log": "ON", "long_query_time": "0", "slow_query_log_file": "slow.log"}})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
+	require.NoError(t, server.Exec(t.Context(), "CREATE DATABASE app", "UPDATE performance_schema.setup_consumers SET ENABLED = 'YES'"))
+	request := newRequest(t, server, "%")
+	outcome, err := dryRun(t, request)
+	require.NoError(t, err)
+	assert.NotContains(t, outcome.Message, "log_raw")
+	for password, raw := range map[string]string{"Xq7-unmistakable-Zw9": "OFF", "Xq8-unmistakable-Zw8": "ON"} {
+		require.NoError(t, server.Exec(t.Context(), "SET GLOBAL log_raw = "+raw))
+		request.RotateUser.NewPassword = connector.NewSecret(password)
+		_, err := rotate(t, request)
+		require.NoError(t, err)
+		slow := filepath.Join(server.DataDir, "slow.log")
+		for file, holds := range map[string]bool{server.LogFile: raw == "ON", slow: false} {
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			assert.Equal(t, holds, strings.Contains(string(text), password), "%s, log_raw %s", file, raw)
+			assert.Contains(t, string(text), "ALTER USER IF EXISTS")
+		}
+	}
+	for _, table := range []string{"events_statements_history_long", "events_statements_summary_by_digest"} {
+		column := map[string]string{"events_statements_history_long": "SQL_TEXT", "events_statements_summary_by_digest": "QUERY_SAMPLE_TEXT"}[table]
+		kept := read(t, server, "SELECT GROUP_CONCAT("+column+") FROM performance_schema."+table+" WHERE "+column+" LIKE 'ALTER USER%'")
+		assert.Contains(t, kept, "IDENTIFIED BY <secret>")
+		assert.NotContains(t, kept, "unmistakable")
+	}
+	require.NoError(t, server.Exec(t.Context(), "SET GLOBAL log_raw = ON"))
+	outcome, err = dryRun(t, request)
+	require.NoError(t, err)
+	assert.Contains(t, outcome.Message, "SET GLOBAL log_raw = OFF")
 }
 
 func TestMySQLsStatesAreTold(t *testing.T) {
