@@ -69,11 +69,18 @@ func BuildArchive(ctx *pulumi.Context, settings *Settings, last *LastState) (*Ar
 			return nil, fmt.Errorf("reading databaseCaFile %q: %w", settings.CAFile, err)
 		}
 	}
-	if archive.Path, err = b.cachePath(); err != nil {
+	name, err := b.cacheName()
+	if err != nil {
 		return nil, err
 	}
-	content, err := os.ReadFile(archive.Path)
-	if b.elsewhere || errors.Is(err, fs.ErrNotExist) {
+	folder, err := b.folder()
+	if err == nil {
+		archive.Path = filepath.Join(folder, name)
+	} else if err := warnOfCache(ctx, err); err != nil {
+		return nil, err
+	}
+	content, err := b.cached(ctx, archive.Path)
+	if err == nil && content == nil {
 		content, archive.Path, err = b.run(ctx, archive.Path)
 	}
 	if err != nil {
@@ -153,7 +160,7 @@ func (b *build) folder() (string, error) {
 	}
 	cache = filepath.Join(b.cache, "esc-connector-lambda-go")
 	if !filepath.IsAbs(cache) || os.MkdirAll(cache, 0o755) != nil {
-		return "", fmt.Errorf("finding a folder for the compiled ./lambda: %w\n  Give this user a home folder that can be written", err)
+		return "", fmt.Errorf("finding a folder for the compiled ./lambda: %w", err)
 	}
 	return cache, nil
 }
@@ -177,13 +184,9 @@ func importsOther(source []byte, project string) bool {
 	return false
 }
 
-// cachePath names the archive by all that its content follows from, and sets elsewhere where that is more than the files
+// cacheName names the archive by all that its content follows from, and sets elsewhere where that is more than the files
 // that it reads.
-func (b *build) cachePath() (string, error) {
-	folder, err := b.folder()
-	if err != nil {
-		return "", err
-	}
+func (b *build) cacheName() (string, error) {
 	modules, err := os.ReadFile(filepath.Join(b.root, "go.mod"))
 	if err != nil {
 		return "", fmt.Errorf("reading the function's dependencies: %w\n  The file is part of the template: restore it", err)
@@ -213,51 +216,130 @@ func (b *build) cachePath() (string, error) {
 		fmt.Fprintf(digest, "%s %x\n", filepath.ToSlash(file), sha256.Sum256(content))
 		b.elsewhere = b.elsewhere || filepath.Ext(file) == ".go" && project != nil && importsOther(content, string(project[1]))
 	}
-	return filepath.Join(folder, hex.EncodeToString(digest.Sum(nil))+".zip"), nil
+	return hex.EncodeToString(digest.Sum(nil)) + ".zip", nil
+}
+
+// warnOfCache tells of a cache that could not be used, without which the build goes on.
+func warnOfCache(ctx *pulumi.Context, err error) error {
+	return ctx.Log.Warn(fmt.Sprintf("the cache of compiled functions cannot be used, and ./lambda is compiled each time: %v\n"+
+		"  Give this user a folder that can be read and written there, or another one by XDG_CACHE_HOME", err), nil)
+}
+
+// cached is what an earlier build has left at path, nil where there is nothing that can be used.
+func (b *build) cached(ctx *pulumi.Context, path string) ([]byte, error) {
+	if b.elsewhere || path == "" {
+		return nil, nil
+	}
+	content, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, warnOfCache(ctx, err)
+	}
+	if err := b.checkZip(content); err != nil {
+		return nil, ctx.Log.Warn(fmt.Sprintf("the cached archive %s is damaged, and ./lambda is compiled again: %v", path, err), nil)
+	}
+	return content, nil
+}
+
+// checkZip tells of a zip that is not what zipped makes: Lambda would refuse it, and the function might be lost by that.
+func (b *build) checkZip(content []byte) error {
+	archive, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
+	if err != nil {
+		return err
+	}
+	var files []string
+	for _, file := range archive.File {
+		opened, err := file.Open()
+		if err != nil {
+			return err
+		}
+		// To the end, where the checksum is compared.
+		if _, err := io.Copy(io.Discard, opened); err != nil {
+			return fmt.Errorf("%s: %w", file.Name, err)
+		}
+		files = append(files, file.Name)
+	}
+	want := []string{"bootstrap"}
+	if b.ca != nil {
+		want = append(want, caFileName)
+	}
+	if !slices.Equal(files, want) {
+		return fmt.Errorf("it holds %q, and not %q", files, want)
+	}
+	return nil
 }
 
 // run compiles and zips into path, and returns the zip and where it is: under a name of its own content where the given
-// one does not tell of all that was compiled.
+// one does not tell of all that was compiled, and in a temporary folder where there is no cache.
 func (b *build) run(ctx *pulumi.Context, path string) ([]byte, string, error) {
 	err := ctx.Log.Info(fmt.Sprintf("Compiling ./lambda for linux/%s with %s", goArchitectures[b.architecture], b.goVersion), nil)
 	if err != nil {
 		return nil, "", err
 	}
 	began := time.Now()
-	work, err := os.MkdirTemp(filepath.Dir(path), "build")
+	work, err := os.MkdirTemp("", "esc-connector-")
 	if err != nil {
-		return nil, "", fmt.Errorf("making a folder for the compiled ./lambda: %w", err)
+		return nil, "", fmt.Errorf("making a folder for the compiled ./lambda: %w\n  Give this user a folder for temporary files, by TMPDIR", err)
 	}
-	defer os.RemoveAll(work)
-
 	bootstrap := filepath.Join(work, "bootstrap")
 	command := exec.CommandContext(ctx.Context(), "go", append(slices.Clone(arguments), "-o", bootstrap, "./lambda")...)
 	command.Dir, command.Env = b.root, b.environment
 	if out, err := command.CombinedOutput(); err != nil {
-		return nil, "", fmt.Errorf("compiling ./lambda for linux/%s with %s: %w\n%s\n  Correct the source, and run pulumi up again",
-			goArchitectures[b.architecture], b.goVersion, err, strings.TrimSpace(string(out)))
+		return nil, "", errors.Join(fmt.Errorf("compiling ./lambda for linux/%s with %s: %w\n%s\n  Correct the source, and run pulumi up again",
+			goArchitectures[b.architecture], b.goVersion, err, strings.TrimSpace(string(out))), os.RemoveAll(work))
 	}
 	content, err := zipped(bootstrap, b.ca)
+	if err == nil {
+		err = os.Remove(bootstrap)
+	}
 	if err != nil {
 		return nil, "", fmt.Errorf("zipping the compiled ./lambda: %w", err)
 	}
-	if b.elsewhere {
-		sum := sha256.Sum256(content)
-		path = filepath.Join(filepath.Dir(path), hex.EncodeToString(sum[:])+".zip")
-	}
-	// Renamed into place, so that an interrupted build leaves no half of a file under that name.
-	unfinished := filepath.Join(work, "archive.zip")
-	if err := os.WriteFile(unfinished, content, 0o644); err != nil {
-		return nil, "", fmt.Errorf("storing the compiled ./lambda: %w", err)
-	}
-	if err := os.Rename(unfinished, path); err != nil {
-		// Windows replaces no file that another update is reading, and which holds the same.
-		if there, readErr := os.ReadFile(path); readErr != nil || !bytes.Equal(there, content) {
-			return nil, "", fmt.Errorf("storing the compiled ./lambda: %w", err)
+	if path != "" {
+		if b.elsewhere {
+			sum := sha256.Sum256(content)
+			path = filepath.Join(filepath.Dir(path), hex.EncodeToString(sum[:])+".zip")
 		}
+		if err = store(content, path); err == nil {
+			err = os.RemoveAll(work)
+		} else if err = warnOfCache(ctx, err); err == nil {
+			path = ""
+		}
+	}
+	if path == "" && err == nil { // it stays there for the provider, which uploads it after this
+		path = filepath.Join(work, "connector.zip")
+		err = os.WriteFile(path, content, 0o600)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("storing the compiled ./lambda: %w", err)
 	}
 	return content, path, ctx.Log.Info(fmt.Sprintf("Compiled ./lambda in %.1f s: a zip of %.2f MB", time.Since(began).Seconds(),
 		float64(len(content))/1e6), nil)
+}
+
+// store writes a file of the cache. It is renamed into place, so that an update that ends in between leaves no half of a
+// file under that name.
+func store(content []byte, path string) error {
+	unfinished, err := os.CreateTemp(filepath.Dir(path), "unfinished-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(unfinished.Name())
+	_, err = unfinished.Write(content)
+	if err := errors.Join(err, unfinished.Chmod(0o644), unfinished.Close()); err != nil {
+		return err
+	}
+	err = os.Rename(unfinished.Name(), path)
+	if err == nil {
+		return nil
+	}
+	// Windows replaces no file that another update is reading, and which holds the same.
+	if there, readErr := os.ReadFile(path); readErr == nil && bytes.Equal(there, content) {
+		return nil
+	}
+	return err
 }
 
 // zipped returns a zip that holds the file as bootstrap, and the CA file if there is one, with nothing in

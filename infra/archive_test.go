@@ -195,15 +195,54 @@ func write(t *testing.T, root, name, content string) {
 
 // A container without a home folder has the go command's cache all the same.
 func TestTheArchiveIsKeptBesideGosOwnCacheWhereThereIsNoOther(t *testing.T) {
-	root, cache := project(t, tinyFunction), t.TempDir()
+	cache := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", "/dev/null/cache")
-	path, err := (&build{root: root, cache: cache}).cachePath()
+	folder, err := (&build{cache: cache}).folder()
 	require.NoError(t, err)
-	assert.Equal(t, cache, filepath.Dir(filepath.Dir(path)))
-	assert.DirExists(t, filepath.Dir(path))
+	assert.Equal(t, cache, filepath.Dir(folder))
+	assert.DirExists(t, folder)
+}
 
-	_, err = (&build{root: root, cache: "/dev/null/go"}).cachePath()
-	require.ErrorContains(t, err, "home folder")
+// A file that was cut, or written to, is no archive: Lambda would refuse it, or run what it must not.
+func TestADamagedArchiveOfTheCacheIsCompiledAgain(t *testing.T) {
+	root := project(t, tinyFunction)
+	archive, want, err := buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+	require.NoError(t, err)
+	flipped := bytes.Clone(want)
+	flipped[len(flipped)/2] ^= 1
+	var another bytes.Buffer
+	writer := zip.NewWriter(&another)
+	_, err = writer.Create("other")
+	require.NoError(t, err)
+	require.NoError(t, writer.Close())
+	for name, damaged := range map[string][]byte{"half": want[:len(want)/2], "empty": {}, "flipped": flipped, "another": another.Bytes()} {
+		require.NoError(t, os.WriteFile(archive.Path, damaged, 0o600))
+		_, got, err := buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+		require.NoError(t, err, name)
+		assert.True(t, bytes.Equal(want, got), name)
+		kept, err := os.ReadFile(archive.Path)
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(want, kept), "%s: it is mended", name)
+	}
+}
+
+// What stands in the way here is a folder where a file should be, and a file where a folder should: root, too, cannot read
+// or write there.
+func TestACacheThatCannotBeUsedIsDoneWithout(t *testing.T) {
+	root := project(t, tinyFunction)
+	archive, want, err := buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(archive.Path))
+	require.NoError(t, os.Mkdir(archive.Path, 0o755))
+	elsewhere, got, err := buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(want, got))
+	assert.NotEqual(t, archive.Path, elsewhere.Path)
+	require.NoError(t, os.RemoveAll(filepath.Dir(elsewhere.Path)))
+
+	t.Setenv("XDG_CACHE_HOME", "/dev/null/cache")
+	_, err = (&build{cache: "/dev/null/go"}).folder()
+	require.Error(t, err, "BuildArchive goes on without")
 }
 
 // A go of a distribution can have a version that Lambda takes in no tag, and a workspace around the project can name another.

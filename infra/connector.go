@@ -73,6 +73,7 @@ func (c *Connector) ExportOutputs(ctx *pulumi.Context, settings *Settings, last 
 	ctx.Export("assumedRoleArn", c.RoleARN)
 	ctx.Export("rotatorEnvironment", pulumi.String(settings.Rotator.String()))
 	ctx.Export("managingCredsEnvironment", pulumi.String(settings.Managing.String()))
+	ctx.Export("environmentsOnDestroy", pulumi.String(onDestroy(settings)))
 	if url := settings.Backend.ConsoleURL(settings.Rotator); url != "" {
 		ctx.Export("rotatorEnvironmentUrl", pulumi.String(url))
 		ctx.Export("managingCredsEnvironmentUrl", pulumi.String(settings.Backend.ConsoleURL(settings.Managing)))
@@ -88,6 +89,15 @@ func (c *Connector) ExportOutputs(ctx *pulumi.Context, settings *Settings, last 
 		next := "Next:" + c.nextSteps(ctx, settings)
 		c.LambdaARN.ApplyT(func(string) error { return ctx.Log.Info(next, nil) }) // not where creating it failed
 	}
+}
+
+// onDestroy tells what pulumi destroy does to the environments, by what is deployed and not by what is set since. A protection
+// by the CLI cannot be seen from here. The CLI shows 150 characters of it.
+func onDestroy(settings *Settings) string {
+	if settings.RetainEnvironments {
+		return "kept by pulumi destroy"
+	}
+	return "deleted by pulumi destroy (pulumi up ends any pulumi state protect); to keep both, set retainEnvironments, then pulumi up"
 }
 
 // nextSteps are what is left to do after the environments were written, with the commands to paste.

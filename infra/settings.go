@@ -211,6 +211,9 @@ func read(ctx *pulumi.Context, s *Settings, row setting, key string) *problem {
 		return nil
 	}
 	err := row.set(s, value)
+	if isStructure(value) && row.name != "subnetIds" && !row.secret {
+		err = errors.New("that is a list or a map, and one value is wanted")
+	}
 	if err == nil && row.secret {
 		s.ManagingPassword = config.New(ctx, "").RequireSecret(row.name)
 	}
@@ -225,6 +228,11 @@ func read(ctx *pulumi.Context, s *Settings, row setting, key string) *problem {
 		reason = aSecret + ", and what it is cannot be used"
 	}
 	return &problem{key: key, reason: reason, allowed: row.allowed, command: row.command(key)}
+}
+
+// isStructure tells of what the engine makes of a list or a map in the stack's file: JSON.
+func isStructure(value string) bool {
+	return strings.HasPrefix(value, "[") && json.Valid([]byte(value)) || strings.HasPrefix(value, "{") && json.Valid([]byte(value))
 }
 
 const aSecret = "is set to a [secret]"

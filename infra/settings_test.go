@@ -32,6 +32,22 @@ func TestTheAnswersOfPulumiNewAreEnough(t *testing.T) {
 	assert.Nil(t, s.ManagingPassword)
 }
 
+// In the stack's file, by hand, they stand unquoted.
+func TestAListOrAMapInThePlaceOfATextIsRefused(t *testing.T) {
+	for _, value := range []string{`["a","b"]`, `{"a":"b"}`, `[]`} {
+		for _, name := range []string{"databaseName", "rotateUsername1", "rotateUsername2", "managingUsername"} {
+			_, err := readSettings(t, minimal(map[string]string{"shop:" + name: value}))
+			require.ErrorContains(t, err, "shop:"+name+" is ", value)
+			require.ErrorContains(t, err, "a list or a map, and one value is wanted")
+		}
+	}
+	for _, text := range []string{"[a", "{x}", "0123"} {
+		s, err := readSettings(t, minimal(map[string]string{"shop:databaseName": text}))
+		require.NoError(t, err)
+		assert.Equal(t, text, s.DatabaseName)
+	}
+}
+
 func TestAllBadSettingsAreReportedAtOnceWithWhatMendsThem(t *testing.T) {
 	_, err := readSettings(t, map[string]string{
 		"aws:region":                         "Ireland",
