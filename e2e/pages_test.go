@@ -237,9 +237,21 @@ func TestTheFirstPageIsShortAndLeadsToAllOthers(t *testing.T) {
 	for i, line := range lines {
 		assert.LessOrEqual(t, utf8.RuneCountInString(line), 80, "line %d of README.md", i+1)
 	}
+	first := readPage(t, "README.md")
 	for _, p := range readPages(t)[1:] {
-		assert.Contains(t, readPage(t, "README.md").links, p.name)
+		assert.Contains(t, first.links, p.name)
 	}
+	// What bash, zsh and PowerShell understand alike; of rm the page has both forms.
+	plain := regexp.MustCompile(`^(make|mkdir|cd|pulumi|aws|rm -r) [^$|&;\\\x60"]+$`)
+	for _, block := range first.code {
+		if block.language != "sh" {
+			continue
+		}
+		for command := range strings.Lines(block.text) {
+			assert.Regexp(t, plain, strings.TrimSpace(command), "README.md#%s: a command that not every shell understands", block.section)
+		}
+	}
+	assert.Contains(t, string(source), "(PowerShell: `rm -r e2e, .ci, Makefile`)")
 }
 
 // setting is a row of the program's own table.
