@@ -1,16 +1,21 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"esc-connector-lambda-go/lambda/connector"
 	"esc-connector-lambda-go/lambda/dbtest"
 )
 
@@ -96,4 +101,48 @@ func TestTheNetworkIsNotBlamedOnceTheServerHasAnswered(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whatever a driver makes of it: a connection takes a megabyte at the most, and ends with the event.
+func TestConnectionIsBoundedAndEndsWithTheEvent(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		run  func(conn net.Conn) error
+		says string
+	}{
+		"a driver that breaks down":    {func(net.Conn) error { panic("out of luck") }, "the connector broke down"},
+		"a driver that never ends":     {func(net.Conn) error { select {} }, "not done after"},
+		"a driver that reads all":      {func(conn net.Conn) error { _, err := io.Copy(io.Discard, conn); return err }, "more than a rotation reads"},
+		"a driver that forgets it all": {func(net.Conn) error { return errors.New("forgotten") }, "forgotten"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ended := make(chan struct{}, 1)
+			port := serve(t, "127.0.0.1", func(conn net.Conn) {
+				for word := make([]byte, 1<<16); ; { // which ends only when the client has closed
+					if _, err := conn.Write(word); err != nil {
+						ended <- struct{}{}
+						return
+					}
+				}
+			})
+			engine := Engine{Rotate: func(ctx context.Context, server *connector.Server, _ connector.Request) (connector.Outcome, error) {
+				conn, err := server.Dial(ctx, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port)))
+				if err == nil {
+					if err = c.run(conn); err != nil && strings.Contains(err.Error(), "rotation reads") {
+						err = server.Broken(err)
+					}
+				}
+				return connector.Outcome{}, err
+			}}
+			answer := invokeWith(t, map[string]Engine{"postgres": engine}, anyEvent(newPassword), 2*time.Second)
+			assert.Equal(t, 400, answer.Code)
+			assert.Contains(t, answer.Message, c.says)
+			select {
+			case <-ended:
+			case <-time.After(plenty):
+				assert.Fail(t, "the connection is still open")
+			}
+		})
+	}
 }
