@@ -201,13 +201,23 @@ func (r *rotation) Settle(ctx context.Context, address netip.AddrPort) error {
 		return r.loginFailure(err)
 	}
 	defer session.Close()
+	own, err := session.row(ctx, 1, "SELECT CONNECTION_ID()")
+	if err != nil {
+		return broken(r.server, err)
+	}
 	for tries := 1; ; tries++ {
 		const most = 5000
 		sessions, err := session.rows(ctx, most, "SHOW PROCESSLIST")
 		if err != nil {
 			return broken(r.server, err)
 		}
-		if len(sessions) < most && !slices.ContainsFunc(sessions, func(row []string) bool { return len(row) > 0 && row[0] == r.found.thread }) {
+		lists := func(thread string) bool {
+			return slices.ContainsFunc(sessions, func(row []string) bool { return len(row) > 0 && row[0] == thread })
+		}
+		if len(sessions) == most || !lists(own[0]) { // a proxy's list, perhaps
+			return r.server.Fail(r.server.Address()+": the server does not tell which sessions there are", lookUp)
+		}
+		if !lists(r.found.thread) {
 			return nil
 		}
 		if tries == 1 {
