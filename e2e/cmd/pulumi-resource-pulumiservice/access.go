@@ -151,7 +151,7 @@ func (s *service) createSchedule(ctx context.Context, inputs resource.PropertyMa
 	env := subject(inputs)
 	var created schedule
 	if err := s.call(ctx, http.MethodPost, schedule{ScheduleCron: text(inputs, "scheduleCron")}, &created, schedulePath(env)...); err != nil {
-		return "", nil, fmt.Errorf("error creating environment rotation schedule: failed to create environment rotation schedule (scheduleCron=%s, scheduleOnce=%%!s(*time.Time=<nil>)): %w",
+		return "", nil, fmt.Errorf("error creating environment rotation schedule: failed to create environment rotation schedule (scheduleCron=%s, scheduleOnce=<nil>): %w",
 			text(inputs, "scheduleCron"), err)
 	}
 	outputs := inputs.Copy()
