@@ -39,3 +39,16 @@ func TestMySQLsRefusalsOfTheChangeNameTheFix(t *testing.T) {
 		assert.NotContains(t, failure.Error(), "Hidden")
 	}
 }
+
+func TestEachCauseIsToldOnceAndSaysWhatToDo(t *testing.T) {
+	for name, causes := range map[string][]cause{"login": causesOfLogin, "change": causesOfChange} {
+		told := map[uint16]bool{}
+		for _, cause := range causes {
+			assert.False(t, told[cause.number], "%s: %d is there twice", name, cause.number)
+			told[cause.number] = true
+			assert.NotEmpty(t, cause.why, "%s: %d", name, cause.number)
+			// The managing user's missing rights on the database are a failure of their own.
+			assert.Equal(t, name == "login" && cause.number == databaseDenied, cause.fix == "", "%s: %d", name, cause.number)
+		}
+	}
+}

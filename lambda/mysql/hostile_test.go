@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -270,4 +271,53 @@ func FuzzServerSaysAnything(f *testing.F) {
 			closed()
 		}
 	})
+}
+
+// Errors that no server here can be brought to: what is told of them, and of what became of the password.
+func TestErrorsOfAServerInTroubleAreToldApart(t *testing.T) {
+	t.Parallel()
+	denied := new(script).greet().after(2).refuse(1045, "evil").Bytes()
+	for number, c := range map[uint16]struct {
+		says   string
+		change bool // that the change was answered with it, else the login
+		state  connector.State
+	}{
+		1129: {"max_connect_errors", false, connector.Unchanged},
+		1130: {"such as 10.0.%", false, connector.Unchanged},
+		1135: {"could not make a thread", false, connector.Unchanged},
+		1041: {"out of memory", false, connector.Unchanged},
+		1047: {"Galera", false, connector.Unchanged},
+		1053: {"shutting down", false, connector.Unchanged},
+		1021: {"disk is full", true, connector.MaybeChanged},
+		1194: {"CHECK TABLE mysql.global_priv", true, connector.MaybeChanged},
+		1598: {"binary log", true, connector.MaybeChanged},
+		3000: {"Look the number up", true, connector.MaybeChanged},
+		1064: {"upgrade the server", true, connector.Unchanged},
+		1836: {"writer endpoint", true, connector.Unchanged},
+	} {
+		t.Run(strconv.Itoa(int(number)), func(t *testing.T) {
+			t.Parallel()
+			answer := new(script).greet().after(2)
+			if c.change {
+				answer = new(script).known().after(1)
+			}
+			answer.refuse(number, "evil")
+			then := answer.Bytes()
+			if c.change { // the login that decides
+				then = denied
+			}
+			request, closed := says(t, answer.Bytes(), then)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			_, err := mysql.Rotate(ctx, connector.NewServer(request, nil), request)
+			var failure *connector.Failure
+			require.ErrorAs(t, err, &failure)
+			assert.Contains(t, strings.ToLower(err.Error()), strings.ToLower(c.says))
+			assert.Contains(t, err.Error(), "error "+strconv.Itoa(int(number)))
+			assert.Equal(t, c.state, failure.State, err)
+			assert.NotContains(t, err.Error(), "security group")
+			assert.NotContains(t, err.Error(), "evil")
+			closed()
+		})
+	}
 }

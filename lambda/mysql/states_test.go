@@ -210,10 +210,20 @@ func TestMySQLsStatesAreTold(t *testing.T) {
 	require.NoError(t, server.Exec(t.Context(), "ALTER USER "+user+"@'%' FAILED_LOGIN_ATTEMPTS 1 PASSWORD_LOCK_TIME 1"))
 	require.Error(t, logIn(t, server, user, "a guess"))
 	_, err = within(t, 20*time.Second, guessed)
-	if err != nil { // a new password could end the lock
-		assert.ErrorContains(t, err, "FAILED_LOGIN_ATTEMPTS")
-		assert.ErrorContains(t, err, string(connector.Changed))
-	}
+	assert.ErrorContains(t, err, "FAILED_LOGIN_ATTEMPTS")
+	assert.ErrorContains(t, err, string(connector.Changed))
+
+	// Limits of connections that are each user's.
+	crowded := newRequest(t, server, "%")
+	require.NoError(t, server.Exec(t.Context(), "SET GLOBAL max_user_connections = 1"))
+	holder, err := connects(t, server, crowded.ManagingUser.Username, managerPassword).Connect(t.Context())
+	require.NoError(t, err)
+	_, err = within(t, 20*time.Second, crowded)
+	assert.ErrorContains(t, err, "max_user_connections")
+	assert.ErrorContains(t, err, "1203")
+	assert.ErrorContains(t, err, "Nothing was changed")
+	require.NoError(t, server.Exec(t.Context(), "SET GLOBAL max_user_connections = 0"))
+	require.NoError(t, holder.Close())
 
 	require.NoError(t, server.Exec(t.Context(), "SET GLOBAL offline_mode = ON"))
 	_, err = within(t, 2*time.Second, guessed)
