@@ -1,5 +1,6 @@
 // Package connector holds what the engines of the rotation connector share: the request as ESC sends it, the server
-// that it names with the terms of its TLS, and the failure that goes back to a person.
+// that it names with the terms of its TLS, the path of a rotation ([Rotate], whose steps are an engine's [Rotation]), and the
+// failure that goes back to a person.
 package connector
 
 import (
