@@ -22,9 +22,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -217,22 +214,15 @@ func network(ts *testscript.TestScript, _ bool, args []string) {
 	defer cancel()
 	server, err := s.machine.Server(args[0])
 	ts.Check(err)
-	databases := rds.NewFromConfig(aws.Config{
-		Region: road.Region, BaseEndpoint: &s.cloud.AWSURL,
-		Credentials: credentials.NewStaticCredentialsProvider("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", ""),
-	})
-	clusters, err := databases.DescribeDBClusters(ctx, &rds.DescribeDBClustersInput{DBClusterIdentifier: &identifier})
+	vpc, subnets, group, err := s.cloud.Network(ctx, identifier)
 	ts.Check(err)
-	groups, err := databases.DescribeDBSubnetGroups(ctx, &rds.DescribeDBSubnetGroupsInput{DBSubnetGroupName: &identifier})
-	ts.Check(err)
-	found := groups.DBSubnetGroups[0]
 	for name, value := range map[string]string{
 		"RDS_IDENTIFIER": identifier,
 		"PGPORT":         strconv.Itoa(server.Port),
-		"VPC":            *found.VpcId,
-		"SUBNET1":        *found.Subnets[0].SubnetIdentifier,
-		"SUBNET2":        *found.Subnets[1].SubnetIdentifier,
-		"SECURITY_GROUP": *clusters.DBClusters[0].VpcSecurityGroups[0].VpcSecurityGroupId,
+		"VPC":            vpc,
+		"SUBNET1":        subnets[0],
+		"SUBNET2":        subnets[1],
+		"SECURITY_GROUP": group,
 		"CALLS":          strconv.Itoa(len(s.cloud.AWS.Calls())),
 	} {
 		ts.Setenv(name, value)

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/rds"
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 	"github.com/rogpeppe/go-internal/testscript"
 	"google.golang.org/grpc"
@@ -160,23 +158,13 @@ func (s *story) ownNames(ctx context.Context, ts *testscript.TestScript) []strin
 	ts.Check(err)
 	ts.Check(os.WriteFile(archive, zip, 0o600))
 
-	databases := rds.New(rds.Options{
-		Region: road.Region, BaseEndpoint: &s.cloud.AWSURL, Credentials: credentials.NewStaticCredentialsProvider("key", "secret", ""),
-	})
-	name := "orders"
-	clusters, err := databases.DescribeDBClusters(ctx, &rds.DescribeDBClustersInput{DBClusterIdentifier: &name})
+	vpc, subnets, group, err := s.cloud.Network(ctx, "orders")
 	ts.Check(err)
-	groups, err := databases.DescribeDBSubnetGroups(ctx, &rds.DescribeDBSubnetGroupsInput{DBSubnetGroupName: &name})
-	ts.Check(err)
-	var subnets []string
-	for _, subnet := range groups.DBSubnetGroups[0].Subnets {
-		subnets = append(subnets, *subnet.SubnetIdentifier)
-	}
 	slices.Sort(subnets)
 	return []string{
 		"{{ESC}}", s.cloud.ESCURL, "{{ESC_HOST}}", strings.TrimPrefix(s.cloud.ESCURL, "https://"),
-		"{{ACCOUNT}}", s.cloud.Account, "{{VPC}}", *groups.DBSubnetGroups[0].VpcId,
-		"{{SUBNET_1}}", subnets[0], "{{SUBNET_2}}", subnets[1], "{{DATABASE_GROUP}}", *clusters.DBClusters[0].VpcSecurityGroups[0].VpcSecurityGroupId,
+		"{{ACCOUNT}}", s.cloud.Account, "{{VPC}}", vpc,
+		"{{SUBNET_1}}", subnets[0], "{{SUBNET_2}}", subnets[1], "{{DATABASE_GROUP}}", group,
 		"{{PORT}}", ts.Getenv("PORT"), "{{DATABASE}}", ts.Getenv("DATABASE"), "{{MANAGER}}", ts.Getenv("MANAGER"),
 		"{{USER1}}", ts.Getenv("USER1"), "{{USER2}}", ts.Getenv("USER2"), "{{ARCHIVE}}", archive,
 	}
