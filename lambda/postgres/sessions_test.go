@@ -1,12 +1,14 @@
 package postgres_test
 
 import (
+	"context"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -85,4 +87,54 @@ func TestManagingUserIsNotChangedUnderALongerName(t *testing.T) {
 			assert.Equal(t, before, stored(t, server, manager))
 		}
 	})
+}
+
+// holdRole keeps a role locked until it is released.
+func holdRole(t *testing.T, server *dbtest.Server, role string) (release func()) {
+	t.Helper()
+	config, err := pgconn.ParseConfig("sslmode=disable")
+	require.NoError(t, err)
+	config.Host, config.Port, config.User, config.Password, config.Database = server.Host, uint16(server.Port), server.AdminUser, server.AdminPassword, "app"
+	session, err := pgconn.ConnectConfig(t.Context(), config)
+	require.NoError(t, err)
+	_, err = session.Exec(t.Context(), "BEGIN; ALTER ROLE "+role+" CONNECTION LIMIT 7").ReadAll()
+	require.NoError(t, err)
+	release = func() { _ = session.Close(context.Background()) }
+	t.Cleanup(release)
+	return release
+}
+
+// A change whose session somebody ends was not made: that is found out, and it is made again.
+func TestChangeWhoseSessionIsEndedIsMadeAgain(t *testing.T) {
+	onEach(t, func(t *testing.T, _ int, server *dbtest.Server) {
+		request := newRequest(t, server)
+		request.RotateUser.Password = connector.NewSecret(oldPassword)
+		release := holdRole(t, server, request.RotateUser.Username)
+		done := make(chan error, 1)
+		go func() {
+			_, err := rotate(t, request, plenty)
+			done <- err
+		}()
+		require.Eventually(t, func() bool {
+			ended, err := server.Query(t.Context(), "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = '"+request.ManagingUser.Username+"'")
+			return err == nil && ended == "1"
+		}, plenty, 10*time.Millisecond)
+		release()
+		require.NoError(t, <-done)
+		_, err := psql(t, server, request.RotateUser.Username, newPassword, "SELECT 1")
+		assert.NoError(t, err)
+	})
+}
+
+// transaction_timeout, from PostgreSQL 17 on, ends the session.
+func TestTransactionTimeoutIsNamed(t *testing.T) {
+	t.Parallel()
+	server := servers[18]
+	request := newRequest(t, server)
+	request.RotateUser.Password = connector.NewSecret(oldPassword)
+	require.NoError(t, server.Exec(t.Context(), "ALTER ROLE "+request.ManagingUser.Username+" SET transaction_timeout = '500ms'"))
+	holdRole(t, server, request.RotateUser.Username)
+	_, err := rotate(t, request, plenty)
+	assert.ErrorContains(t, err, "the server's transaction_timeout was over (25P04)")
+	assert.ErrorContains(t, err, "Nothing was changed")
 }
