@@ -27,7 +27,7 @@
 //   - The database: database, cluster, network, sql, ca, login, login-as
 //   - Pulumi Cloud: esc-rotate, esc-open, esc-edit, document, remember, kept, schedules, protect, esc-delete-team, as
 //   - When Pulumi Cloud fails: esc-fail, esc-hangs, esc-recover
-//   - The stacks in Pulumi Cloud: cloud-form, cloud-export, cloud-record, cloud-fail, cloud-recover, cloud-expire,
+//   - The stacks in Pulumi Cloud: cloud-form, cloud-export, cloud-record, cloud-fail, cloud-hangs, cloud-recover, cloud-expire,
 //     cloud-revoke, cloud-unserved, cut-off, own-state
 //   - AWS: aws-oidc, iam-policy, aws-name-servers, aws-public-cas, aws-publish, aws-left,
 //     aws-profiles, aws-replica, aws-empty-lists

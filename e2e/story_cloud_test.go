@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -24,6 +25,7 @@ var cloudCommands = map[string]command{
 	"cloud-export":   cloudExport,
 	"cloud-fail":     cloudFail,
 	"cloud-form":     cloudForm,
+	"cloud-hangs":    cloudHangs,
 	"cloud-record":   cloudRecord,
 	"cloud-recover":  cloudRecover,
 	"cloud-revoke":   cloudRevoke,
@@ -71,6 +73,20 @@ func cloudFail(ts *testscript.TestScript, _ bool, args []string) {
 	of(ts).cloud.State.Fail(faultOf(ts, args))
 }
 
+// cloud-hangs waits until a request about stacks hangs, by what cloud-fail began.
+func cloudHangs(ts *testscript.TestScript, _ bool, _ []string) {
+	hangs(ts, &of(ts).cloud.State.Faults)
+}
+
+// hangs waits until a request hangs.
+func hangs(ts *testscript.TestScript, faults *rest.Faults) {
+	for deadline := time.Now().Add(time.Minute); !faults.Hanging(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			ts.Fatalf("no request hangs")
+		}
+	}
+}
+
 // cloud-recover ends what cloud-fail began.
 func cloudRecover(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.State.Recover() }
 
@@ -106,9 +122,8 @@ func cloudRecord(ts *testscript.TestScript, _ bool, _ []string) {
 
 // cloud-unserved prints, a line each, the calls about stacks that the service does not serve.
 func cloudUnserved(ts *testscript.TestScript, _ bool, _ []string) {
-	for _, call := range of(ts).cloud.State.Unserved() {
-		fmt.Fprintln(ts.Stdout(), call)
-	}
+	_, err := fmt.Fprint(ts.Stdout(), strings.Join(append(of(ts).cloud.State.Unserved(), ""), "\n"))
+	ts.Check(err)
 }
 
 // cut-off SERVICE STATUS METHOD PATH COMMAND... runs the CLI, and kills it with all that it has started as soon as a request

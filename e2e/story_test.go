@@ -366,13 +366,7 @@ func escFail(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // esc-hangs waits until a request to ESC hangs, by what esc-fail began.
-func escHangs(ts *testscript.TestScript, _ bool, _ []string) {
-	for deadline := time.Now().Add(time.Minute); !of(ts).cloud.ESC.Hanging(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			ts.Fatalf("no request to ESC hangs")
-		}
-	}
-}
+func escHangs(ts *testscript.TestScript, _ bool, _ []string) { hangs(ts, &of(ts).cloud.ESC.Faults) }
 
 // esc-recover ends what esc-fail began.
 func escRecover(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.ESC.Recover() }

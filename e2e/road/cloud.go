@@ -34,13 +34,9 @@ import (
 const (
 	Organization = "acme"
 	Region       = "us-west-2"
-	// Token is the access token of the organization's admin, ReaderToken that of a
-	// user who may open the rotator environment and no other, and TeamToken that of
-	// a user with what the team Team is given.
-	Token       = "pul-road-admin"
-	ReaderToken = "pul-road-reader"
-	TeamToken   = "pul-road-team"
-	Team        = "database-administrators"
+	// Token is the access token of the organization's admin.
+	Token = "pul-road-admin"
+	Team  = "database-administrators"
 )
 
 // Cloud is one road's AWS account and Pulumi Cloud organization.
@@ -107,6 +103,32 @@ func (c *Cloud) start() (err error) {
 	return c.Login(Token)
 }
 
+// members are who may log in, each by the token pul-road-NAME.
+func members() map[string]access.User {
+	environments := func(permission access.Environment) map[string]access.Environment {
+		return map[string]access.Environment{"*": permission}
+	}
+	stacks := func(permission access.Stack) map[string]access.Stack { return map[string]access.Stack{"*": permission} }
+	known := map[string]access.User{}
+	for _, user := range []access.User{
+		{Name: "admin", Environments: environments(access.AdminEnvironment), Stacks: stacks(access.AdminStack)},
+		// Reads the rotated passwords.
+		{Name: "reader", Environments: map[string]access.Environment{Organization + "/demo/rotator": access.OpenEnvironment}},
+		// Has what the team is given.
+		{Name: "team", Teams: []string{Team}},
+		// Update stacks, and may do with environments: nothing, and open those that are there.
+		{Name: "blind", Stacks: stacks(access.WriteStack), Lacks: []access.Scope{access.CreateEnvironments}},
+		{Name: "updater", Environments: environments(access.OpenEnvironment), Stacks: stacks(access.WriteStack), Lacks: []access.Scope{access.CreateEnvironments}},
+		// Previews what stacks would do.
+		{Name: "previewer", Environments: environments(access.ReadEnvironment), Stacks: stacks(access.ReadStack)},
+		// Has a right to no stack and no environment that he has not made.
+		{Name: "member"},
+	} {
+		known["pul-road-"+user.Name] = user
+	}
+	return known
+}
+
 // Login leaves behind what `pulumi login` to the cloud leaves: the CLI's credentials file.
 func (c *Cloud) Login(token string) error {
 	user, known := c.Directory.User(token)
@@ -142,15 +164,7 @@ func (c *Cloud) startESC() error {
 		return fmt.Errorf("opening ESC's port: %w", err)
 	}
 	c.ESCURL = fmt.Sprintf("https://localhost:%d", listener.Addr().(*net.TCPAddr).Port)
-	c.Directory = access.NewDirectory(map[string]access.User{
-		Token: {
-			Name:         "admin",
-			Environments: map[string]access.Environment{"*": access.AdminEnvironment},
-			Stacks:       map[string]access.Stack{"*": access.AdminStack},
-		},
-		ReaderToken: {Name: "reader", Environments: map[string]access.Environment{Organization + "/demo/rotator": access.OpenEnvironment}},
-		TeamToken:   {Name: "administrator", Teams: []string{Team}},
-	}, Organization)
+	c.Directory = access.NewDirectory(members(), Organization)
 	c.Directory.Teams = []string{Team}
 	c.State = state.New(state.Options{Directory: c.Directory})
 	c.ESC, err = esc.New(esc.Options{BackendURL: c.ESCURL, Directory: c.Directory, AWSEndpoint: c.AWSURL, NewLogins: 1})

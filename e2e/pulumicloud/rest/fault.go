@@ -2,6 +2,7 @@ package rest
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -12,11 +13,12 @@ import (
 
 // Fault makes requests fail.
 type Fault struct {
-	// Status answers with this HTTP status. 0 hangs until the client gives up.
+	// Status answers with this HTTP status. 0 hangs until the client gives up, or [Faults.Recover].
 	Status int
 	// Drop closes the connection, and answers nothing.
 	Drop bool
-	// Late serves the request, and then hangs: it is done, and its client never hears of it.
+	// Late serves the request, and then hangs: it is done, and its client never hears of it. One that is refused is
+	// answered.
 	Late bool
 	// Method limits the fault to one HTTP method. Empty: all.
 	Method string
@@ -30,9 +32,10 @@ type Fault struct {
 
 // Faults are those of one service. The zero value has none.
 type Faults struct {
-	mu      sync.Mutex
-	faults  []*Fault
-	hanging atomic.Int32 // requests that wait in vain
+	mu        sync.Mutex
+	faults    []*Fault
+	recovered chan struct{} // closed when the service recovers
+	hanging   atomic.Int32  // requests that wait in vain
 }
 
 // Fail makes matching requests fail from now on. The first fault that matches wins.
@@ -47,6 +50,10 @@ func (f *Faults) Recover() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.faults = nil
+	if f.recovered != nil {
+		close(f.recovered)
+		f.recovered = nil
+	}
 }
 
 // Hanging tells whether a request waits for an answer that a fault of status 0 withholds.
@@ -61,8 +68,14 @@ func (f *Faults) Serve(w http.ResponseWriter, r *http.Request, handler http.Hand
 	case fault.Drop:
 		panic(http.ErrAbortHandler)
 	case fault.Late:
-		handler.ServeHTTP(httptest.NewRecorder(), r)
-		f.hang(r)
+		served := httptest.NewRecorder()
+		handler.ServeHTTP(served, r)
+		if served.Code < http.StatusBadRequest {
+			f.hang(r)
+		}
+		maps.Copy(w.Header(), served.Header())
+		w.WriteHeader(served.Code)
+		_, _ = served.Body.WriteTo(w)
 	case fault.Status == 0:
 		f.hang(r)
 	default:
@@ -70,12 +83,23 @@ func (f *Faults) Serve(w http.ResponseWriter, r *http.Request, handler http.Hand
 	}
 }
 
+// hang waits until the client gives up, or the service recovers: then the connection is closed.
 func (f *Faults) hang(r *http.Request) {
+	f.mu.Lock()
+	if f.recovered == nil {
+		f.recovered = make(chan struct{})
+	}
+	recovered := f.recovered
+	f.mu.Unlock()
 	f.hanging.Add(1)
 	defer f.hanging.Add(-1)
 	// The server sees that the client has gone once the body is read.
 	_, _ = io.Copy(io.Discard, r.Body)
-	<-r.Context().Done()
+	select {
+	case <-r.Context().Done():
+	case <-recovered:
+	}
+	panic(http.ErrAbortHandler)
 }
 
 func (f *Faults) match(r *http.Request) *Fault {
