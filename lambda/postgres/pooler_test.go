@@ -14,13 +14,19 @@ import (
 	"esc-connector-lambda-go/lambda/dbtest"
 )
 
-// ask runs a query at a pooler, as an application does, and answers all values.
-func ask(t *testing.T, pooler *dbtest.Server, user, password, query string) string {
+// connect logs in at a server or a pooler, as an application does.
+func connect(t *testing.T, server *dbtest.Server, user, password string) (*pgconn.PgConn, error) {
 	t.Helper()
 	config, err := pgconn.ParseConfig("sslmode=disable")
 	require.NoError(t, err)
-	config.Host, config.Port, config.User, config.Password, config.Database = pooler.Host, uint16(pooler.Port), user, password, "app"
-	session, err := pgconn.ConnectConfig(t.Context(), config)
+	config.Host, config.Port, config.User, config.Password, config.Database = server.Host, uint16(server.Port), user, password, "app"
+	return pgconn.ConnectConfig(t.Context(), config)
+}
+
+// ask runs a query at a pooler, and answers all values.
+func ask(t *testing.T, pooler *dbtest.Server, user, password, query string) string {
+	t.Helper()
+	session, err := connect(t, pooler, user, password)
 	require.NoError(t, err)
 	defer session.Close(t.Context())
 	results, err := session.Exec(t.Context(), query).ReadAll()

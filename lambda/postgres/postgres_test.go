@@ -483,12 +483,9 @@ func TestServerThatIsBusyIsAskedAgain(t *testing.T) {
 	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
 	require.NoError(t, server.Exec(t.Context(), "CREATE DATABASE app", "CREATE ROLE crowd LOGIN PASSWORD 'crowd'"))
 	request := newRequest(t, server)
-	config, err := pgconn.ParseConfig("sslmode=disable")
-	require.NoError(t, err)
-	config.Host, config.Port, config.User, config.Password, config.Database = server.Host, uint16(server.Port), "crowd", "crowd", "app"
 	var crowd []*pgconn.PgConn
 	require.Eventually(t, func() bool { // connections that tests have ended are on their way out
-		if session, err := pgconn.ConnectConfig(t.Context(), config); err == nil {
+		if session, err := connect(t, server, "crowd", "crowd"); err == nil {
 			crowd = append(crowd, session)
 		}
 		return len(crowd) == 7

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -92,10 +91,7 @@ func TestManagingUserIsNotChangedUnderALongerName(t *testing.T) {
 // holdRole keeps a role locked until it is released.
 func holdRole(t *testing.T, server *dbtest.Server, role string) (release func()) {
 	t.Helper()
-	config, err := pgconn.ParseConfig("sslmode=disable")
-	require.NoError(t, err)
-	config.Host, config.Port, config.User, config.Password, config.Database = server.Host, uint16(server.Port), server.AdminUser, server.AdminPassword, "app"
-	session, err := pgconn.ConnectConfig(t.Context(), config)
+	session, err := connect(t, server, server.AdminUser, server.AdminPassword)
 	require.NoError(t, err)
 	_, err = session.Exec(t.Context(), "BEGIN; ALTER ROLE "+role+" CONNECTION LIMIT 7").ReadAll()
 	require.NoError(t, err)
