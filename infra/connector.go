@@ -149,6 +149,14 @@ func newNames(s *Settings, last *LastState) names {
 	sum := sha256.Sum256([]byte(strings.Join([]string{s.Organization, s.Project, s.Stack, s.Region}, "/")))
 	hash := hex.EncodeToString(sum[:4])
 	readable := strings.Trim(notInNames.ReplaceAllString(s.Project+"-"+s.Stack, "-"), "-")
+	// What is left of a renamed stack, of which a part was destroyed, tells what the rest was called.
+	for _, left := range []struct{ logicalName, infix string }{{"function", "-"}, {"invocationRole", "-invoke-"}, {"executionRole", "-run-"}} {
+		name := last.resources[left.logicalName].Name
+		if i := strings.LastIndex(name, left.infix); i > 0 && len(name)-i-len(left.infix) == len(hash) {
+			readable, hash = name[:i], name[i+len(left.infix):]
+			break
+		}
+	}
 	name := func(suffix string) string {
 		suffix += "-" + hash
 		// 64 characters is the most of a role's name and of a function's.

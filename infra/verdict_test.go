@@ -130,3 +130,15 @@ func TestTheTableKnowsEveryCase(t *testing.T) {
 		}
 	}
 }
+
+// ARNs stand in the documents: a stack that was renamed, and of which a part was destroyed since, makes that part under its
+// old name.
+func TestAPartThatIsMadeAnewHasTheNameThatItHad(t *testing.T) {
+	was := newNames(&Settings{Project: "shop", Stack: "dev", Organization: "acme", Region: "eu-west-1"}, &LastState{})
+	for _, left := range []map[string]resourceOutputs{
+		{"function": {Name: was.function}}, {"invocationRole": {Name: was.invocationRole}}, {"executionRole": {Name: was.executionRole}},
+	} {
+		is := newNames(&Settings{Project: "shop", Stack: "renamed", Organization: "acme", Region: "eu-west-1"}, &LastState{resources: left})
+		assert.Equal(t, was, is, "%v", left)
+	}
+}

@@ -1,0 +1,198 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"esc-connector-lambda-go/e2e/pulumicloud/rest"
+)
+
+// walk SERIES LENGTH does to the stack, so many times, a random series of so many commands, as people do who repair a state:
+// none of them says that it deletes an environment. Then it does what pulumi up says until that succeeds, and both documents
+// must be as remembered. Another number of series comes from WALK_SERIES, a seed from WALK_SEED.
+func walk(ts *testscript.TestScript, _ bool, args []string) {
+	number := func(text string) int {
+		n, err := strconv.Atoi(text)
+		ts.Check(err)
+		return n
+	}
+	series, length := number(args[0]), number(args[1])
+	if given := os.Getenv("WALK_SERIES"); given != "" {
+		series = number(given)
+	}
+	seed := uint64(time.Now().UnixNano())
+	if given := os.Getenv("WALK_SEED"); given != "" {
+		seed = uint64(number(given))
+	}
+	for i := range series {
+		w := &walker{ts: ts, s: of(ts), random: rand.New(rand.NewPCG(seed, uint64(i))), stack: "dev"}
+		if w.stack = strings.TrimSpace(ts.Getenv("WALKED")); w.stack == "" {
+			w.stack = "dev"
+		}
+		var done []string
+		for range length {
+			done = append(done, w.step())
+		}
+		ts.Logf("series %d of WALK_SEED=%d: %s", i, seed, strings.Join(done, "; "))
+		w.recover()
+		ts.Setenv("WALKED", w.stack)
+		kept(ts, false, nil)
+	}
+}
+
+// walker is one random series of commands.
+type walker struct {
+	ts     *testscript.TestScript
+	s      *story
+	random *rand.Rand
+	stack  string
+}
+
+// try runs the CLI, which may fail, and answers what it said.
+func (w *walker) try(args ...string) (string, bool) {
+	err := w.ts.Exec(w.s.machine.Pulumi, append(args, "--non-interactive")...)
+	return w.ts.ReadFile("stdout") + w.ts.ReadFile("stderr"), err == nil
+}
+
+func (w *walker) urn(kind, name string) string {
+	return fmt.Sprintf("urn:pulumi:%s::project::%s::%s", w.stack, kind, name)
+}
+
+func pick[T any](w *walker, from ...T) T { return from[w.random.IntN(len(from))] }
+
+// step does one thing, and tells which.
+func (w *walker) step() string {
+	environment := pick(w, "rotator", "managingCreds")
+	part := pick(w, "aws:lambda/function:Function::function", "aws:iam/role:Role::executionRole", "aws:iam/role:Role::invocationRole")
+	kind, name, _ := strings.Cut(part, "::f")
+	if kind == part {
+		kind, name, _ = strings.Cut(part, "Role::")
+		kind += "Role"
+	} else {
+		name = "f" + name
+	}
+	exported := filepath.Join(w.ts.Getenv("WORK"), "walk.json")
+	var line []string
+	switch w.random.IntN(10) {
+	case 0:
+		id := map[string]string{"rotator": "acme/demo/rotator", "managingCreds": "acme/demo/rotatorManagingCreds"}[pick(w, "rotator", "managingCreds")]
+		line = []string{"import", environmentType, pick(w, environment, "mine"), id, "--generate-code=false", "--yes", "--skip-preview"}
+		if w.random.IntN(2) == 0 {
+			line = append(line, "--protect=false")
+		}
+	case 1:
+		line = []string{"state", "delete", "--yes", "--force", "--target-dependents", pick(w, w.urn(environmentType, environment), w.urn(kind, name))}
+	case 2:
+		line = []string{"state", "rename", "--yes", w.urn(environmentType, environment), pick(w, "rotator", "managingCreds", "other")}
+	case 3:
+		to := fmt.Sprintf("walk%d", w.random.IntN(1000))
+		if _, ok := w.try("stack", "rename", to); ok {
+			w.stack = to
+		}
+		return "stack rename " + to
+	case 4:
+		line = []string{"stack", "export", "--file", exported}
+	case 5:
+		line = []string{"stack", "import", "--force", "--file", exported}
+	case 6:
+		line = []string{"up", "--yes", "--skip-preview", "--target", pick(w, w.urn(kind, name), w.urn(environmentType, environment))}
+	case 7:
+		line = []string{"destroy", "--yes", "--skip-preview", "--target-dependents", "--target", w.urn(kind, name)}
+	case 8:
+		faults := pick(w, &w.s.cloud.ESC.Faults, &w.s.cloud.AWSFaults)
+		faults.Fail(rest.Fault{Status: 503})
+		defer faults.Recover()
+		line = []string{"refresh", "--yes", "--skip-preview"}
+		if faults == &w.s.cloud.AWSFaults {
+			line = append(line, "--target", w.urn(environmentType, environment)) // AWS's SDK tries again for long
+		}
+	default:
+		if w.random.IntN(2) == 0 {
+			w.try("up", "--yes", "--skip-preview")
+			return "up"
+		}
+		return "up, killed at " + w.cut()
+	}
+	_, ok := w.try(line...)
+	return fmt.Sprintf("%s (%v)", strings.Join(line[:min(len(line), 8)], " "), ok)
+}
+
+// cut begins an update and kills it with all that it has started, at one of its changes in AWS, if there are so many.
+func (w *walker) cut() string {
+	faults, after := &w.s.cloud.AWSFaults, w.random.IntN(30)
+	faults.Fail(rest.Fault{Late: w.random.IntN(2) == 0, Method: "POST", After: 20 + after})
+	ended, cut := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for !faults.Hanging() {
+			select {
+			case <-ended:
+				cut <- nil
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+		cut <- killAllOf(w.s.cloud.Home)
+	}()
+	w.try("up", "--yes", "--skip-preview")
+	close(ended)
+	w.ts.Check(<-cut)
+	faults.Recover()
+	w.try("cancel", "--yes")
+	return fmt.Sprintf("call %d", after)
+}
+
+// wayOn are the commands of our messages, in the order in which they must run.
+var wayOn = []*regexp.Regexp{
+	regexp.MustCompile(`(?m)^ *(?:\S.*: )?(pulumi state delete --force (?:--target-dependents )?(?:--all|'[^\n]*'))$`),
+	regexp.MustCompile(`(?m)(pulumi state rename '\S+' \S+)$`),
+	regexp.MustCompile(`(?m)(aws (?:lambda|iam|logs) delete-.*)$`),
+	regexp.MustCompile(`(?m)(pulumi import ` + environmentType + ` .*)$`),
+}
+
+// recover does what pulumi up says, until it succeeds.
+func (w *walker) recover() {
+	said := ""
+	for range 12 {
+		var ok bool
+		if said, ok = w.try("up", "--yes", "--skip-preview"); ok {
+			return
+		}
+		// What the CLI itself says of a state that was edited, or of an update that was cut off.
+		if strings.Contains(said, "pulumi cancel") {
+			w.try("cancel", "--yes")
+			continue
+		}
+		diagnostics := said[max(strings.LastIndex(said, "Diagnostics:"), 0):]
+		w.obey(diagnostics)
+	}
+	w.ts.Fatalf("pulumi up still fails, after all that it said to do:\n%s", said)
+}
+
+// obey runs the commands of a message, as somebody does who pastes them: of two ways on, the first.
+func (w *walker) obey(message string) {
+	message, _, _ = strings.Cut(message, "If that is refused since other entries")
+	w.ts.Setenv("PULUMI_SKIP_CONFIRMATIONS", "true")
+	defer w.ts.Setenv("PULUMI_SKIP_CONFIRMATIONS", "")
+	var done []string
+	for _, pattern := range wayOn {
+		for _, found := range pattern.FindAllStringSubmatch(message, -1) {
+			if slices.Contains(done, found[1]) {
+				continue
+			}
+			done = append(done, found[1])
+			if err := w.ts.Exec("sh", "-c", found[1]); err != nil {
+				w.ts.Logf("%s: %v", found[1], err)
+			}
+		}
+	}
+	w.ts.Logf("did what it said: %d commands", len(done))
+}
