@@ -30,7 +30,7 @@
 //   - The stacks in Pulumi Cloud: cloud-form, cloud-export, cloud-record, cloud-fail, cloud-hangs, cloud-recover, cloud-expire,
 //     cloud-revoke, cloud-unserved, cut-off, own-state
 //   - AWS: aws-oidc, iam-policy, aws-name-servers, aws-public-cas, aws-publish, aws-left,
-//     aws-profiles, aws-replica, aws-empty-lists
+//     aws-profiles, aws-replica, aws-refuse-missing
 //   - The function in AWS: aws-invoke, invoke, aws-deploy, aws-update, aws-weekly, aws-idle
 //   - When AWS fails: aws-deny, aws-throttle, aws-refuse-code, aws-refuse-function, aws-interfaces, aws-share, aws-lose-answer,
 //     aws-delay-versioning, aws-fail-signing, aws-throttle-once

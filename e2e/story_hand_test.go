@@ -34,9 +34,9 @@ import (
 // handCommands are the words about what others do in the AWS account, and what previews say.
 var handCommands = map[string]command{
 	"aws-delay-versioning": awsDelayVersioning,
-	"aws-empty-lists":      awsEmptyLists,
 	"aws-fail-signing":     awsFailSigning,
 	"aws-profiles":         awsProfiles,
+	"aws-refuse-missing":   awsRefuseMissing,
 	"aws-replica":          awsReplica,
 	"aws-throttle-once":    awsThrottleOnce,
 	"by-hand":              changeByHand,
@@ -384,8 +384,10 @@ func awsDelayVersioning(ts *testscript.TestScript, _ bool, args []string) {
 	of(ts).cloud.AWS.DelayVersioning(objects)
 }
 
-// aws-empty-lists lets RDS answer a filter by a name that is not there with an empty list.
-func awsEmptyLists(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.AWS.EmptyLists() }
+// aws-refuse-missing lets RDS answer a filter by a name that is not there with an error.
+func awsRefuseMissing(ts *testscript.TestScript, _ bool, _ []string) {
+	of(ts).cloud.AWS.RefuseMissing()
+}
 
 // aws-fail-signing REASON lets the next signing job fail.
 func awsFailSigning(ts *testscript.TestScript, _ bool, args []string) {

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -33,11 +34,20 @@ func checkArchiveTags(ctx *pulumi.Context, settings *Settings) error {
 		"  Have fewer default tags\n  Or deploy it unsigned, without that object: pulumi config set %s:codeSigning false", len(common.Tags), mostObjectTags, settings.Project)
 }
 
+// signerSlow is how long AWS Signer may take before the program says what it waits for.
+const signerSlow = 5 * time.Second
+
 // checkSigner stops where the archive is to be signed and AWS Signer is not offered, or not allowed.
 func checkSigner(ctx *pulumi.Context, settings *Settings, last *LastState) error {
 	if !settings.CodeSigning || settings.Published || last.resources["signingProfile"].Name != "" {
 		return nil
 	}
+	// The provider tries for minutes to reach a host that refuses connections, and for longer one that is silent.
+	slow := time.AfterFunc(signerSlow, func() {
+		_ = ctx.Log.Info(fmt.Sprintf("AWS Signer does not answer yet in %s. Until that is given up it may take minutes: wait, or interrupt this, and "+
+			"deploy the function unsigned: pulumi config set %s:codeSigning false", settings.Region, settings.Project), nil)
+	})
+	defer slow.Stop()
 	var profile struct{}
 	// There is no profile of that name. Only what AWS answers matters.
 	err := invoke(ctx, signingProfileLookupToken, signingProfileLookupArgs{Name: "esc_connector"}, &profile, "signer:GetSigningProfile")

@@ -1,10 +1,8 @@
 package gateway
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -18,8 +16,8 @@ type faults struct {
 	mu sync.Mutex
 	// throttle are the calls that were refused once, by what they ask; nil while nothing is refused.
 	throttle map[[sha256.Size]byte]bool
-	// emptyLists: RDS answers a filter by a name that is not there with an empty list.
-	emptyLists bool
+	// refuseMissing: RDS answers a filter by a name that is not there with an error.
+	refuseMissing bool
 	// accounts are the AWS accounts of access keys; others are of Options.Account.
 	accounts map[string]string
 }
@@ -31,12 +29,12 @@ func (g *Gateway) ThrottleOnce() {
 	g.faults.throttle = map[[sha256.Size]byte]bool{}
 }
 
-// EmptyLists lets RDS answer a filter by a name that is not there with an empty list, and not with an error. What it really
-// does could not be found out.
-func (g *Gateway) EmptyLists() {
+// RefuseMissing lets RDS answer a filter by a name that is not there with an error, and not with an empty list. Authors of
+// emulators have it either way, and what it really does could not be found out.
+func (g *Gateway) RefuseMissing() {
 	g.faults.mu.Lock()
 	defer g.faults.mu.Unlock()
-	g.faults.emptyLists = true
+	g.faults.refuseMissing = true
 }
 
 // BelongsTo lets the access key be one of that AWS account.
@@ -85,31 +83,33 @@ func (f *faults) throttled(w http.ResponseWriter, r *http.Request, service strin
 	return true
 }
 
-// emptyLists are RDS's answers to a filter that nothing passes, by the action.
-var emptyLists = map[string]string{
-	"DescribeDBClusters":  `<DescribeDBClustersResponse xmlns="http://rds.amazonaws.com/doc/2014-10-31/"><DescribeDBClustersResult><DBClusters/></DescribeDBClustersResult></DescribeDBClustersResponse>`,
-	"DescribeDBInstances": `<DescribeDBInstancesResponse xmlns="http://rds.amazonaws.com/doc/2014-10-31/"><DescribeDBInstancesResult><DBInstances/></DescribeDBInstancesResult></DescribeDBInstancesResponse>`,
+// missing are RDS's errors of what is not there, by the action: its list's element, and the code.
+var missing = map[string]struct{ element, code string }{
+	"DescribeDBClusters":  {"<DBCluster>", "DBClusterNotFoundFault"},
+	"DescribeDBInstances": {"<DBInstance>", "DBInstanceNotFound"},
 }
 
-// serveRDS lets moto answer, which knows an error alone for a filter that nothing passes.
+// serveRDS lets moto answer, which has an empty list for a filter that nothing passes.
 func (g *Gateway) serveRDS(w http.ResponseWriter, r *http.Request, action string, body []byte) {
 	g.faults.mu.Lock()
-	played := g.faults.emptyLists
+	played := g.faults.refuseMissing
 	g.faults.mu.Unlock()
 	form, _ := url.ParseQuery(string(body))
-	if !played || emptyLists[action] == "" || form.Get("Filters.Filter.1.Name") == "" {
+	if !played || missing[action].code == "" || form.Get("Filters.Filter.1.Name") == "" {
 		g.moto.ServeHTTP(w, r)
 		return
 	}
 	recorder := httptest.NewRecorder()
 	g.moto.ServeHTTP(recorder, r)
-	answer := recorder.Body.Bytes()
-	if recorder.Code == http.StatusNotFound {
-		recorder.Code, answer = http.StatusOK, []byte(emptyLists[action])
-	}
 	w.Header().Set("Content-Type", "text/xml")
+	if recorder.Code < 300 && !strings.Contains(recorder.Body.String(), missing[action].element) {
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprintf(w, `<ErrorResponse><Error><Type>Sender</Type><Code>%s</Code><Message>%s not found.</Message></Error></ErrorResponse>`,
+			missing[action].code, form.Get("Filters.Filter.1.Values.Value.1"))
+		return
+	}
 	w.WriteHeader(recorder.Code)
-	_, _ = io.Copy(w, bytes.NewReader(answer))
+	_, _ = w.Write(recorder.Body.Bytes())
 }
 
 var accessKey = regexp.MustCompile(`<AccessKeyId>([^<]+)</AccessKeyId>`)

@@ -11,10 +11,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
@@ -135,6 +139,7 @@ func (c *clients) configure(ctx context.Context, settings map[string]string) err
 	if loaded.Region == "" {
 		return errors.New("no AWS region: `pulumi config set aws:region <region>`")
 	}
+	loaded.Retryer = newRetryer
 	for _, role := range roles { // one after the other
 		loaded.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(loaded), role.RoleArn, func(o *stscreds.AssumeRoleOptions) {
 			o.RoleSessionName, o.ExternalID = cmp.Or(role.SessionName, "pulumi-aws"), stringOrNil(role.ExternalID)
@@ -162,6 +167,24 @@ func (c *clients) configure(ctx context.Context, settings map[string]string) err
 		return fmt.Errorf("AWS account ID not allowed: %s", *identity.Account)
 	}
 	return nil
+}
+
+// patience tries a call again as the provider does: 25 times, but for a host that refuses connections, where it gives up after
+// nine; one that nobody knows the SDK does not try again. It waits twice as long each time, from two seconds on (resolveRetryer and
+// networkErrorShortcutter in https://github.com/hashicorp/aws-sdk-go-base/blob/main/aws_config.go); here the seconds are shorter.
+type patience struct{ aws.RetryerV2 }
+
+func newRetryer() aws.Retryer {
+	return patience{retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.RateLimiter = 25, ratelimit.None })}
+}
+
+func (p patience) RetryDelay(attempt int, err error) (time.Duration, error) {
+	const mostForNetwork, most = 9, 300 * time.Second
+	var network *net.OpError
+	if attempt >= mostForNetwork && errors.As(err, &network) && strings.Contains(network.Error(), "connection refused") {
+		return 0, &retry.MaxAttemptsError{Attempt: attempt, Err: err}
+	}
+	return provider.Hurry(min(time.Second<<min(attempt, 16), most)), nil
 }
 
 func (c *clients) getCallerIdentity(ctx context.Context, _ resource.PropertyMap) (resource.PropertyMap, error) {
