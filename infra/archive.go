@@ -99,7 +99,7 @@ type build struct {
 	cache        string // the go command's
 	environment  []string
 	ca           []byte // nil without a CA file
-	elsewhere    bool   // source lies where cachePath does not look
+	elsewhere    bool   // source lies where cacheName does not look
 }
 
 // kept are the go command's settings that do not change what it builds, only how it gets there. They
