@@ -77,7 +77,7 @@ type ManagingUser struct {
 // RotateUser is the database user whose password is to change.
 type RotateUser struct {
 	Username string `json:"username"`
-	// Password is the one that ESC believes to be current. The connector has no use for it.
+	// Password is the one that ESC believes to be current. It serves to find out whether a change was made whose answer was lost.
 	Password    Secret `json:"password"`
 	NewPassword Secret `json:"newPassword"`
 }
@@ -167,11 +167,9 @@ func (r Request) Check() error {
 	type text struct{ field, value string }
 	needed := []text{{"host", r.Host}}
 	given := []text{{"host", r.Host}, {"database", r.Database}}
-	if !r.DryRun {
-		needed = append(needed, text{"database", r.Database})
-	}
 	managing, rotate := r.ManagingUser, r.RotateUser
 	if !r.DryRun {
+		needed = append(needed, text{"database", r.Database})
 		if managing == nil {
 			managing = &ManagingUser{}
 		}
