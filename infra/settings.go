@@ -116,7 +116,7 @@ var settings = []setting{
 	{name: "managingCredsEnvironmentName", example: "myProject/myEnvironmentManagingCreds",
 		allowed: environmentNames,
 		set:     func(s *Settings, v string) error { return setEnvironment(&s.Managing, v) }},
-	{name: "backendUrl", preset: publicBackend, example: publicBackend,
+	{name: "backendUrl", preset: "https://api.pulumi.com", example: "https://api.pulumi.com",
 		allowed: "an https:// URL without path, user, query or fragment",
 		set:     func(s *Settings, v string) (err error) { s.Backend, err = ParseBackend(v); return err }},
 	{name: "organization", example: "my-organization",
