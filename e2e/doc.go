@@ -7,7 +7,8 @@
 //   - road: a machine with all servers, and clouds on it: for each story an AWS account and an organization of Pulumi Cloud
 //   - gateway, moto: AWS. The server that moto starts answers most calls, and the gateway plays what that lacks
 //   - policy: IAM's decisions
-//   - esc, pulumicloud: Pulumi Cloud, its environments and its stacks
+//   - pulumicloud: Pulumi Cloud. state keeps its stacks, esc its environments, access says who may do what with them, and
+//     rest is how all of them answer. The first three begin with a page on how they differ from the real ones
 //   - provider, cmd/pulumi-resource-aws, cmd/pulumi-resource-pulumiservice: the two providers of Pulumi
 //   - cmd/pulumi-language-go: Pulumi's host of Go programs, for a machine without the real one
 //   - application: the example of an application in the guide

@@ -22,9 +22,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
 
-	"esc-connector-lambda-go/e2e/esc"
 	"esc-connector-lambda-go/e2e/gateway"
 	"esc-connector-lambda-go/e2e/pulumicloud/access"
+	"esc-connector-lambda-go/e2e/pulumicloud/esc"
 	"esc-connector-lambda-go/e2e/pulumicloud/rest"
 	"esc-connector-lambda-go/e2e/pulumicloud/state"
 	"esc-connector-lambda-go/lambda/dbtest"

@@ -30,8 +30,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"esc-connector-lambda-go/e2e/esc"
 	"esc-connector-lambda-go/e2e/pulumicloud/access"
+	"esc-connector-lambda-go/e2e/pulumicloud/esc"
 	"esc-connector-lambda-go/e2e/pulumicloud/rest"
 )
 

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"esc-connector-lambda-go/e2e/esc"
+	"esc-connector-lambda-go/e2e/pulumicloud/esc"
 )
 
 // The texts are those of the AWS STS API reference, AssumeRoleWithWebIdentity,

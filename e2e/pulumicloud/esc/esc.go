@@ -1,16 +1,3 @@
-// Package esc serves Pulumi ESC over HTTP, on one machine.
-//
-// It answers the part of the ESC API that the Pulumi CLI's `pulumi env` commands
-// and the pulumiservice provider call, and evaluates, checks, encrypts and
-// rotates with the evaluator that the CLI itself is built from. What Pulumi
-// Cloud adds to the evaluator stands here:
-//
-//   - aws-login ([awsLogin]) lets a role be assumed only where the role's trust
-//     policy and the account's OIDC provider allow it, as AWS STS decides;
-//   - the postgres and mysql rotators ([databaseRotator]) follow the two-user
-//     strategy and invoke the connector's Lambda function with that login.
-//
-// What is not served is answered by 404 and named in the message.
 package esc
 
 import (

@@ -23,9 +23,9 @@ import (
 	"github.com/pulumi/pulumi/pkg/v3/cmd/esc/cli/client"
 	"github.com/stretchr/testify/require"
 
-	"esc-connector-lambda-go/e2e/esc"
 	"esc-connector-lambda-go/e2e/moto"
 	"esc-connector-lambda-go/e2e/pulumicloud/access"
+	"esc-connector-lambda-go/e2e/pulumicloud/esc"
 )
 
 const (
