@@ -151,7 +151,7 @@ func newNames(s *Settings, last *LastState) names {
 	readable := strings.Trim(notInNames.ReplaceAllString(s.Project+"-"+s.Stack, "-"), "-")
 	// What is left of a renamed stack, of which a part was destroyed, tells what the rest was called.
 	for _, left := range []struct{ logicalName, infix string }{{"function", "-"}, {"invocationRole", "-invoke-"}, {"executionRole", "-run-"}} {
-		name := last.resources[left.logicalName].Name
+		name := text(last.outputs(left.logicalName).Name)
 		if i := strings.LastIndex(name, left.infix); i > 0 && len(name)-i-len(left.infix) == len(hash) {
 			readable, hash = name[:i], name[i+len(left.infix):]
 			break
@@ -162,13 +162,13 @@ func newNames(s *Settings, last *LastState) names {
 		// 64 characters is the most of a role's name and of a function's.
 		return strings.TrimRight(readable[:min(len(readable), 64-len(suffix))], "-") + suffix
 	}
-	function := cmp.Or(last.resources["function"].Name, name(""))
+	function := cmp.Or(text(last.outputs("function").Name), name(""))
 	return names{
 		function:       function,
-		invocationRole: cmp.Or(last.resources["invocationRole"].Name, name("-invoke")),
-		executionRole:  cmp.Or(last.resources["executionRole"].Name, name("-run")),
-		logGroup:       cmp.Or(last.resources["logs"].Name, "/aws/lambda/"+function),
-		rule:           cmp.Or(last.resources["keepWarm"].Name, function),
+		invocationRole: cmp.Or(text(last.outputs("invocationRole").Name), name("-invoke")),
+		executionRole:  cmp.Or(text(last.outputs("executionRole").Name), name("-run")),
+		logGroup:       cmp.Or(text(last.outputs("logs").Name), "/aws/lambda/"+function),
+		rule:           cmp.Or(text(last.outputs("keepWarm").Name), function),
 		archive:        archiveKey(last),
 	}
 }
@@ -307,7 +307,7 @@ func (d *deployment) permissionsBoundary() pulumi.StringPtrInput {
 // network is the function's security group, which reaches the database's port, DNS servers of the user's own, and
 // nothing else.
 func (d *deployment) network(permissions *iam.RolePolicy) (*securityGroup, []pulumi.Resource, error) {
-	if before := d.last.resources["securityGroup"].VpcId; before != "" && before != d.database.VPC {
+	if before := text(d.last.outputs("securityGroup").VpcId); before != "" && before != d.database.VPC {
 		err := d.ctx.Log.Info(fmt.Sprintf("The function moves from %s to %s, and gets a security group there. At its end pulumi up waits until AWS has deleted the function's "+
 			"network interfaces in %[1]s, which hold the old group: that takes up to 45 minutes, and after an hour it gives up. "+
 			"The function works meanwhile, and another pulumi up goes on where this one was stopped", before, d.database.VPC), nil)
@@ -478,7 +478,7 @@ func (d *deployment) environment(archive *Archive) lambda.FunctionEnvironmentPtr
 		variables["DB_SSLMODE"] = pulumi.String(d.settings.SSLMode)
 	}
 	// Earlier versions named the file so. The provider sends the configuration before the code: the old code needs the variable yet.
-	if archive.CAFile != "" && d.last.resources["function"].variable("DB_SSLROOTCERT") != "" {
+	if archive.CAFile != "" && d.last.outputs("function").variable("DB_SSLROOTCERT") != "" {
 		variables["DB_SSLROOTCERT"] = pulumi.String(archive.CAFile)
 	}
 	if len(variables) == 0 {

@@ -26,34 +26,63 @@ type LastState struct {
 // Edits are lines that environments' documents should have and do not, by environment.
 type Edits map[string][]string
 
-// resourceOutputs are the outputs that the program asks for, of resources of any type.
+// resourceOutputs are the outputs that the program asks for, of resources of any type. They may have any type themselves: a
+// user's own resources stand in the same state.
 type resourceOutputs struct {
-	Organization string `pulumi:"organization"`
-	Project      string `pulumi:"project"`
-	Name         string `pulumi:"name"`
-	Arn          string `pulumi:"arn"`
-	ApiUrl       string `pulumi:"apiUrl"`
-	VpcConfig    struct {
-		SubnetIds []string `pulumi:"subnetIds"`
-	} `pulumi:"vpcConfig"`
-	Environment               any    `pulumi:"environment"` // of a function: {variables}; of others a name
-	VpcId                     string `pulumi:"vpcId"`
-	ReferencedSecurityGroupId string `pulumi:"referencedSecurityGroupId"`
-	Key                       string `pulumi:"key"`
-	VersionId                 string `pulumi:"versionId"`
+	Organization any `pulumi:"organization"`
+	Project      any `pulumi:"project"`
+	Name         any `pulumi:"name"`
+	Arn          any `pulumi:"arn"`
+	ApiUrl       any `pulumi:"apiUrl"`
 
-	Team string            `pulumi:"team"`
-	Tags map[string]string `pulumi:"tags"`
+	VpcConfig                 any `pulumi:"vpcConfig"`
+	Environment               any `pulumi:"environment"` // of a function: {variables}; of others a name
+	VpcId                     any `pulumi:"vpcId"`
+	ReferencedSecurityGroupId any `pulumi:"referencedSecurityGroupId"`
+	Key                       any `pulumi:"key"`
+	VersionId                 any `pulumi:"versionId"`
 
-	EnvironmentEdits Edits `pulumi:"environmentEdits"` // of the stack itself
+	Team any `pulumi:"team"`
+	Tags any `pulumi:"tags"`
+
+	EnvironmentEdits any `pulumi:"environmentEdits"` // of the stack itself
+}
+
+// text is an output that is one, or empty.
+func text(output any) string {
+	text, _ := output.(string)
+	return text
+}
+
+// part is what an output has by that name, or nil.
+func part(output any, name string) any {
+	parts, _ := output.(map[string]any)
+	return parts[name]
+}
+
+// texts are those of a list.
+func texts(output any) []string {
+	var found []string
+	list, _ := output.([]any)
+	for _, each := range list {
+		found = append(found, text(each))
+	}
+	return found
 }
 
 // variable is an environment variable of a function.
 func (r resourceOutputs) variable(name string) string {
-	environment, _ := r.Environment.(map[string]any)
-	variables, _ := environment["variables"].(map[string]any)
-	value, _ := variables[name].(string)
-	return value
+	return text(part(part(r.Environment, "variables"), name))
+}
+
+// edits are the output environmentEdits.
+func (r resourceOutputs) edits() Edits {
+	edits := Edits{}
+	environments, _ := r.EnvironmentEdits.(map[string]any)
+	for name, lines := range environments {
+		edits[name] = texts(lines)
+	}
+	return edits
 }
 
 // entry is a resource in the state, whoever put it there.
@@ -64,7 +93,7 @@ type entry struct {
 
 // environment is which one they are, of an environment's outputs.
 func (o resourceOutputs) environment() environments.Name {
-	return environments.Name{Organization: o.Organization, Project: o.Project, Environment: o.Name}
+	return environments.Name{Organization: text(o.Organization), Project: text(o.Project), Environment: text(o.Name)}
 }
 
 // registeredTypes are the types of the resources whose outputs the program asks for: a user's resource may have one of their
@@ -74,6 +103,8 @@ var registeredTypes = map[string]string{
 	environments.ManagingResource: environments.Type,
 	environments.RotatorResource:  environments.Type,
 	environments.TeamResource:     "pulumiservice:index:TeamEnvironmentPermission",
+	"archive":                     objectToken,
+	"codeSigningConfig":           "aws:lambda/codeSigningConfig:CodeSigningConfig",
 	"executionRole":               "aws:iam/role:Role",
 	"function":                    "aws:lambda/function:Function",
 	"invocationRole":              "aws:iam/role:Role",
@@ -87,6 +118,14 @@ var registeredTypes = map[string]string{
 // isOwn tells whether a URN is that of the program's resource of that logical name, which has no parent but the stack.
 func isOwn(urn urn.URN, logicalName string) bool {
 	return urn.Name() == logicalName && string(urn.QualifiedType()) == registeredTypes[logicalName]
+}
+
+// outputs are those of the program's resource of that logical name, empty where the state has none.
+func (l *LastState) outputs(logicalName string) resourceOutputs {
+	if registeredTypes[logicalName] == "" {
+		panic("registeredTypes lacks " + logicalName + ", and so the program would never see it in a state")
+	}
+	return l.resources[logicalName]
 }
 
 // stateToken asks the engine for the outputs of all resources of a stack.
@@ -113,7 +152,7 @@ func ReadLastState(ctx *pulumi.Context, settings *Settings) (*LastState, error) 
 		switch name := found.urn.Name(); {
 		case found.urn.QualifiedType() == "pulumi:pulumi:Stack":
 			if string(found.urn.Stack()) == ctx.Stack() {
-				last.told = resource.Outputs.EnvironmentEdits
+				last.told = resource.Outputs.edits()
 				continue
 			}
 		case isOwn(found.urn, name):
@@ -146,7 +185,7 @@ func (l *LastState) Complete() bool {
 
 // environment is the environment of that logical name as the stack wrote it, and whether it did.
 func (l *LastState) environment(logicalName string) (environments.Name, bool) {
-	found := l.resources[logicalName].environment()
+	found := l.outputs(logicalName).environment()
 	return found, found.Environment != ""
 }
 
@@ -157,7 +196,7 @@ const (
 
 // arnPart is a part of the function's ARN.
 func (l *LastState) arnPart(part int) string {
-	parts := strings.Split(l.resources["function"].Arn, ":")
+	parts := strings.Split(text(l.outputs("function").Arn), ":")
 	if len(parts) != 7 {
 		return ""
 	}
@@ -177,7 +216,7 @@ func (l *LastState) checkAccount(account *Account) error {
 // provider then fails, and a refresh does too
 // (https://github.com/pulumi/pulumi-pulumiservice/blob/v1.3.0/provider/pkg/resources/team_environment_perm.go).
 func (l *LastState) noteTeam(ctx *pulumi.Context, settings *Settings) error {
-	was := l.resources[environments.TeamResource].Team
+	was := text(l.outputs(environments.TeamResource).Team)
 	if was == "" || was == settings.ManagingTeam {
 		return nil
 	}

@@ -35,3 +35,55 @@ func TestADocumentIsReadWhateverFormTheStateHasItIn(t *testing.T) {
 		})
 	}
 }
+
+// A user's own resources stand in the same state, and may call their outputs as the program's resources call theirs.
+func TestAUsersOwnOutputsMayHaveAnyType(t *testing.T) {
+	c := newCloud()
+	c.answers[stateToken] = func(args resource.PropertyMap) (map[string]any, error) {
+		answer, err := state(written())(args)
+		outputs := answer["outputs"].(map[string]any)
+		for name, each := range map[string]any{"number": 1, "list": []any{1, "a"}, "map": map[string]any{"subnetIds": 1, "a": []any{1}}, "text": "a", "yes": true} {
+			own := map[string]any{}
+			for _, output := range []string{"organization", "project", "name", "arn", "apiUrl", "vpcConfig", "environment", "vpcId",
+				"referencedSecurityGroupId", "key", "versionId", "team", "tags", "environmentEdits", "yaml"} {
+				own[output] = each
+			}
+			outputs["urn:pulumi:dev::shop::my:index:Thing::"+name] = map[string]any{"type": "my:index:Thing", "outputs": own}
+		}
+		return answer, err
+	}
+	require.NoError(t, deploy(t, c, minimal(nil)))
+	assert.Equal(t, "unsigned/connector.zip", c.input("archive", "key"))
+}
+
+// What the program decides by its own resources' outputs, it decides by those that it finds in a state.
+// What the program decides by its own resources' outputs, it decides by those that it finds in a state.
+func TestEachOutputThatIsAskedForIsFoundInTheState(t *testing.T) {
+	c := newCloud()
+	resources := written()
+	resources["function"].(map[string]any)["vpcConfig"] = map[string]any{"subnetIds": []any{"subnet-b"}}
+	resources["function"].(map[string]any)["tags"] = map[string]any{goVersionTag: "go1.25.11"}
+	resources["archive"] = map[string]any{"key": "unsigned/connector.zip", "versionId": "null"}
+	resources["codeSigningConfig"] = map[string]any{"arn": "arn:aws:lambda:eu-west-1:111122223333:code-signing-config:csc-1"}
+	resources["securityGroup"] = map[string]any{"vpcId": "vpc-1"}
+	c.answers[stateToken] = func(args resource.PropertyMap) (map[string]any, error) {
+		answer, err := state(resources)(args)
+		answer["outputs"].(map[string]any)["urn:pulumi:dev::shop::pulumi:pulumi:Stack::shop-dev"] = map[string]any{
+			"outputs": map[string]any{"environmentEdits": map[string]any{"acme/shop/orders": []any{"port: 5432"}}}}
+		return answer, err
+	}
+	require.NoError(t, run(t, c, minimal(nil), func(ctx *pulumi.Context, configuration Config) error {
+		settings, err := ReadSettings(ctx, configuration)
+		require.NoError(t, err)
+		last, err := ReadLastState(ctx, settings)
+		require.NoError(t, err)
+		assert.Equal(t, "unsigned/connector-2.zip", archiveKey(last))
+		assert.Empty(t, unreadSigning(&Settings{CodeSigning: true}, last, &Account{Region: "eu-central-2"}), "told before")
+		assert.Equal(t, Edits{"acme/shop/orders": {"port: 5432"}}, last.told)
+		function := last.outputs("function")
+		assert.Equal(t, []string{"subnet-b"}, texts(part(function.VpcConfig, "subnetIds")))
+		assert.Equal(t, "go1.25.11", text(part(function.Tags, goVersionTag)))
+		assert.Equal(t, "vpc-1", text(last.outputs("securityGroup").VpcId))
+		return nil
+	}))
+}

@@ -39,7 +39,7 @@ const signerSlow = 5 * time.Second
 
 // checkSigner stops where the archive is to be signed and AWS Signer is not offered, or not allowed.
 func checkSigner(ctx *pulumi.Context, settings *Settings, last *LastState) error {
-	if !settings.CodeSigning || settings.Published || last.resources["signingProfile"].Name != "" {
+	if !settings.CodeSigning || settings.Published || text(last.outputs("signingProfile").Name) != "" {
 		return nil
 	}
 	// The provider tries for minutes to reach a host that refuses connections, and for longer one that is silent.
@@ -69,7 +69,7 @@ var readSigning = strings.Fields(`af-south-1 ap-east-1 ap-northeast-1 ap-northea
 // unreadSigning tells, at the first update with it, where nobody would see that code signing was taken away.
 func unreadSigning(settings *Settings, last *LastState, account *Account) []string {
 	signs := settings.CodeSigning || settings.Published
-	if !signs || last.resources["codeSigningConfig"].Arn != "" || slices.Contains(readSigning, account.Region) {
+	if !signs || text(last.outputs("codeSigningConfig").Arn) != "" || slices.Contains(readSigning, account.Region) {
 		return nil
 	}
 	return []string{fmt.Sprintf("codeSigning is on, but in %s the AWS provider does not read whether a function's code must be signed: "+
@@ -134,14 +134,14 @@ func (d *deployment) signed(archive *Archive) (*functionCode, error) {
 // is used again: the old object's deletion may still be to come.
 func archiveKey(last *LastState) string {
 	const first, next = "unsigned/connector.zip", "unsigned/connector-%d.zip"
-	was := last.resources["archive"]
+	was := text(last.outputs("archive").Key)
 	switch number := 1; {
-	case was.Key == "":
+	case was == "":
 		return first
-	case !unversioned(was.VersionId):
-		return was.Key
+	case !unversioned(text(last.outputs("archive").VersionId)):
+		return was
 	default:
-		_, _ = fmt.Sscanf(was.Key, next, &number) // not of the first
+		_, _ = fmt.Sscanf(was, next, &number) // not of the first
 		return fmt.Sprintf(next, number+1)
 	}
 }

@@ -325,7 +325,7 @@ func (e *evidence) written() bool {
 
 // backend is the URL of the instance of Pulumi Cloud that the state names, or empty.
 func (e *evidence) backend() string {
-	was := e.last.resources[environments.CloudResource].ApiUrl
+	was := text(e.last.outputs(environments.CloudResource).ApiUrl)
 	if parsed, err := ParseBackend(was); err == nil {
 		return parsed.URL
 	}
