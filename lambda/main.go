@@ -143,9 +143,9 @@ func (h *Handler) work(ctx context.Context, request connector.Request) (outcome 
 	select {
 	case outcome = <-done:
 	case <-late.C:
+		server.Close() // first: a change that had not left yet cannot leave after it was said that there was none
 		failure := server.Fail(fmt.Sprintf("%s: not done after %s", server.Address(), connector.Seconds(time.Since(start))),
 			"Give the function a longer timeout, or find out what the database is busy with")
-		server.Close()
 		outcome.failed(failure.Stage, failure)
 	}
 	return outcome
@@ -172,7 +172,7 @@ func (h *Handler) log(ctx context.Context, request connector.Request, result res
 		requestID = lambdaContext.AwsRequestID
 	}
 	if request.RotateUser != nil {
-		target = request.RotateUser.Username
+		target = connector.ShownName(request.RotateUser.Username)
 	}
 	level, outcome := slog.LevelInfo, "ok"
 	if result.code != 200 {
@@ -180,8 +180,8 @@ func (h *Handler) log(ctx context.Context, request connector.Request, result res
 	}
 	attributes := []slog.Attr{
 		slog.String("requestId", requestID), slog.String("stage", string(result.stage)),
-		slog.String("engine", request.Type), slog.String("host", request.Host), slog.Int("port", request.Port),
-		slog.String("database", request.Database), slog.String("targetUser", target), slog.Bool("dryRun", request.DryRun),
+		slog.String("engine", request.Type), slog.String("host", request.ShownHost()), slog.Int("port", request.Port),
+		slog.String("database", connector.ShownName(request.Database)), slog.String("targetUser", target), slog.Bool("dryRun", request.DryRun),
 		slog.Int64("durationMs", took.Milliseconds()), slog.String("result", outcome), slog.String("proof", string(result.proof)),
 	}
 	if result.message != "ok" {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -158,6 +159,39 @@ func hostFault(host string) string {
 	return ""
 }
 
+// ShownHost is the host for a message or a log. What is pasted there may hold a password, as a URL or a connection string
+// does: it is shown where it is written like a host's name or address, with a port at the most, and else not at all.
+func (r Request) ShownHost() string {
+	name, port, err := net.SplitHostPort(r.Host)
+	if _, wrong := strconv.ParseUint(port, 10, 16); err != nil || wrong != nil {
+		name = r.Host
+	}
+	bare := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(name), "["), "]")
+	_, err = netip.ParseAddr(bare)
+	strange := func(c rune) bool {
+		return c != '.' && c != '-' && c != '_' && c != ',' && !unicode.IsLetter(c) && !unicode.IsDigit(c)
+	}
+	if err != nil && strings.ContainsFunc(bare, strange) {
+		return notShown
+	}
+	return r.Host
+}
+
+// ShownName is the name of a database or of a user for a log. Other than a host's, it may be written in any way.
+func ShownName(name string) string {
+	if isConnection(name) {
+		return notShown
+	}
+	return name
+}
+
+const notShown = "(not shown)"
+
+// isConnection knows a URL or a connection string, which may hold a password.
+func isConnection(text string) bool {
+	return strings.Contains(text, "://") || strings.Contains(strings.ToLower(text), "password=")
+}
+
 // Check refuses, before any connection, what could not go well. The error is a *Failure.
 func (r Request) Check() error {
 	if r.Type != TypePostgres && r.Type != TypeMySQL {
@@ -190,6 +224,11 @@ func (r Request) Check() error {
 			needed = append(needed, text{"rotateUser.newPassword", rotate.NewPassword.Reveal()})
 		}
 	}
+	for _, text := range given {
+		if text.field != "host" && !strings.HasSuffix(strings.ToLower(text.field), "password") && isConnection(text.value) {
+			return refuse("%s is a URL or a connection string, not a name", text.field).fix("Write the name alone")
+		}
+	}
 	for _, text := range needed {
 		if strings.HasSuffix(text.field, ".username") && text.value != "" && r.loginName(text.value) == "" {
 			return refuse("%s %q has no name before its @", text.field, text.value).fix("Write name or name@host")
@@ -207,7 +246,7 @@ func (r Request) Check() error {
 		}
 	}
 	if fault := hostFault(r.Host); fault != "" {
-		return refuse("host %q %s", r.Host, fault).fix("Write the database's endpoint alone, such as db.example or orders.abc123.eu-west-1.rds.amazonaws.com")
+		return refuse("host %q %s", r.ShownHost(), fault).fix("Write the database's endpoint alone, such as db.example or orders.abc123.eu-west-1.rds.amazonaws.com")
 	}
 	if r.Port < 1 || r.Port > 65535 {
 		return refuse("port %d is not a port", r.Port).fix("A port is 1 to 65535: PostgreSQL's is usually 5432, MySQL's 3306")
