@@ -106,6 +106,11 @@ func (r *rotation) Change(ctx context.Context) error {
 	start := time.Now()
 	r.session.within(ctx)
 	as := fmt.Sprintf("the password of %q at %s: ", r.found.role.name, r.server.Address())
+	failed := func(err error) *connector.Failure {
+		failure := r.failure(r.session, err, changing, as)
+		failure.Why = strings.Replace(failure.Why, "{took}", connector.Seconds(time.Since(start)), 1)
+		return failure
+	}
 	for tries := 1; ; tries++ {
 		bound, err := r.server.ServerBound(ctx, 50*time.Millisecond)
 		if err != nil {
@@ -124,14 +129,13 @@ func (r *rotation) Change(ctx context.Context) error {
 		// Only a session that goes on after the error has rolled the change back for certain: one that ends may have been ended
 		// between the commit and its answer.
 		if !errors.As(err, &refused) || refused.ended {
-			return r.failure(r.session, err, changing, as)
+			return failed(err)
 		}
 		r.server.SetState(connector.Unchanged)
 		if met[refused.code] && connector.Pause(ctx, tries) {
 			continue
 		}
-		failure := r.failure(r.session, refused, changing, as)
-		failure.Why = strings.Replace(failure.Why, "{took}", connector.Seconds(time.Since(start)), 1)
+		failure := failed(refused)
 		if refused.code == notAllowed {
 			failure.Why = as + fmt.Sprintf("the managing user %q may not change it (42501)", r.request.ManagingUser.Username)
 			failure.Fix = "Read the server's log for the privilege that is missing"
