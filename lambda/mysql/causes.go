@@ -59,8 +59,11 @@ const (
 // The errors of a login and of a change, from MySQL's "Server Error Message Reference"
 // (https://dev.mysql.com/doc/mysql-errors/9.7/en/server-error-reference.html) and MariaDB's "MariaDB Error Code Reference"
 // (https://mariadb.com/docs/server/reference/error-codes/mariadb-error-code-reference), and from the pages named at some.
-// That a login's error came after the password was looked at, and that a change's came before it was applied, is seen in
-// the servers: sql_connect.cc and sql_authentication.cc, sql_acl.cc and sql_user.cc.
+// What they tell of a login's password and of a change was read in acl_authenticate and mysql_alter_user of both servers'
+// sources (MySQL 8.0: sql/auth/sql_authentication.cc and sql_user.cc; MariaDB: sql/sql_acl.cc), and in MariaDB's
+// prepare_new_connection_state (sql/sql_connect.cc): the limits of connections and the rights on a database are looked at
+// after the password, and MariaDB writes the table of the accounts before its binary log, so that an error of files, memory
+// or the session proves nothing of a change.
 var (
 	causesOfLogin = []cause{
 		{1021, busy, "the server's disk is full", moreDisk},
@@ -73,7 +76,6 @@ var (
 			"Raise max_connect_errors. Run as the database's master user: TRUNCATE TABLE performance_schema.host_cache; MariaDB: FLUSH HOSTS;"},
 		{1130, untold, "the server has no account that may log in from this function's host", "Give the account a host that matches the function's subnets, such as 10.0.%"},
 		{1135, busy, "the server could not make a thread for the connection: it is out of memory, or at a limit of its operating system", moreMemory},
-		{1152, proved, "the server ended the session", lookUp},
 		{1184, proved, "the server ended the session because its init_connect failed", correctInitConnect},
 		{1203, proved, "the user's own limit of connections is reached (max_user_connections)", "Raise the limit, or find the client that holds so many: SHOW FULL PROCESSLIST"},
 		{1226, proved, "a limit of the account's own is reached (MAX_USER_CONNECTIONS, MAX_CONNECTIONS_PER_HOUR, MAX_QUERIES_PER_HOUR or MAX_UPDATES_PER_HOUR)",

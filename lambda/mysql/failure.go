@@ -205,6 +205,15 @@ func (r *rotation) changeFailure(ctx context.Context, err error, took time.Durat
 	return failure
 }
 
+// unread is the failure of a change that the server took with warnings, which it then did not tell. Whatever the error is,
+// it is one of the question, and none of the change.
+func (r *rotation) unread(err error) *connector.Failure {
+	if number(err) == 0 {
+		return broken(r.server, err)
+	}
+	return r.changing("the server took the change, and then did not tell its warnings, which may be the reasons why it did not make it", described(err), lookUp)
+}
+
 // proves reports whether an error proves that the change was not applied. On MySQL a statement on accounts is applied
 // whole or not at all since 8.0 (https://dev.mysql.com/doc/refman/8.4/en/atomic-ddl.html), and a lock is waited for
 // before; MariaDB changes its tables first, and waits for a backup then.

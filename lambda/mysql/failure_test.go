@@ -1,13 +1,17 @@
 package mysql
 
 import (
+	"context"
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/dbtest"
 )
 
 // The errors of MySQL that no server here gives, with the texts of the manual's "Server Error Message Reference".
@@ -51,4 +55,33 @@ func TestEachCauseIsToldOnceAndSaysWhatToDo(t *testing.T) {
 			assert.Equal(t, name == "login" && cause.number == databaseDenied, cause.fix == "", "%s: %d", name, cause.number)
 		}
 	}
+}
+
+// A server that has restarted, or another one of the same name, gives the numbers of sessions anew: the one that the
+// change had may be anybody's, and a managing user with the right to end it must not.
+func TestSessionOfSomebodyElseIsNotEnded(t *testing.T) {
+	t.Parallel()
+	server, err := dbtest.StartMariaDB(t.Context(), dbtest.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
+	const secret = "Some-Secret-9"
+	require.NoError(t, server.Exec(t.Context(),
+		"CREATE USER manager@'%' IDENTIFIED BY '"+secret+"'", "GRANT ALL ON *.* TO manager@'%'", "CREATE USER bystander@'%' IDENTIFIED BY '"+secret+"'"))
+	request := connector.Request{Type: connector.TypeMySQL, Host: server.Host, Port: server.Port,
+		ManagingUser: &connector.ManagingUser{Username: "manager", Password: connector.NewSecret(secret)},
+		RotateUser:   &connector.RotateUser{Username: "user"}}
+	address := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(server.Port))
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	connected := connector.NewServer(request, nil)
+	bystander, err := login(ctx, connected, address, connector.StageCheck, "bystander", connector.NewSecret(secret), "")
+	require.NoError(t, err)
+	defer bystander.Close()
+	thread, err := bystander.row(ctx, 1, "SELECT CONNECTION_ID()")
+	require.NoError(t, err)
+	r := newRotation(connected, request)
+	r.found = &findings{mariaDB: true, thread: thread[0]}
+	assert.Error(t, r.Settle(ctx, address), "it is not known what became of the change's own session")
+	_, err = bystander.row(ctx, 1, "SELECT 1")
+	assert.NoError(t, err)
 }

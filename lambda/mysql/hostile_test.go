@@ -321,3 +321,17 @@ func TestErrorsOfAServerInTroubleAreToldApart(t *testing.T) {
 		})
 	}
 }
+
+// The question about the warnings has limits of its own, which say nothing of the change.
+func TestWarningsThatAreNotToldSayNothingOfTheChange(t *testing.T) {
+	t.Parallel()
+	warned := []byte{0, 0, 0, 2, 0, 1, 0}
+	taken := new(script).known().after(1).packet(warned...).after(1).refuse(1226, "evil")
+	request, closed := says(t, taken.Bytes(), new(script).greet().after(2).refuse(1045, "evil").Bytes())
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err := mysql.Rotate(ctx, connector.NewServer(request, nil), request)
+	assert.ErrorContains(t, err, "error 1226")
+	assert.ErrorContains(t, err, string(connector.MaybeChanged))
+	closed()
+}

@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -141,11 +140,11 @@ func (r *rotation) Change(ctx context.Context) error {
 	}
 	if r.session.wire.warnings > 0 { // what IF EXISTS makes of an error
 		warned, err := r.session.warned(ctx)
-		if number := refusal(warned); err == nil && number != 0 {
-			err = &mysql.MySQLError{Number: number}
-		}
 		if err != nil {
-			return r.changeFailure(ctx, err, time.Since(start))
+			return r.unread(err)
+		}
+		if number := refusal(warned); number != 0 {
+			return r.changeFailure(ctx, &mysql.MySQLError{Number: number}, time.Since(start))
 		}
 	}
 	r.server.SetState(connector.Changed)
@@ -211,14 +210,22 @@ func (r *rotation) Settle(ctx context.Context, address netip.AddrPort) error {
 		if err != nil {
 			return broken(r.server, err)
 		}
-		lists := func(thread string) bool {
-			return slices.ContainsFunc(sessions, func(row []string) bool { return len(row) > 0 && row[0] == thread })
+		of := func(thread string) string { // the user of a session, "" where there is none
+			const id, user, columns = 0, 1, 2
+			for _, row := range sessions {
+				if len(row) >= columns && row[id] == thread {
+					return row[user]
+				}
+			}
+			return ""
 		}
-		if len(sessions) == most || !lists(own[0]) { // a proxy's list, perhaps
+		switch user := of(own[0]); {
+		case len(sessions) == most || user == "": // a proxy's list, perhaps
 			return r.server.Fail(r.server.Address()+": the server does not tell which sessions there are", lookUp)
-		}
-		if !lists(r.found.thread) {
+		case of(r.found.thread) == "":
 			return nil
+		case of(r.found.thread) != user: // a server that restarted, or another one, gives the numbers anew
+			return r.server.Fail(r.server.Address()+": the number of the change's session is another user's here", "")
 		}
 		if tries == 1 {
 			_ = session.exec(ctx, "KILL "+r.found.thread) // what it does is seen in the list
