@@ -118,7 +118,8 @@ var (
 		{1524, refused, "the account's authentication plugin is not loaded (MySQL starts without mysql_native_password since 8.4, and has none since 9.0)",
 			"Run as the database's master user: ALTER USER $account IDENTIFIED WITH caching_sha2_password BY '<a first password>';"},
 		{1598, untold, "the server could not write the change into its binary log", "Read the server's log: its disk may be full"},
-		{1792, refused, "the server is read-only, a replica or an Aurora reader endpoint", "Use the writer endpoint as host in the rotator environment"},
+		{1792, refused, "its sessions only read (transaction_read_only, on MariaDB before 11.1 tx_read_only)",
+			"Use the writer endpoint as host. Where it is that: Run as the database's master user: SET GLOBAL transaction_read_only = OFF; (or tx_read_only)"},
 		{1836, refused, "the server is read-only, a replica or an Aurora reader endpoint", "Use the writer endpoint as host in the rotator environment"},
 		{1927, busy, "the session was killed", "Find out who kills sessions: an administrator, a job, or a fail-over"},
 		// max_statement_time. In the last stage of a backup (BACKUP STAGE BLOCK_COMMIT) the change is applied before it waits.

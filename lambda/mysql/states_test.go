@@ -231,3 +231,17 @@ func TestMySQLsStatesAreTold(t *testing.T) {
 	assert.ErrorContains(t, err, "SET GLOBAL offline_mode = OFF")
 	assert.True(t, strings.HasPrefix(err.Error(), "log in as managing user: "), err)
 }
+
+func TestTransactionsThatOnlyReadAreNotCalledAReplica(t *testing.T) {
+	t.Parallel()
+	server := maria(t, nil)
+	request := newRequest(t, server, "%")
+	administers(t, server)("SET GLOBAL tx_read_only = ON")
+	_, err := within(t, 20*time.Second, request)
+	assert.ErrorContains(t, err, "transaction_read_only")
+	assert.ErrorContains(t, err, "Nothing was changed")
+	assert.NotContains(t, err.Error(), "replica")
+	administers(t, server)("SET GLOBAL tx_read_only = OFF")
+	_, err = within(t, 20*time.Second, request)
+	assert.NoError(t, err)
+}
