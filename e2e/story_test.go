@@ -131,6 +131,7 @@ func TestStories(t *testing.T) {
 		"login":            login,
 		"login-as":         loginAs,
 		"new":              newProject,
+		"network":          network,
 		"nowhere":          nowhere,
 		"own-state":        ownState,
 		"paste":            paste,
