@@ -18,7 +18,7 @@ import (
 var furtherCalls = []struct{ file, actions, resource string }{
 	{"s3/bucket.go (read)", `s3:ListBucket s3:GetBucketPolicy s3:GetBucketAcl s3:GetBucketCORS s3:GetBucketWebsite s3:GetBucketVersioning
 		s3:GetAccelerateConfiguration s3:GetBucketRequestPayment s3:GetBucketLogging s3:GetLifecycleConfiguration
-		s3:GetReplicationConfiguration s3:GetEncryptionConfiguration s3:GetBucketObjectLockConfiguration s3:GetBucketLocation`,
+		s3:GetReplicationConfiguration s3:GetEncryptionConfiguration s3:GetBucketObjectLockConfiguration`,
 		"arn:aws:s3:::esc-connector-0123"},
 	{"s3/tags.go", "s3:GetBucketTagging s3:PutBucketTagging", "arn:aws:s3:::esc-connector-0123"},
 	{"s3/bucket_public_access_block.go, s3/bucket_policy.go (read)", "s3:GetBucketPublicAccessBlock s3:GetBucketPolicy", "arn:aws:s3:::esc-connector-0123"},
@@ -45,7 +45,10 @@ var furtherCalls = []struct{ file, actions, resource string }{
 		"arn:aws:iam::111122223333:role/orders-dev-run-0123"},
 	{"iam/openid_connect_provider.go", "iam:GetOpenIDConnectProvider iam:ListOpenIDConnectProviders iam:TagOpenIDConnectProvider",
 		"arn:aws:iam::111122223333:oidc-provider/api.pulumi.com/oidc"},
-	{"ec2/vpc_security_group.go, ec2/vpc_network_interface.go", `ec2:DescribeSecurityGroups ec2:DescribeNetworkInterfaces`, "*"},
+	{"ec2/vpc_security_group.go, ec2/vpc_security_group_data_source.go, ec2/vpc_network_interface.go",
+		"ec2:DescribeSecurityGroups ec2:DescribeNetworkInterfaces", "*"},
+	// A new group's own rules, which let everything out, for IPv4 and for IPv6.
+	{"ec2/vpc_security_group.go (create)", "ec2:RevokeSecurityGroupEgress", "arn:aws:ec2:us-west-2:111122223333:security-group/sg-0123"},
 	{"ec2/vpc_security_group_ingress_rule.go", "ec2:DescribeSecurityGroupRules", "*"},
 	{"ec2/vpc_security_group_ingress_rule.go", "ec2:ModifySecurityGroupRules ec2:CreateTags ec2:DeleteTags",
 		"arn:aws:ec2:us-west-2:111122223333:security-group-rule/sgr-0123"},
@@ -53,7 +56,7 @@ var furtherCalls = []struct{ file, actions, resource string }{
 		"arn:aws:ec2:us-west-2:111122223333:network-interface/eni-0123"},
 	{"ec2/vpc_data_source.go, ec2/vpc_subnet_data_source.go, ec2/vpc_dhcp_options_data_source.go",
 		"ec2:DescribeVpcs ec2:DescribeVpcAttribute ec2:DescribeRouteTables ec2:DescribeSubnets ec2:DescribeDhcpOptions", "*"},
-	{"rds/cluster_data_source.go, rds/instance_data_source.go, rds/tags_gen.go",
+	{"rds/clusters_data_source.go, rds/instances_data_source.go, rds/cluster_data_source.go, rds/instance_data_source.go, rds/subnet_group_data_source.go",
 		"rds:DescribeDBClusters rds:DescribeDBInstances rds:DescribeDBSubnetGroups rds:ListTagsForResource", "*"},
 	{"sts/caller_identity_data_source.go", "sts:GetCallerIdentity", "*"},
 }

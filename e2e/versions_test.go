@@ -17,11 +17,12 @@ import (
 // What the program and the stand-ins rest on was read in the sources of these versions.
 var readVersions = map[string]struct {
 	version string
-	sources *regexp.Regexp // by which comments name where a fact was read
+	sources *regexp.Regexp // by which comments name where a fact was read: a repository, or a file of it
 }{
 	"github.com/pulumi/pulumi-aws/sdk/v6": {"v6.83.0",
-		regexp.MustCompile(`hashicorp/terraform-provider-aws|pulumi/pulumi-aws|pulumi/pulumi-terraform-bridge|hashicorp/awspolicyequivalence`)},
-	"github.com/pulumi/pulumi-pulumiservice/sdk": {"v1.3.0", regexp.MustCompile(`pulumi/pulumi-pulumiservice`)},
+		regexp.MustCompile(`hashicorp/terraform-provider-aws|pulumi/pulumi-aws|pulumi/pulumi-terraform-bridge|hashicorp/awspolicyequivalence|` +
+			`hashicorp/aws-sdk-go-base|\binternal/[a-z0-9]+/[a-z0-9_/]+\.go|_data_source\.go`)},
+	"github.com/pulumi/pulumi-pulumiservice/sdk": {"v1.3.0", regexp.MustCompile(`pulumi/pulumi-pulumiservice|\bprovider/pkg/`)},
 }
 
 // A newer provider may do otherwise than its stand-in and the program expect, and no story would tell. So whoever moves one
