@@ -6,7 +6,9 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -252,6 +254,26 @@ func TestTheFirstPageIsShortAndLeadsToAllOthers(t *testing.T) {
 		}
 	}
 	assert.Contains(t, string(source), "(PowerShell: `rm -r e2e, .ci, Makefile`)")
+}
+
+// pulumi new copies whatever lies in the repository: the first page tells of each file whose it is, and nothing else comes along.
+func TestTheFirstPageTellsWhoseEachFileIs(t *testing.T) {
+	tracked, err := exec.CommandContext(t.Context(), "git", "-C", "..", "ls-files", "-z").Output()
+	require.NoError(t, err)
+	there := map[string]bool{}
+	for name := range strings.SplitSeq(strings.Trim(string(tracked), "\x00"), "\x00") {
+		if _, err := os.Stat(filepath.Join("..", name)); err == nil {
+			first, _, _ := strings.Cut(name, "/")
+			there[first] = true
+		}
+	}
+	var told []string
+	for _, row := range readPage(t, "README.md").table("whose-files-these-are", 0) {
+		for name := range strings.SplitSeq(row[0], ", ") {
+			told = append(told, strings.TrimSuffix(strings.Trim(name, "`"), "/"))
+		}
+	}
+	assert.ElementsMatch(t, slices.Collect(maps.Keys(there)), told)
 }
 
 // setting is a row of the program's own table.

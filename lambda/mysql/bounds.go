@@ -10,10 +10,10 @@ import (
 	"esc-connector-lambda-go/lambda/connector"
 )
 
-// settle readies the session in one round trip. Names and passwords are UTF-8, whatever the server or its init_connect
+// ready readies the session in one round trip. Names and passwords are UTF-8, whatever the server or its init_connect
 // says, and its modes, which change how literals are read, are none. The bound is for both products: MariaDB alone looks
 // into a comment that begins with M!.
-func (c *conn) settle(ctx context.Context, server *connector.Server) (bounded time.Time, err error) {
+func (c *conn) ready(ctx context.Context, server *connector.Server) (bounded time.Time, err error) {
 	limit, err := server.ServerBound(ctx, leastOnMariaDB)
 	if err != nil {
 		return time.Time{}, err

@@ -84,7 +84,7 @@ func (r *rotation) Close() {
 
 // inspect reads what the session can tell. SET and SELECT are one round trip each.
 func (r *rotation) inspect(ctx context.Context) error {
-	bounded, err := r.session.settle(ctx, r.server)
+	bounded, err := r.session.ready(ctx, r.server)
 	if err != nil {
 		return r.checkFailure(err)
 	}
