@@ -335,3 +335,18 @@ func TestWarningsThatAreNotToldSayNothingOfTheChange(t *testing.T) {
 	assert.ErrorContains(t, err, string(connector.MaybeChanged))
 	closed()
 }
+
+// A copy of the server has other sessions, and may have an older password: what it tells is not what became of the change.
+func TestCopyOfTheServerDoesNotDecide(t *testing.T) {
+	t.Parallel()
+	lost := new(script).known().Bytes()
+	asked := new(script).letIn().after(1).rows("9").after(1).rows("read_only", "ON").after(1).rows("9", "managing").Bytes()
+	denied := new(script).greet().after(2).refuse(1045, "evil").Bytes()
+	request, closed := says(t, lost, asked, denied, new(script).letIn().after(1).rows("user@%").Bytes())
+	request.RotateUser.Password = connector.NewSecret(oldPassword)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err := mysql.Rotate(ctx, connector.NewServer(request, nil), request)
+	assert.ErrorContains(t, err, string(connector.MaybeChanged))
+	closed()
+}

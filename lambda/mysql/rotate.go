@@ -204,6 +204,13 @@ func (r *rotation) Settle(ctx context.Context, address netip.AddrPort) error {
 	if err != nil {
 		return broken(r.server, err)
 	}
+	copies, err := session.rows(ctx, 1, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('read_only', 'innodb_read_only') AND Value = 'ON'")
+	switch {
+	case err != nil:
+		return broken(r.server, err)
+	case len(copies) > 0: // whose sessions are others, and whose passwords may be older
+		return r.readOnly()
+	}
 	for tries := 1; ; tries++ {
 		const most = 5000
 		sessions, err := session.rows(ctx, most, "SHOW PROCESSLIST")

@@ -115,9 +115,9 @@ func hostile() map[string]*script {
 	}
 }
 
-// says runs a server that says a script on its first connection and refuses the passwords of all others. closed waits until
+// says runs a server that says a script on each connection, and refuses the passwords of all that follow. closed waits until
 // the client has ended each.
-func says(t testing.TB, first []byte) (request connector.Request, closed func()) {
+func says(t testing.TB, scripts ...[]byte) (request connector.Request, closed func()) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -125,14 +125,15 @@ func says(t testing.TB, first []byte) (request connector.Request, closed func())
 	accepting := make(chan struct{})
 	go func() {
 		defer close(accepting)
-		text := first
-		for {
+		for i := 0; ; i++ {
 			connection, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			say := text
-			text = new(script).refuse("28P01").Bytes()
+			say := new(script).refuse("28P01").Bytes()
+			if i < len(scripts) {
+				say = scripts[i]
+			}
 			connections.Go(func() {
 				defer connection.Close()
 				_, _ = connection.Write(say)
@@ -197,4 +198,19 @@ func FuzzServerSaysAnything(f *testing.F) {
 	f.Fuzz(func(t *testing.T, first []byte) {
 		_ = suffer(t, first, 250*time.Millisecond) // too little to try again
 	})
+}
+
+// A standby has other sessions, and may have an older password: what it tells is not what became of the change.
+func TestStandbyDoesNotDecide(t *testing.T) {
+	t.Parallel()
+	refused := new(script).refuse("28P01").Bytes()
+	for inRecovery, state := range map[string]connector.State{"t": connector.MaybeChanged, "f": connector.Unchanged} {
+		asked := new(script).letIn().ready().row("1", "0", inRecovery).ready().ready().Bytes()
+		request, closed := says(t, new(script).known().Bytes(), asked, refused, new(script).letIn().Bytes())
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		_, err := postgres.Rotate(ctx, connector.NewServer(request, nil), request)
+		assert.ErrorContains(t, err, string(state))
+		closed()
+	}
 }

@@ -164,8 +164,10 @@ func (r *rotation) Settle(ctx context.Context, address netip.AddrPort) error {
 		switch {
 		case err != nil:
 			return r.failure(session, err, checking, "")
-		case len(row) != 2 || row[0] != "1": // it does not see even itself
+		case len(row) != 3 || row[0] != "1": // it does not see even itself
 			return r.server.Fail(r.server.Address()+": the server does not tell which sessions there are", readLog)
+		case row[2] == "t": // whose sessions are others, and whose passwords may be older
+			return r.server.Fail(r.server.Address()+": "+readOnly, readOnlyFix)
 		case row[1] == "0":
 			return nil
 		case !connector.Pause(ctx, tries):
@@ -174,9 +176,9 @@ func (r *rotation) Settle(ctx context.Context, address netip.AddrPort) error {
 	}
 }
 
-// endOthers ends the other sessions of this event, and counts them. Any role may do that to its own.
-const endOthers = `SELECT count(CASE WHEN pid = pg_backend_pid() THEN 1 END), count(CASE WHEN pid <> pg_backend_pid() THEN pg_terminate_backend(pid) END)
-	FROM pg_stat_activity WHERE usename = session_user AND application_name = current_setting('application_name')`
+// endOthers ends the other sessions of this event, counts them, and tells whether the server is a standby. Any role may do that to its own.
+const endOthers = `SELECT count(CASE WHEN pid = pg_backend_pid() THEN 1 END), count(CASE WHEN pid <> pg_backend_pid() THEN pg_terminate_backend(pid) END),
+	pg_is_in_recovery() FROM pg_stat_activity WHERE usename = session_user AND application_name = current_setting('application_name')`
 
 // Login logs in as the rotated user. What the server says after it took the password is no matter of the password.
 func (r *rotation) Login(ctx context.Context, address netip.AddrPort, secret connector.Secret) (connector.Outcome, error) {
