@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -56,6 +57,9 @@ func (c *Connector) Contents(ctx *pulumi.Context, settings *Settings, database *
 	}
 	for _, output := range c.made {
 		made, err := internals.UnsafeAwaitOutput(ctx.Context(), output)
+		if unsigned := (unsignedError{}); errors.As(err, &unsigned) {
+			return contents, unsigned
+		}
 		if err != nil {
 			return contents, fmt.Errorf("deploying the connector: %w", err)
 		}
@@ -95,7 +99,8 @@ func (c *Connector) ExportOutputs(ctx *pulumi.Context, settings *Settings, last 
 // by the CLI cannot be seen from here. The CLI shows 150 characters of it.
 func onDestroy(settings *Settings) string {
 	if settings.RetainEnvironments {
-		return "kept by pulumi destroy"
+		// An update of a part leaves the environments in the state as they were, and cannot be told from any other here.
+		return "kept by pulumi destroy, if pulumi up has run without --target and --exclude since retainEnvironments was set"
 	}
 	return "deleted by pulumi destroy (pulumi up ends any pulumi state protect); to keep both, set retainEnvironments, then pulumi up"
 }
@@ -309,13 +314,16 @@ func (d *deployment) permissionsBoundary() pulumi.StringPtrInput {
 func (d *deployment) network(permissions *iam.RolePolicy) (*securityGroup, []pulumi.Resource, error) {
 	if before := text(d.last.outputs("securityGroup").VpcId); before != "" && before != d.database.VPC {
 		err := d.ctx.Log.Info(fmt.Sprintf("The function moves from %s to %s, and gets a security group there. At its end pulumi up waits until AWS has deleted the function's "+
-			"network interfaces in %[1]s, which hold the old group: that takes up to 45 minutes, and after an hour it gives up. "+
+			"network interfaces in %[1]s, which hold the old group: that takes up to 45 minutes, and after an hour, or two at the worst, it gives up. "+
 			"The function works meanwhile, and another pulumi up goes on where this one was stopped", before, d.database.VPC), nil)
 		if err != nil {
 			return nil, nil, err
 		}
 	}
 	var group securityGroup
+	// The provider waits for Lambda's interfaces by this timeout, but no less than 45 minutes, and then tries to delete the group
+	// for as long again: https://github.com/pulumi/pulumi-aws/issues/4382, and resourceSecurityGroupDelete in
+	// https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/ec2/vpc_security_group.go
 	// A function's network interfaces can outlive it by up to 45 minutes, and hold the group. Lambda deletes them by these
 	// permissions, which must outlive the group for that: https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
 	err := register(d.ctx, securityGroupToken, "securityGroup", securityGroupArgs{

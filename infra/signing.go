@@ -149,15 +149,18 @@ func archiveKey(last *LastState) string {
 // unversioned tells of the version of an object that has none: S3 calls it null.
 func unversioned(version string) bool { return version == "" || version == "null" }
 
+// unsignedError tells why the code cannot be signed yet. The SDK wraps it in the names of the inputs that it came by.
+type unsignedError struct{ error }
+
 // versioned is the object's version. S3 says that versioning may take 15 minutes until it is on everywhere; what is written
 // before has no version: https://docs.aws.amazon.com/AmazonS3/latest/userguide/manage-versioning-examples.html
 func (d *deployment) versioned(bucket, version pulumi.StringOutput) pulumi.StringOutput {
 	return pulumi.All(bucket, version).ApplyT(func(of []any) (string, error) {
 		version := of[1].(string)
 		if unversioned(version) {
-			return "", fmt.Errorf("signing the function's code: S3 has kept s3://%s/%s without a version, which AWS Signer asks for. "+
+			return "", unsignedError{fmt.Errorf("signing the function's code: S3 has kept s3://%s/%s without a version, which AWS Signer asks for. "+
 				"A new bucket's versioning may take S3 some minutes until it is on everywhere.\n"+
-				"  Run pulumi up again in 15 minutes: it uploads the archive anew, in another place of the bucket", of[0], d.names.archive)
+				"  Run pulumi up again in 15 minutes: it uploads the archive anew, in another place of the bucket", of[0], d.names.archive)}
 		}
 		return version, nil
 	}).(pulumi.StringOutput)
