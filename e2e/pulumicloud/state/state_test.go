@@ -202,18 +202,18 @@ func TestADeltaMustLeadToTheCheckpointOfItsHash(t *testing.T) {
 
 	id := c.stack("dev")
 	update, token := c.begin(id, apitype.UpdateUpdate)
-	const before, after = `{"version":3,"deployment":{"resources":[{"urn":"a"}]}}`, `{"version":3,"deployment":{"resources":[{"urn":"b"}]}}`
+	const before, after = `{"version":3,"deployment":{"resources":[{"urn":"a"}]}}`, `{"version":3,"deployment":{"resources":[{"urn":"bb"}]}}`
 	require.NoError(t, c.PatchUpdateCheckpointVerbatim(ctx, update, 1, json.RawMessage(before), 3, token))
-	// The one letter that differs stands here.
+	// What differs stands here. Done twice, the change would lead elsewhere.
 	offset := bytes.Index([]byte(before), []byte(`"a"`)) + 1
-	delta := json.RawMessage(fmt.Sprintf(`[{"Span":{"uri":"","start":{"line":1,"column":0,"offset":%d},"end":{"line":1,"column":0,"offset":%d}},"NewText":"b"}]`, offset, offset+1))
+	delta := json.RawMessage(fmt.Sprintf(`[{"Span":{"uri":"","start":{"line":1,"column":0,"offset":%d},"end":{"line":1,"column":0,"offset":%d}},"NewText":"bb"}]`, offset, offset+1))
 	hash := func(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
 
 	assert.ErrorContains(t, c.PatchUpdateCheckpointDelta(ctx, update, 2, hash(before), delta, 3, token), "[409]")
 	assert.Contains(t, c.exported(id, nil), `"urn":"a"`)
 	require.NoError(t, c.PatchUpdateCheckpointDelta(ctx, update, 2, hash(after), delta, 3, token))
 	require.NoError(t, c.PatchUpdateCheckpointDelta(ctx, update, 2, hash(after), delta, 3, token), "a client may send it again")
-	assert.JSONEq(t, `{"resources":[{"urn":"b"}]}`, c.exported(id, nil))
+	assert.JSONEq(t, `{"resources":[{"urn":"bb"}]}`, c.exported(id, nil))
 }
 
 func TestEachStackHasAKeyOfItsOwn(t *testing.T) {
