@@ -423,18 +423,16 @@ func (d *deployment) code(archive *Archive) (*functionCode, error) {
 	case d.settings.CodeSigning:
 		return d.signed(archive)
 	}
-	return &functionCode{upload: pulumi.NewFileArchive(archive.Path), hash: pulumi.String(archive.SHA256)}, nil
+	return d.uploaded(archive), nil
 }
-
-// afterFailure makes a function anew, under the same name, whose last change failed. The provider leaves such a change in
-// the state as done (https://github.com/pulumi/pulumi-aws/issues/6062), so that the next update would find nothing to do,
-// and the function would go on with its old code. The engine's name for such a failure is in pkg/resource/deploy.
-var afterFailure = pulumi.ReplaceOnChanges([]string{"#initerror"})
 
 // function needs its role's permissions before it is created, and until after it is deleted.
 func (d *deployment) function(archive *Archive, code *functionCode, logs *logGroup, role *iam.Role, group *securityGroup, after []pulumi.Resource,
 ) (*lambda.Function, error) {
-	options := []pulumi.ResourceOption{pulumi.DeleteBeforeReplace(true), pulumi.DependsOn(append(after, logs)), afterFailure}
+	options := []pulumi.ResourceOption{pulumi.DeleteBeforeReplace(true), pulumi.DependsOn(append(after, logs))}
+	if !code.inPlace {
+		options = append(options, afterFailure)
+	}
 	var environment lambda.FunctionEnvironmentPtrInput
 	if d.settings.Published {
 		// ESC updates the code to the newest version of the published object.

@@ -45,6 +45,16 @@ type resourceOutputs struct {
 	Team any `pulumi:"team"`
 	Tags any `pulumi:"tags"`
 
+	// Of a function.
+	Role           any `pulumi:"role"`
+	Runtime        any `pulumi:"runtime"`
+	Handler        any `pulumi:"handler"`
+	Description    any `pulumi:"description"`
+	Timeout        any `pulumi:"timeout"`
+	MemorySize     any `pulumi:"memorySize"`
+	LoggingConfig  any `pulumi:"loggingConfig"`
+	SourceCodeHash any `pulumi:"sourceCodeHash"`
+
 	EnvironmentEdits any `pulumi:"environmentEdits"` // of the stack itself
 }
 

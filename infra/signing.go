@@ -83,6 +83,7 @@ type functionCode struct {
 	hash          pulumi.StringPtrInput // of the upload
 	bucket, key   pulumi.StringPtrInput
 	signingConfig pulumi.StringPtrInput // ARN, nil where signatures are not asked for
+	inPlace       bool                  // whether a function that stands is never made anew for a failure of its code
 }
 
 // signed has the archive signed by a profile of the stack's own, whose signature the function's code

@@ -18,6 +18,7 @@ func (c *clients) getFunction(ctx context.Context, args resource.PropertyMap) (r
 	}
 	if err == nil {
 		function["functionName"], function["id"] = function["name"], function["name"]
+		function["loggingConfigs"] = resource.NewProperty([]resource.PropertyValue{function["loggingConfig"]})
 	}
 	return function, err
 }
