@@ -29,7 +29,7 @@
 //   - Pulumi Cloud: esc-rotate, esc-open, esc-edit, document, remember, kept, schedules, protect, esc-delete-team, as
 //   - When Pulumi Cloud fails: esc-fail, esc-hangs, esc-recover
 //   - The stacks in Pulumi Cloud: cloud-form, cloud-export, cloud-record, cloud-fail, cloud-hangs, cloud-recover, cloud-expire,
-//     cloud-revoke, cloud-unserved, cut-off, own-state
+//     cloud-rename, cloud-revoke, cloud-unserved, cut-off, own-state
 //   - AWS: aws-oidc, iam-policy, aws-name-servers, aws-public-cas, aws-publish, aws-left,
 //     aws-profiles, aws-replica, aws-refuse-missing
 //   - The function in AWS: aws-invoke, invoke, aws-deploy, aws-update, aws-weekly, aws-idle

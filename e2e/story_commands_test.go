@@ -186,7 +186,7 @@ type written struct {
 func (s *story) written(ts *testscript.TestScript) map[string]written {
 	now := map[string]written{}
 	for _, name := range environments {
-		document, revision, exists := s.cloud.ESC.Definition(road.Organization + "/" + name)
+		document, revision, exists := s.cloud.ESC.Definition(s.cloud.Organization() + "/" + name)
 		if !exists {
 			ts.Fatalf("ESC holds no environment %s; it holds %q", name, s.cloud.ESC.Environments())
 		}

@@ -129,6 +129,18 @@ func members() map[string]access.User {
 	return known
 }
 
+// RenameOrganization gives the organization another name in Pulumi Cloud, with its stacks and environments, as its administrator
+// does in the console.
+func (c *Cloud) RenameOrganization(to string) {
+	from := c.Organization()
+	c.Directory.Rename(from, to)
+	c.State.RenameOrganization(from, to)
+	c.ESC.RenameOrganization(from, to)
+}
+
+// Organization is the organization's name, which begins as the constant.
+func (c *Cloud) Organization() string { return c.Directory.Names()[0] }
+
 // Login leaves behind what `pulumi login` to the cloud leaves: the CLI's credentials file.
 func (c *Cloud) Login(token string) error {
 	user, known := c.Directory.User(token)
@@ -136,7 +148,7 @@ func (c *Cloud) Login(token string) error {
 		return fmt.Errorf("logging in to %s: nobody has that access token", c.ESCURL)
 	}
 	account := workspace.Account{
-		AccessToken: token, Username: user.Name, Organizations: c.Directory.Organizations, LastValidatedAt: time.Now(),
+		AccessToken: token, Username: user.Name, Organizations: c.Directory.Names(), LastValidatedAt: time.Now(),
 	}
 	file, err := json.Marshal(workspace.Credentials{
 		Current: c.ESCURL, AccessTokens: map[string]string{c.ESCURL: token}, Accounts: map[string]workspace.Account{c.ESCURL: account},

@@ -94,19 +94,38 @@ func (u User) Environment(id string) Environment {
 
 // Directory knows organizations and users.
 type Directory struct {
-	// Organizations are those of every user; the first is the default.
-	Organizations []string
 	// Teams are those of every organization.
 	Teams []string
 
-	mu     sync.Mutex
-	tokens map[string]User
+	mu            sync.Mutex
+	organizations []string
+	tokens        map[string]User
 }
 
 // NewDirectory knows these users, by their access tokens, and the organizations of all of them, of which the first is
 // the default.
 func NewDirectory(tokens map[string]User, organizations ...string) *Directory {
-	return &Directory{Organizations: organizations, tokens: maps.Clone(tokens)}
+	return &Directory{organizations: organizations, tokens: maps.Clone(tokens)}
+}
+
+// Rename gives an organization another name. The old one is nobody's from then on.
+func (d *Directory) Rename(organization, to string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	renamed := slices.Clone(d.organizations)
+	for i, name := range renamed {
+		if name == organization {
+			renamed[i] = to
+		}
+	}
+	d.organizations = renamed
+}
+
+// Names are those that the organizations have by now; the first is the default.
+func (d *Directory) Names() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.organizations
 }
 
 // Revoke ends an access token.
@@ -132,7 +151,7 @@ func (d *Directory) Of(w http.ResponseWriter, r *http.Request) (User, bool) {
 		rest.Fail(w, http.StatusUnauthorized, Unauthorized)
 		return User{}, false
 	}
-	if org := r.PathValue("org"); org != "" && !slices.Contains(d.Organizations, org) {
+	if org := r.PathValue("org"); org != "" && !slices.Contains(d.Names(), org) {
 		rest.Fail(w, http.StatusNotFound, fmt.Sprintf("Not Found: Organization %q not found", org))
 		return User{}, false
 	}
@@ -149,9 +168,9 @@ func (d *Directory) Serve(mux *http.ServeMux) {
 		if !known {
 			return
 		}
-		organizations := make([]map[string]string, len(d.Organizations))
-		for i, name := range d.Organizations {
-			organizations[i] = map[string]string{"githubLogin": name, "name": name}
+		var organizations []map[string]string
+		for _, name := range d.Names() {
+			organizations = append(organizations, map[string]string{"githubLogin": name, "name": name})
 		}
 		rest.Answer(w, http.StatusOK, map[string]any{
 			"id": user.Name, "githubLogin": user.Name, "name": user.Name, "organizations": organizations,
@@ -159,7 +178,7 @@ func (d *Directory) Serve(mux *http.ServeMux) {
 	})
 	mux.HandleFunc("GET /api/user/organizations/default", func(w http.ResponseWriter, r *http.Request) {
 		if _, known := d.Of(w, r); known {
-			rest.Answer(w, http.StatusOK, apitype.GetDefaultOrganizationResponse{GitHubLogin: d.Organizations[0]})
+			rest.Answer(w, http.StatusOK, apitype.GetDefaultOrganizationResponse{GitHubLogin: d.Names()[0]})
 		}
 	})
 }

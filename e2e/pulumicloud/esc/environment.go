@@ -72,6 +72,33 @@ func qualifiedName(project, name string) string { return project + "/" + name }
 
 func environmentID(org, project, name string) string { return org + "/" + project + "/" + name }
 
+// RenameOrganization gives the environments of an organization, and its teams' permissions on them, to its new name.
+func (s *Service) RenameOrganization(organization, to string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	renamed := func(id string) string {
+		if rest, of := strings.CutPrefix(id, organization+"/"); of {
+			return to + "/" + rest
+		}
+		return id
+	}
+	environments, grants := map[string]*environment{}, map[string]map[string]string{}
+	for id, env := range s.environments {
+		if env.org == organization {
+			env.org = to
+		}
+		environments[renamed(id)] = env
+	}
+	for team, granted := range s.grants {
+		of := map[string]string{}
+		for id, permission := range granted {
+			of[renamed(id)] = permission
+		}
+		grants[renamed(team)] = of
+	}
+	s.environments, s.grants = environments, grants
+}
+
 // permission must be called with s.mu held.
 func (s *Service) permission(user access.User, id string) access.Environment {
 	if env, exists := s.environments[id]; exists && env.creator == user.Name {

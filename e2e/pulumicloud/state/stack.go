@@ -239,6 +239,22 @@ func (s *Service) renameStack(c call) {
 	c.w.WriteHeader(http.StatusNoContent)
 }
 
+// RenameOrganization gives the stacks of an organization to its new name, which then stands where their secrets' provider has the
+// old one, as after a stack's own renaming. That Pulumi Cloud writes it there is not confirmed: else no command could read them.
+func (s *Service) RenameOrganization(organization, to string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, stack := range maps.Clone(s.stacks) {
+		if stack.org == organization {
+			delete(s.stacks, id)
+			stack.org = to
+			owner := func(name string) string { return fmt.Sprintf(`"owner":%q,"project":%q`, name, stack.project) }
+			stack.deployment.Deployment = json.RawMessage(strings.ReplaceAll(string(stack.deployment.Deployment), owner(organization), owner(to)))
+			s.stacks[stack.path()] = stack
+		}
+	}
+}
+
 func (s *Service) updateTags(c call) {
 	var tags map[apitype.StackTagName]string
 	if c.decode(&tags) {
