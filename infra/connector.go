@@ -336,6 +336,12 @@ func (d *deployment) network(permissions *iam.RolePolicy) (*securityGroup, []pul
 	}
 	port := pulumi.Int(d.database.Port)
 	databaseGroup := pulumi.String(d.database.SecurityGroup)
+	var options []pulumi.ResourceOption
+	if strings.Contains(d.database.SecurityGroup, "/") {
+		// The provider creates a rule for a group of another account, and cannot change it:
+		// https://github.com/hashicorp/terraform-provider-aws/issues/36958
+		options = append(options, pulumi.ReplaceOnChanges([]string{"referencedSecurityGroupId", "fromPort", "toPort"}))
+	}
 	var egress securityGroupRule
 	err = register(d.ctx, egressRuleToken, "toDatabase", securityGroupRuleArgs{
 		Description:               pulumi.String("To the database"),
@@ -345,7 +351,7 @@ func (d *deployment) network(permissions *iam.RolePolicy) (*securityGroup, []pul
 		FromPort:                  port,
 		ToPort:                    port,
 		Tags:                      d.tags,
-	}, &egress)
+	}, &egress, options...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -276,6 +276,11 @@ func (c *clients) updateRule(ctx context.Context, id string, state, inputs resou
 		same = same && state[key].DeepEquals(inputs[key])
 	}
 	if !same {
+		// The provider sends account/group as it stands, and EC2 knows no such ID in a change
+		// (https://github.com/hashicorp/terraform-provider-aws/issues/36958).
+		if strings.Contains(in.ReferencedSecurityGroupID, "/") {
+			return fmt.Errorf("updating VPC Security Group Rule (%s): InvalidGroupId.Malformed: Invalid id: %q", id, in.ReferencedSecurityGroupID)
+		}
 		permission := in.permission()
 		_, err := c.ec2.ModifySecurityGroupRules(ctx, &ec2.ModifySecurityGroupRulesInput{
 			GroupId: &in.SecurityGroupID, SecurityGroupRules: []types.SecurityGroupRuleUpdate{{
