@@ -1,8 +1,8 @@
 // Command lambda is the rotation connector: a function inside the database's VPC that changes the password of a
 // database user when Pulumi ESC asks for it, and proves the new one by a login.
 //
-// Built with the tag lambda.norpc as bootstrap, for the runtime provided.al2023. The event and the answer are
-// documented at connector.Request and Handler.Invoke, the environment variables at connector.ReadTLS.
+// Built with the tags lambda.norpc and nethttpomithttp2 as bootstrap, for the runtime provided.al2023. The event and the
+// answer are documented at connector.Request and Handler.Invoke, the environment variables at connector.ReadTLS.
 package main
 
 import (

@@ -27,7 +27,7 @@ const (
 
 // functionFlags build for Lambda, as `pulumi up` does; stripped leaves the symbols out.
 var (
-	functionFlags = []string{"-tags", "lambda.norpc", "-trimpath", "-buildvcs=false"}
+	functionFlags = []string{"-tags", "lambda.norpc,nethttpomithttp2", "-trimpath", "-buildvcs=false"}
 	stripped      = append(slices.Clone(functionFlags), "-ldflags", "-s -w -buildid=")
 	functionEnv   = []string{"CGO_ENABLED=0", "GOOS=linux", "GOFLAGS="}
 )
