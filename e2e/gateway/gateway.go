@@ -162,6 +162,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.serveRDS(w, r, action, body)
 	case service == "sts" && action == "AssumeRole":
 		g.assumeRole(w, r, body)
+	case service == "iam" && action == "AddClientIDToOpenIDConnectProvider":
+		g.addClientID(w, r, body)
 	case service == "s3":
 		g.buckets.serve(w, r, body)
 	case service == "signer":

@@ -224,6 +224,7 @@ func (c *Cloud) Environ() []string {
 		"AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE",
 		"AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
 		"AWS_REGION=" + Region,
+		"AWS_DEFAULT_REGION=" + Region, // which version 1 of the AWS CLI reads
 		"AWS_EC2_METADATA_DISABLED=true",
 		"AWS_PAGER=",
 	}
