@@ -30,6 +30,7 @@ import (
 	"esc-connector-lambda-go/e2e/road"
 	"esc-connector-lambda-go/lambda/connector"
 	"esc-connector-lambda-go/lambda/dbtest"
+	"esc-connector-lambda-go/lambda/event"
 	"esc-connector-lambda-go/lambda/postgres"
 )
 
@@ -556,9 +557,9 @@ func TestTheSQLOfTheReadmeIsEnoughForARotation(t *testing.T) {
 			out, err = psqlClient("psql", server, tables, "").CombinedOutput()
 			require.NoError(t, err, "%s", out)
 			for _, user := range []string{"app_user1", "app_user2"} {
-				request := connector.Request{Type: connector.TypePostgres, Host: server.Host, Port: server.Port, Database: "app",
-					ManagingUser: &connector.ManagingUser{Username: "managing_user", Password: connector.NewSecret(managingPassword)},
-					RotateUser:   &connector.RotateUser{Username: user, NewPassword: connector.NewSecret("a new password")}}
+				request := event.Request{Type: event.TypePostgres, Host: server.Host, Port: server.Port, Database: "app",
+					ManagingUser: &event.ManagingUser{Username: "managing_user", Password: event.NewSecret(managingPassword)},
+					RotateUser:   &event.RotateUser{Username: user, NewPassword: event.NewSecret("a new password")}}
 				require.NoError(t, request.Check())
 				outcome, err := postgres.Rotate(t.Context(), connector.NewServer(request, nil), request)
 				require.NoError(t, err)

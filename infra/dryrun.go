@@ -1,27 +1,23 @@
 package infra
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // dryRun is the event that has the function reach the database, and change nothing:
 //
 //	{"type":"postgres","host":"db.example","port":5432,"dryRun":true}
 func dryRun(database *Database) (string, error) {
-	event, err := json.Marshal(struct {
-		Type   string `json:"type"`
-		Host   string `json:"host"`
-		Port   int    `json:"port"`
-		DryRun bool   `json:"dryRun"`
-	}{database.Engine, database.Host, database.Port, true})
+	text, err := event.Request{Type: database.Engine, Host: database.Host, Port: database.Port, DryRun: true}.Wire()
 	if err != nil {
 		return "", fmt.Errorf("writing the dry run's event: %w", err)
 	}
-	return string(event), nil
+	return string(text), nil
 }
 
 // checkCommand is a line for bash and zsh that invokes the function with a dry run. The payload is a
@@ -29,20 +25,20 @@ func dryRun(database *Database) (string, error) {
 // through a pipe, since the CLI opens its output anew and empties it, and comes without what the CLI itself says of the
 // invocation. The command succeeds if the check does.
 func (d *deployment) checkCommand() (string, error) {
-	event, err := dryRun(d.database)
+	payload, err := dryRun(d.database)
 	if err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("(answer=$(%s lambda invoke --region %s --function-name %s --payload fileb://<(printf %%s '%s') /dev/fd/3 3>&1 >/dev/null) && "+
 		`printf '%%s\n' "$answer" && [[ $answer == '{"code":200,'* ]])`,
-		d.account.CLI, d.account.Region, d.names.function, event), nil
+		d.account.CLI, d.account.Region, d.names.function, payload), nil
 }
 
 // keepWarm invokes the function once a week. Lambda takes the network interfaces of a VPC function that
 // was not invoked for some weeks; the next invocation then fails, and has them made again:
 // https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
 func (d *deployment) keepWarm(function *lambda.Function) (*eventTarget, error) {
-	event, err := dryRun(d.database)
+	input, err := dryRun(d.database)
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +70,6 @@ func (d *deployment) keepWarm(function *lambda.Function) (*eventTarget, error) {
 		TargetId: pulumi.String("connector"),
 		Rule:     rule.Name,
 		Arn:      function.Arn,
-		Input:    pulumi.String(event),
+		Input:    pulumi.String(input),
 	}, &target, pulumi.DeleteBeforeReplace(true), pulumi.DependsOn([]pulumi.Resource{permission}))
 }

@@ -132,7 +132,7 @@ func (f *function) send(event []byte) reply {
 	}
 }
 
-func (f *function) rotate(event event) answer {
+func (f *function) rotate(event wire) answer {
 	f.t.Helper()
 	text, err := json.Marshal(event)
 	require.NoError(f.t, err)
@@ -166,7 +166,7 @@ func TestBootstrapRotatesAndLogsOneLineAnEvent(t *testing.T) {
 		assert.IsType(t, 0.0, line["durationMs"])
 		delete(line, "durationMs")
 		assert.Equal(t, map[string]any{
-			"level": "INFO", "msg": "rotation", "requestId": "request-1", "stage": "prove", "engine": db.kind, "host": db.Host, "port": float64(db.Port),
+			"level": "INFO", "msg": "rotation", "event": "rotation", "requestId": "request-1", "stage": "prove", "engine": db.kind, "host": db.Host, "port": float64(db.Port),
 			"database": databaseName, "targetUser": rotation["rotateUser"].(map[string]any)["username"], "dryRun": false, "result": "ok", "proof": "done",
 		}, line)
 	})

@@ -30,6 +30,7 @@ import (
 
 	"esc-connector-lambda-go/lambda/connector"
 	"esc-connector-lambda-go/lambda/dbtest"
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // names are what the tests' name server answers. It never answers for a name that is not among them.
@@ -103,7 +104,7 @@ func TestLinkLocalAddressesAreRefusedWhereTheConnectionIsMade(t *testing.T) {
 			"169.254.169.254", "169.254.170.2", "169.254.0.1", "::ffff:169.254.169.254", "[::ffff:169.254.169.254]", "::ffff:a9fe:a9fe",
 			"fe80::1", "fe80::1%lo", "febf::1", "fd00:ec2::254", "fd00:ec2:ffff::1", "metadata.test",
 		} {
-			for _, event := range []event{rotation, {"type": db.kind, "host": "", "port": db.Port, "dryRun": true}} {
+			for _, event := range []wire{rotation, {"type": db.kind, "host": "", "port": db.Port, "dryRun": true}} {
 				answer := invoke(t, event.with("host", host), plenty)
 				assert.Equal(t, 400, answer.Code, host)
 				assert.Contains(t, answer.Message, "link-local", host)
@@ -184,12 +185,12 @@ func TestBadRequestsAreRefusedBeforeAnyConnection(t *testing.T) {
 	t.Parallel()
 	untouched := map[string]Engine{}
 	for _, kind := range []string{"postgres", "mysql"} {
-		untouched[kind] = Engine{Rotate: func(context.Context, *connector.Server, connector.Request) (connector.Outcome, error) {
+		untouched[kind] = Engine{Rotate: func(context.Context, *connector.Server, event.Request) (connector.Outcome, error) {
 			panic("a connection would have been made")
 		}}
 	}
 	for _, kind := range []string{"postgres", "mysql"} {
-		good := event{"type": kind, "host": "db.example", "port": 5432, "database": "app",
+		good := wire{"type": kind, "host": "db.example", "port": 5432, "database": "app",
 			"managingUser": map[string]any{"username": "managing", "password": managerPassword},
 			"rotateUser":   map[string]any{"username": "user", "password": oldPassword, "newPassword": newPassword}}
 		for name, c := range bad {
@@ -205,9 +206,9 @@ func TestBadRequestsAreRefusedBeforeAnyConnection(t *testing.T) {
 			})
 		}
 	}
-	answer := invoke(t, event{"type": "mysql", "host": "proxy-named.test", "port": 3306, "dryRun": true}, time.Second)
+	answer := invoke(t, wire{"type": "mysql", "host": "proxy-named.test", "port": 3306, "dryRun": true}, time.Second)
 	assert.Contains(t, answer.Message, "connect: ", "a database may be named proxy-…")
-	answer = invokeWith(t, untouched, event{"type": "mysql", "host": "db.example", "port": 3306, "database": "app",
+	answer = invokeWith(t, untouched, wire{"type": "mysql", "host": "db.example", "port": 3306, "database": "app",
 		"managingUser": map[string]any{"username": "managing@%", "password": managerPassword},
 		"rotateUser":   map[string]any{"username": "managing@10.0.%", "newPassword": newPassword}}, plenty)
 	assert.Contains(t, answer.Message, "both")
@@ -222,7 +223,7 @@ func TestPanicBecomesAnAnswerWithItsStage(t *testing.T) {
 	for stage, state := range map[connector.Stage]connector.State{
 		connector.StageConnect: connector.Unchanged, connector.StageChange: connector.MaybeChanged, connector.StageProve: connector.Changed,
 	} {
-		broken := Engine{Rotate: func(_ context.Context, server *connector.Server, request connector.Request) (connector.Outcome, error) {
+		broken := Engine{Rotate: func(_ context.Context, server *connector.Server, request event.Request) (connector.Outcome, error) {
 			server.SetState(state)
 			server.SetStage(stage)
 			panic(fmt.Errorf("out of luck with %s", request.RotateUser.NewPassword.Reveal()))
@@ -239,7 +240,7 @@ func TestPanicBecomesAnAnswerWithItsStage(t *testing.T) {
 
 func TestWorkThatNeverEndsIsAnsweredBeforeTheDeadline(t *testing.T) {
 	t.Parallel()
-	stuck := Engine{Rotate: func(_ context.Context, server *connector.Server, _ connector.Request) (connector.Outcome, error) {
+	stuck := Engine{Rotate: func(_ context.Context, server *connector.Server, _ event.Request) (connector.Outcome, error) {
 		server.SetState(connector.Changed)
 		server.SetStage(connector.StageConnect)
 		<-make(chan struct{}) // a driver that knows no deadline
@@ -253,21 +254,21 @@ func TestWorkThatNeverEndsIsAnsweredBeforeTheDeadline(t *testing.T) {
 	assert.Contains(t, answer.Message, string(connector.Changed))
 }
 
-func anyEvent(password string) event {
-	return event{"type": "postgres", "host": "db.example", "port": 5432, "database": "app",
+func anyEvent(password string) wire {
+	return wire{"type": "postgres", "host": "db.example", "port": 5432, "database": "app",
 		"managingUser": map[string]any{"username": "managing", "password": managerPassword},
 		"rotateUser":   map[string]any{"username": "user", "password": oldPassword, "newPassword": password}}
 }
 
 // saying is an engine that says a text wherever an engine can say something.
 func saying(text string, fail bool) map[string]Engine {
-	run := func(context.Context, *connector.Server, connector.Request) (connector.Outcome, error) {
+	run := func(context.Context, *connector.Server, event.Request) (connector.Outcome, error) {
 		if fail {
 			return connector.Outcome{}, &connector.Failure{Stage: connector.StageChange, Why: text, Fix: text}
 		}
 		return connector.Outcome{Message: text, Note: text}, nil
 	}
-	return map[string]Engine{"postgres": {run, run}, "mysql": {run, run}}
+	return map[string]Engine{"postgres": {run, run, run}, "mysql": {run, run, run}}
 }
 
 func TestGuardMasksSecretsWholeAndEscaped(t *testing.T) {
@@ -286,6 +287,46 @@ func TestGuardMasksSecretsWholeAndEscaped(t *testing.T) {
 			assert.NotContains(t, answer.Message, strings.Trim(text, `"`))
 			assert.Contains(t, answer.Message, masked)
 		}
+	}
+}
+
+// anyPreparation is an event that creates users.
+func anyPreparation(masterPassword, managingPassword string) wire {
+	return wire{"type": "postgres", "host": "db.example", "port": 5432, "database": "app", "prepare": map[string]any{
+		"masterUser":   map[string]any{"username": "master", "password": masterPassword},
+		"managingUser": map[string]any{"username": "managing", "password": managingPassword},
+		"rotateUsers":  []string{"app_1", "app_2"}}}
+}
+
+func TestGuardMasksThePasswordsOfAPreparation(t *testing.T) {
+	t.Parallel()
+	const master, managing = `Mas"ter'%-1`, `Man"aging'%-2`
+	for _, fail := range []bool{true, false} {
+		answer := invokeWith(t, saying("before "+master+" "+strconv.Quote(managing)+" after app_1", fail), anyPreparation(master, managing), plenty)
+		assert.Contains(t, answer.Message, `before *** "***" after app_1`)
+		for _, secret := range []string{`ter'%-1`, `aging'%-2`} {
+			assert.NotContains(t, answer.raw, secret)
+		}
+	}
+}
+
+func TestAnswerAndLogOfAPreparation(t *testing.T) {
+	t.Parallel()
+	prepared := Engine{Prepare: func(context.Context, *connector.Server, event.Request) (connector.Outcome, error) {
+		return connector.Outcome{Proof: connector.ProofNone, Message: "made app_1", Made: []string{"app_1"}, Found: []string{"managing", "app_2"}}, nil
+	}}
+	answer := invokeWith(t, map[string]Engine{"postgres": prepared}, anyPreparation("Master-Secret-1", managerPassword), plenty)
+	assert.True(t, strings.HasPrefix(answer.raw, `{"code":200,"message":"made app_1","made":["app_1"],"found":["managing","app_2"]}`), answer.raw)
+	assert.Equal(t, "preparation", answer.log["event"])
+	assert.Equal(t, "app_1, app_2", answer.log["targetUser"])
+	assert.Equal(t, "ok", answer.log["result"])
+
+	for kind, sent := range map[string]wire{
+		"rotation": anyEvent(newPassword), "dry run": anyEvent(newPassword).with("dryRun", true), "preparation": anyPreparation("Master-Secret-1", managerPassword).with("dryRun", true),
+	} {
+		answer := invokeWith(t, saying("ok", false), sent, plenty)
+		assert.True(t, strings.HasPrefix(answer.raw, `{"code":200,"message":"ok"}`), "nothing but what ESC reads: %s", answer.raw)
+		assert.Equal(t, kind, answer.log["event"])
 	}
 }
 
@@ -333,7 +374,7 @@ func FuzzNoSecretComesOut(f *testing.F) {
 		for i := range secrets {
 			secrets[i] = fmt.Sprintf("%s%x", secret, random.Uint64())
 		}
-		content := event{"type": []string{"postgres", "mysql"}[seed%2], "host": host, "port": int(seed % 70000), "database": "app", "dryRun": seed%3 == 0,
+		content := wire{"type": []string{"postgres", "mysql"}[seed%2], "host": host, "port": int(seed % 70000), "database": "app", "dryRun": seed%3 == 0,
 			"managingUser": map[string]any{"username": "managing", "password": secrets[0]},
 			"rotateUser":   map[string]any{"username": user, "password": secrets[1], "newPassword": secrets[2]}}
 		event, err := json.Marshal(content)
@@ -358,14 +399,14 @@ func FuzzNoSecretComesOut(f *testing.F) {
 
 func TestSecretPrintsAsAPlaceholder(t *testing.T) {
 	t.Parallel()
-	secret := connector.NewSecret(newPassword)
+	secret := event.NewSecret(newPassword)
 	inJSON, err := json.Marshal(map[string]any{"a": secret, "b": &secret})
 	require.NoError(t, err)
 	var log bytes.Buffer
-	slog.New(slog.NewTextHandler(&log, nil)).Info("line", "secret", secret, "user", connector.RotateUser{NewPassword: secret})
+	slog.New(slog.NewTextHandler(&log, nil)).Info("line", "secret", secret, "user", event.RotateUser{NewPassword: secret})
 	for _, text := range []string{
 		fmt.Sprintf("%v %+v %#v %s %q %x %d", secret, secret, secret, secret, secret, secret, secret), string(inJSON), log.String(),
-		fmt.Sprintf("%v %+v %#v", connector.RotateUser{NewPassword: secret}, &connector.ManagingUser{Password: secret}, connector.Request{RotateUser: &connector.RotateUser{NewPassword: secret}}),
+		fmt.Sprintf("%v %+v %#v", event.RotateUser{NewPassword: secret}, &event.ManagingUser{Password: secret}, event.Request{RotateUser: &event.RotateUser{NewPassword: secret}}),
 	} {
 		assert.NotContains(t, text, newPassword)
 		assert.NotContains(t, text, fmt.Sprintf("%x", newPassword))
@@ -621,7 +662,7 @@ func TestCertificatesThatAreNotBelieved(t *testing.T) {
 			pair, err := tls.X509KeyPair(certificate, key)
 			require.NoError(t, err)
 			port := offering(t, &tls.Config{Certificates: []tls.Certificate{pair}})
-			answer := invoke(t, event{"type": "postgres", "host": cmp.Or(c.as, "127.0.0.1"), "port": port, "dryRun": true}, plenty)
+			answer := invoke(t, wire{"type": "postgres", "host": cmp.Or(c.as, "127.0.0.1"), "port": port, "dryRun": true}, plenty)
 			assert.Equal(t, c.code, answer.Code, answer.Message)
 			for _, part := range c.says {
 				assert.Contains(t, answer.Message, part)
@@ -653,7 +694,7 @@ func TestVersionsAndCiphersOfOldServers(t *testing.T) {
 		"no ephemeral key": {&tls.Config{Certificates: pair, MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}}, 200, "TLS 1.2"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			event := event{"type": "postgres", "host": "127.0.0.1", "port": offering(t, c.terms), "dryRun": true}
+			event := wire{"type": "postgres", "host": "127.0.0.1", "port": offering(t, c.terms), "dryRun": true}
 			if c.terms.MinVersion == tls.VersionTLS13 { // the alert comes after the handshake
 				event = anyEvent(newPassword).with("host", "127.0.0.1").with("port", event["port"])
 			}
@@ -667,7 +708,7 @@ func TestVersionsAndCiphersOfOldServers(t *testing.T) {
 
 func TestDryRunOverTLSTellsTheCertificate(t *testing.T) {
 	onBoth(t, func(t *testing.T, db database) {
-		answer := invoke(t, event{"type": db.kind, "host": db.Host, "port": db.Port, "dryRun": true}, plenty)
+		answer := invoke(t, wire{"type": db.kind, "host": db.Host, "port": db.Port, "dryRun": true}, plenty)
 		require.Equal(t, 200, answer.Code, answer.Message)
 		until := time.Now().UTC().Add(24 * time.Hour).Format(time.DateOnly) // dbtest's certificates live for a day
 		for _, part := range []string{"nothing was changed", "127.0.0.1", "TLS 1.3", "verified", "dbtest CA", until} {
@@ -676,7 +717,7 @@ func TestDryRunOverTLSTellsTheCertificate(t *testing.T) {
 		assert.Equal(t, "none", answer.log["proof"])
 		assert.Equal(t, true, answer.log["dryRun"])
 
-		answer = invoke(t, event{"type": db.kind, "host": db.Host, "port": db.Port, "dryRun": true, "database": "", "managingUser": map[string]any{}, "rotateUser": map[string]any{"username": ""}}, plenty)
+		answer = invoke(t, wire{"type": db.kind, "host": db.Host, "port": db.Port, "dryRun": true, "database": "", "managingUser": map[string]any{}, "rotateUser": map[string]any{"username": ""}}, plenty)
 		assert.Equal(t, 200, answer.Code, answer.Message)
 
 		rotation := rotation(t, db).with("dryRun", true)

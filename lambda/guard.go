@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // guard is the last look at what leaves the function: it masks the secrets of the event. Messages are built without
@@ -27,21 +28,19 @@ const shortest = 6
 // fixed are the words of the wire, and the stages and states of a message, which stay although a poor password is one.
 var fixed = []string{
 	"type", "host", "port", "database", "managingUser", "rotateUser", "username", "password", "newPassword", "dryRun",
-	connector.TypePostgres, connector.TypeMySQL,
+	"prepare", "masterUser", "rotateUsers", "applicationRole", "privileges",
+	event.TypePostgres, event.TypeMySQL,
 	string(connector.StageRequest), string(connector.StageConnect), string(connector.StageTLS), string(connector.StageLogin),
-	string(connector.StageCheck), string(connector.StageChange), string(connector.StageProve),
-	string(connector.Unchanged), string(connector.Changed), string(connector.MaybeChanged),
+	string(connector.StageMaster), string(connector.StageCheck), string(connector.StageChange), string(connector.StageProve), string(connector.StagePrepare),
+	string(connector.Unchanged), string(connector.Changed), string(connector.MaybeChanged), string(connector.MaybeMade),
 }
 
 // newGuard knows the request's passwords. No other part of an event ever gets into a message.
-func newGuard(request connector.Request) guard {
-	public := []string{request.Type, request.Host, strings.Trim(request.Host, "[]"), strconv.Itoa(request.Port), request.Database}
+func newGuard(request event.Request) guard {
+	public := append(request.Names(), request.Type, request.Host, strings.Trim(request.Host, "[]"), strconv.Itoa(request.Port), request.Database)
 	var secrets []string
-	if user := request.ManagingUser; user != nil {
-		public, secrets = append(public, user.Username), append(secrets, user.Password.Reveal())
-	}
-	if user := request.RotateUser; user != nil {
-		public, secrets = append(public, user.Username), append(secrets, user.Password.Reveal(), user.NewPassword.Reveal())
+	for _, secret := range request.Secrets() {
+		secrets = append(secrets, secret.Reveal())
 	}
 	secrets = slices.DeleteFunc(secrets, func(text string) bool { return len(text) < shortest })
 	public = slices.DeleteFunc(public, func(text string) bool { return text == "" })

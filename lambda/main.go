@@ -2,7 +2,7 @@
 // database user when Pulumi ESC asks for it, and proves the new one by a login.
 //
 // Built with the tags lambda.norpc and nethttpomithttp2 as bootstrap, for the runtime provided.al2023. The event and the
-// answer are documented at connector.Request and Handler.Invoke, the environment variables at connector.ReadTLS.
+// answer are documented at event.Request and event.Answer, the environment variables at connector.ReadTLS.
 package main
 
 import (
@@ -13,12 +13,14 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/event"
 	"esc-connector-lambda-go/lambda/mysql"
 	"esc-connector-lambda-go/lambda/postgres"
 )
@@ -36,16 +38,16 @@ func renameTime(groups []string, attribute slog.Attr) slog.Attr {
 	return attribute
 }
 
-// Engine is a kind of database. Rotate changes the password of the request's user and proves it; a second call with the
-// same request succeeds again. DryRun looks and changes nothing. Both are bounded by their context, and their errors are
-// *connector.Failure, without a secret.
+// Engine is a kind of database. Rotate changes the password of the request's user and proves it; DryRun looks and changes
+// nothing; Prepare creates the request's users, or tells in a dry run what it would make. A second call with the same
+// request succeeds again. Each is bounded by its context, and its errors are *connector.Failure, without a secret.
 type Engine struct {
-	Rotate, DryRun func(context.Context, *connector.Server, connector.Request) (connector.Outcome, error)
+	Rotate, DryRun, Prepare func(context.Context, *connector.Server, event.Request) (connector.Outcome, error)
 }
 
 var engines = map[string]Engine{
-	connector.TypePostgres: {postgres.Rotate, postgres.DryRun},
-	connector.TypeMySQL:    {mysql.Rotate, mysql.DryRun},
+	event.TypePostgres: {postgres.Rotate, postgres.DryRun, postgres.Prepare},
+	event.TypeMySQL:    {mysql.Rotate, mysql.DryRun, mysql.Prepare},
 }
 
 // Handler answers events.
@@ -56,12 +58,11 @@ type Handler struct {
 	Engines map[string]Engine
 }
 
-// Invoke answers one event with {"code": 200, "message": "ok"}, or with {"code": 400, "message": "…"} for all that goes
-// wrong with a request. It answers before the deadline of ctx, whether the work has ended or not. The error is
-// connector.ErrNotAnObject alone.
-func (h *Handler) Invoke(ctx context.Context, event []byte) ([]byte, error) {
+// Invoke answers one event with an event.Answer. It answers before the deadline of ctx, whether the work has ended or not.
+// The error is event.ErrNotAnObject alone.
+func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	start := time.Now()
-	request, err := connector.ParseRequest(event)
+	request, err := event.ParseRequest(payload)
 	var result result
 	if err == nil {
 		result = h.work(ctx, request)
@@ -70,13 +71,10 @@ func (h *Handler) Invoke(ctx context.Context, event []byte) ([]byte, error) {
 	}
 	guard := newGuard(request)
 	h.log(ctx, request, result, guard, time.Since(start))
-	if errors.Is(err, connector.ErrNotAnObject) {
+	if errors.Is(err, event.ErrNotAnObject) {
 		return nil, err
 	}
-	return json.Marshal(struct {
-		Code    int    `json:"code"`
-		Message string `json:"message"`
-	}{result.code, guard.mask(result.message)})
+	return json.Marshal(event.Answer{Code: result.code, Message: guard.mask(result.message), Made: result.made, Found: result.found})
 }
 
 // result is what came of an event.
@@ -86,22 +84,24 @@ type result struct {
 	stage   connector.Stage
 	proof   connector.Proof
 	note    string
-	panic   []string // the kind of its value, and the stack
+	// made and found are names of the event, and nothing else.
+	made, found []string
+	panic       []string // the kind of its value, and the stack
 }
 
 func (r *result) failed(stage connector.Stage, err error) {
-	var failure *connector.Failure
-	if errors.As(err, &failure) {
-		stage = failure.Stage
+	message := err.Error()
+	if failure := connector.AsFailure(err); failure != nil {
+		stage, message = failure.Stage, failure.Error()
 	}
-	*r = result{code: 400, message: err.Error(), stage: stage, proof: connector.ProofNone}
+	*r = result{code: 400, message: message, stage: stage, proof: connector.ProofNone}
 	if stage == connector.StageProve {
 		r.proof = "failed"
 	}
 }
 
 // work runs the engine against the time that there is, and answers for it when it does not end, or breaks down.
-func (h *Handler) work(ctx context.Context, request connector.Request) (outcome result) {
+func (h *Handler) work(ctx context.Context, request event.Request) (outcome result) {
 	if err := request.Check(); err != nil {
 		outcome.failed(connector.StageRequest, err)
 		return outcome
@@ -127,16 +127,20 @@ func (h *Handler) work(ctx context.Context, request connector.Request) (outcome 
 			server.Close() // what a driver left open when it broke down
 			done <- ended
 		}()
-		run := h.Engines[request.Type].Rotate
-		if request.DryRun {
-			run = h.Engines[request.Type].DryRun
+		engine := h.Engines[request.Type]
+		run := engine.Rotate
+		switch request.Kind() {
+		case event.KindDryRun:
+			run = engine.DryRun
+		case event.KindPreparation:
+			run = engine.Prepare
 		}
 		found, err := run(ctx, server, request)
 		if err != nil {
 			ended.failed(server.Stage(), err)
 			return
 		}
-		ended = result{code: 200, message: found.Message, stage: server.Stage(), proof: found.Proof, note: found.Note}
+		ended = result{code: 200, message: found.Message, stage: server.Stage(), proof: found.Proof, note: found.Note, made: found.Made, found: found.Found}
 	}()
 	late := time.NewTimer(time.Until(bound.Answer))
 	defer late.Stop()
@@ -166,22 +170,23 @@ func stack(cause any) []string {
 }
 
 // log writes the event's line to the log.
-func (h *Handler) log(ctx context.Context, request connector.Request, result result, guard guard, took time.Duration) {
-	var requestID, target string
+func (h *Handler) log(ctx context.Context, request event.Request, result result, guard guard, took time.Duration) {
+	var requestID string
 	if lambdaContext, ok := lambdacontext.FromContext(ctx); ok {
 		requestID = lambdaContext.AwsRequestID
 	}
-	if request.RotateUser != nil {
-		target = connector.ShownName(request.RotateUser.Username)
+	var targets []string
+	for _, name := range request.Targets() {
+		targets = append(targets, event.ShownName(name))
 	}
 	level, outcome := slog.LevelInfo, "ok"
 	if result.code != 200 {
 		level, outcome = slog.LevelError, "failed"
 	}
 	attributes := []slog.Attr{
-		slog.String("requestId", requestID), slog.String("stage", string(result.stage)),
+		slog.String("requestId", requestID), slog.String("event", request.Kind()), slog.String("stage", string(result.stage)),
 		slog.String("engine", request.Type), slog.String("host", request.ShownHost()), slog.Int("port", request.Port),
-		slog.String("database", connector.ShownName(request.Database)), slog.String("targetUser", target), slog.Bool("dryRun", request.DryRun),
+		slog.String("database", event.ShownName(request.Database)), slog.String("targetUser", strings.Join(targets, ", ")), slog.Bool("dryRun", request.DryRun),
 		slog.Int64("durationMs", took.Milliseconds()), slog.String("result", outcome), slog.String("proof", string(result.proof)),
 	}
 	if result.message != "ok" {

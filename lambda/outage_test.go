@@ -17,6 +17,7 @@ import (
 
 	"esc-connector-lambda-go/lambda/connector"
 	"esc-connector-lambda-go/lambda/dbtest"
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // away is a port on the way to a server, where nobody listens for two seconds after so many connections have ended.
@@ -126,7 +127,7 @@ func TestConnectionIsBoundedAndEndsWithTheEvent(t *testing.T) {
 					}
 				}
 			})
-			engine := Engine{Rotate: func(ctx context.Context, server *connector.Server, _ connector.Request) (connector.Outcome, error) {
+			engine := Engine{Rotate: func(ctx context.Context, server *connector.Server, _ event.Request) (connector.Outcome, error) {
 				conn, err := server.Dial(ctx, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port)))
 				if err == nil {
 					if err = c.run(conn); err != nil && strings.Contains(err.Error(), "rotation reads") {

@@ -20,6 +20,7 @@ import (
 
 	"esc-connector-lambda-go/lambda/connector"
 	"esc-connector-lambda-go/lambda/dbtest"
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // database is one of the two engines, as the tests that both share see it.
@@ -113,7 +114,7 @@ func trust(file string, servers ...*dbtest.Server) error {
 func postgresDatabase() database {
 	server := postgresServer
 	return database{
-		Server: server, kind: connector.TypePostgres,
+		Server: server, kind: event.TypePostgres,
 		createManager: func(t *testing.T, username, password string) {
 			require.NoError(t, server.Exec(t.Context(), fmt.Sprintf("CREATE ROLE %s LOGIN CREATEROLE PASSWORD %s", sqlName(username), sqlText(password))))
 		},
@@ -129,7 +130,7 @@ func postgresDatabase() database {
 func mariaDBDatabase() database {
 	server := mariaDBServer
 	return database{
-		Server: server, kind: connector.TypeMySQL,
+		Server: server, kind: event.TypeMySQL,
 		createManager: func(t *testing.T, username, password string) {
 			account := sqlAccount(username)
 			require.NoError(t, server.Exec(t.Context(),
@@ -140,7 +141,7 @@ func mariaDBDatabase() database {
 			require.NoError(t, server.Exec(t.Context(), fmt.Sprintf("CREATE USER %s IDENTIFIED BY %s", sqlAccount(username), strings.TrimPrefix(sqlText(password), "E"))))
 		},
 		login: func(t *testing.T, username, password string) error {
-			name, _ := connector.SplitAccount(username)
+			name, _ := event.SplitAccount(username)
 			return mariadb(t, server, name, password)
 		},
 	}
@@ -199,11 +200,11 @@ func mariadb(t *testing.T, server *dbtest.Server, username, password string) err
 // unique makes a name that no other test uses.
 func unique(prefix string) string { return fmt.Sprintf("%s_%d", prefix, serial.Add(1)) }
 
-// event is an event of the wire, as ESC writes it.
-type event map[string]any
+// wire is an event, as ESC writes it.
+type wire map[string]any
 
-func (e event) with(field string, value any) event {
-	changed := event{}
+func (e wire) with(field string, value any) wire {
+	changed := wire{}
 	for name, old := range e {
 		changed[name] = old
 	}
@@ -229,15 +230,15 @@ func (e event) with(field string, value any) event {
 const managerPassword, oldPassword, newPassword = "Manager-Secret-1", "Old-Secret-2", "New-Secret-3"
 
 // rotation makes a managing user and a user, and is the event that rotates the latter.
-func rotation(t *testing.T, db database) event {
+func rotation(t *testing.T, db database) wire {
 	manager, user := unique("manager"), unique("user")
 	db.createManager(t, manager, managerPassword)
 	db.createUser(t, user, oldPassword)
 	return rotationOf(db, manager, user)
 }
 
-func rotationOf(db database, manager, user string) event {
-	return event{
+func rotationOf(db database, manager, user string) wire {
+	return wire{
 		"type": db.kind, "host": db.Host, "port": db.Port, "database": databaseName,
 		"managingUser": map[string]any{"username": manager, "password": managerPassword},
 		"rotateUser":   map[string]any{"username": user, "password": oldPassword, "newPassword": newPassword},
@@ -253,12 +254,12 @@ type answer struct {
 }
 
 // invoke sends an event to a handler, with a deadline as Lambda's.
-func invoke(t *testing.T, event event, timeout time.Duration) answer {
+func invoke(t *testing.T, event wire, timeout time.Duration) answer {
 	t.Helper()
 	return invokeWith(t, engines, event, timeout)
 }
 
-func invokeWith(t *testing.T, engines map[string]Engine, event event, timeout time.Duration) answer {
+func invokeWith(t *testing.T, engines map[string]Engine, event wire, timeout time.Duration) answer {
 	t.Helper()
 	text, err := json.Marshal(event)
 	require.NoError(t, err)

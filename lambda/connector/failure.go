@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // Stage is what the connector was doing.
@@ -15,12 +17,14 @@ const (
 	StageConnect Stage = "connect"
 	StageTLS     Stage = "TLS"
 	StageLogin   Stage = "log in as managing user"
+	StageMaster  Stage = "log in as master user"
 	StageCheck   Stage = "check before the change"
 	StageChange  Stage = "change"
 	StageProve   Stage = "prove"
+	StagePrepare Stage = "create the users"
 )
 
-// State is what became of the rotated user's password.
+// State is what became of the rotated user's password, or of the users that were to be made.
 type State string
 
 // The states, as a failure words them. Unchanged and Changed are said only where they are certain. Whoever fails after
@@ -29,6 +33,7 @@ const (
 	Unchanged    State = "Nothing was changed"
 	Changed      State = "The password was changed, but a login with it did not succeed"
 	MaybeChanged State = "The password may have been changed: rotate again, which is safe"
+	MaybeMade    State = "The users may have been made: prepare again, which is safe"
 )
 
 // Failure is the reason that goes back to the caller, for a person to read. It never holds a secret, and nothing that
@@ -58,11 +63,20 @@ func (f *Failure) Error() string {
 	return message
 }
 
-// AsFailure is the failure that an error is, nil where it is none.
+// AsFailure is the failure that an error is, which a refused request is too; nil where it is none.
 func AsFailure(err error) *Failure {
 	var failure *Failure
+	var refusal *event.Refusal
+	if errors.As(err, &refusal) {
+		return refused(refusal.Why, refusal.Fix)
+	}
 	errors.As(err, &failure)
 	return failure
+}
+
+// refused is the failure of an event that is answered without a connection.
+func refused(why, fix string) *Failure {
+	return &Failure{Stage: StageRequest, Why: why, Fix: fix, State: Unchanged}
 }
 
 // SQL is a fix for the database's administrator: the statements to run.

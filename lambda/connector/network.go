@@ -59,7 +59,7 @@ func (c *conn) Close() error {
 	c.server.lock.Lock()
 	delete(c.server.open, c)
 	c.server.lock.Unlock()
-	if tcp, ok := c.Conn.(*net.TCPConn); ok && c.server.State() == MaybeChanged {
+	if tcp, ok := c.Conn.(*net.TCPConn); ok && (c.server.State() == MaybeChanged || c.server.State() == MaybeMade) {
 		_ = tcp.SetLinger(0)
 	}
 	return c.Conn.Close()

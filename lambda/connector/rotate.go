@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/netip"
 	"time"
+
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // Rotation is what an engine does for one event, step by step. Its methods run one after the other, and their errors are
@@ -21,7 +23,7 @@ type Rotation interface {
 	Settle(ctx context.Context, address netip.AddrPort) error
 	// Login logs in as the rotated user. The outcome's proof tells what the login is worth; a Failure with Refused
 	// that the server refused the password.
-	Login(ctx context.Context, address netip.AddrPort, password Secret) (Outcome, error)
+	Login(ctx context.Context, address netip.AddrPort, password event.Secret) (Outcome, error)
 	// Close ends the session of Open, where there is one.
 	Close()
 }
@@ -29,7 +31,7 @@ type Rotation interface {
 // Rotate is the path of a rotation: change the password as the managing user, find out what became of the change where
 // its answer does not tell, and prove the new password by a login. A second call with the same request succeeds again.
 // ctx bounds every step. The error is a *Failure.
-func Rotate(ctx context.Context, server *Server, request Request, engine Rotation) (Outcome, error) {
+func Rotate(ctx context.Context, server *Server, request event.Request, engine Rotation) (Outcome, error) {
 	for tries := 1; ; tries++ {
 		err := change(ctx, server, engine)
 		if server.State() == MaybeChanged {
@@ -71,7 +73,7 @@ func change(ctx context.Context, server *Server, engine Rotation) error {
 }
 
 // login logs in as the rotated user.
-func login(ctx context.Context, server *Server, engine Rotation, password Secret) (outcome Outcome, err error) {
+func login(ctx context.Context, server *Server, engine Rotation, password event.Secret) (outcome Outcome, err error) {
 	err = server.Retry(ctx, func(ctx context.Context, address netip.AddrPort) (err error) {
 		outcome, err = engine.Login(ctx, address, password)
 		return err
@@ -82,7 +84,7 @@ func login(ctx context.Context, server *Server, engine Rotation, password Secret
 // decide finds out what became of a change whose answer did not come: the new password logs in, or the old one does, or
 // neither, and then it stays unknown. A login tells only what is now, so what is still at work has to end before. The
 // outcome is that of a rotation that went well.
-func decide(ctx context.Context, server *Server, request Request, engine Rotation, lost error) (outcome Outcome, changed bool) {
+func decide(ctx context.Context, server *Server, request event.Request, engine Rotation, lost error) (outcome Outcome, changed bool) {
 	settled := server.Retry(ctx, engine.Settle) == nil
 	outcome, err := login(ctx, server, engine, request.RotateUser.NewPassword)
 	if err == nil {
@@ -120,6 +122,8 @@ type Outcome struct {
 	Proof Proof
 	// Note is for the log: why a proof was skipped, or what the server said after it let the user in.
 	Note string
-	// Message is for the caller: "ok", or what a dry run found.
+	// Message is for the caller: "ok", or what a dry run or a preparation found.
 	Message string
+	// Made and Found are the names of what a preparation made, and of what was there already.
+	Made, Found []string
 }

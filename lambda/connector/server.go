@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // Server is the database server of one event: where it is, and how far the work on the event has come.
@@ -30,7 +32,7 @@ type Server struct {
 }
 
 // NewServer is the server that a request names.
-func NewServer(request Request, terms *TLS) *Server {
+func NewServer(request event.Request, terms *TLS) *Server {
 	const ofDryRun = 3 * time.Second // which can be run again at any time
 	server := &Server{Host: strings.TrimSuffix(strings.TrimPrefix(request.Host, "["), "]"), Port: request.Port, TLS: terms,
 		stage: StageConnect, state: Unchanged, open: map[*conn]bool{}}
@@ -55,6 +57,8 @@ func (s *Server) SetStage(stage Stage) {
 		stage = StageChange
 	case Changed:
 		stage = StageProve
+	case MaybeMade:
+		stage = StagePrepare
 	}
 	s.stage = stage
 }

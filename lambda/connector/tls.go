@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -49,8 +50,8 @@ func ReadTLS() (*TLS, error) {
 	case "disable":
 		return nil, nil
 	default:
-		return nil, refuse("the function's environment variable %s is %q, which is not known", SSLModeVariable, mode).
-			fix("Set the stack's databaseSslMode to verify-full, require or disable, and run pulumi up")
+		return nil, refused(fmt.Sprintf("the function's environment variable %s is %q, which is not known", SSLModeVariable, mode),
+			"Set the stack's databaseSslMode to verify-full, require or disable, and run pulumi up")
 	}
 }
 
@@ -68,7 +69,7 @@ func readRootCert() ([]*x509.Certificate, error) {
 	if named {
 		of = "of the function's environment variable " + SSLRootCertVariable
 	}
-	bad := func(why string) error { return refuse("the file %q %s %s", path, of, why).fix("%s", fix) }
+	bad := func(why string) error { return refused(fmt.Sprintf("the file %q %s %s", path, of, why), fix) }
 	file := path
 	if !filepath.IsAbs(file) {
 		file = filepath.Join(os.Getenv("LAMBDA_TASK_ROOT"), file)

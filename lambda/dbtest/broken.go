@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // Record is the frame of TLS: a type, a version and a length (RFC 8446, section 5.1), after so many bytes of each side's
@@ -40,9 +41,9 @@ type Broken struct {
 	Terms  *connector.TLS
 	Frame  Frame
 	// Rotate is the engine's.
-	Rotate func(context.Context, *connector.Server, connector.Request) (connector.Outcome, error)
+	Rotate func(context.Context, *connector.Server, event.Request) (connector.Outcome, error)
 	// Request makes a user, and is the request that rotates it. Its password is the current one.
-	Request func() connector.Request
+	Request func() event.Request
 	// Stored is what the server stores of a user's password.
 	Stored func(user string) string
 	// Timeout is what a rotation has.
@@ -53,7 +54,7 @@ type Broken struct {
 type patient struct {
 	Broken
 	t       *testing.T
-	request connector.Request
+	request event.Request
 	number  int
 }
 
@@ -63,10 +64,10 @@ func (p *patient) rotate(at Break) (definite bool, proxy *Proxy, err error) {
 	require.NoError(p.t, err)
 	defer proxy.Stop()
 	p.number++
-	next := connector.NewSecret(fmt.Sprintf("New-Secret-%d", p.number))
+	next := event.NewSecret(fmt.Sprintf("New-Secret-%d", p.number))
 	request := p.request
 	request.Port = proxy.Port
-	request.RotateUser = &connector.RotateUser{Username: p.request.RotateUser.Username, Password: p.request.RotateUser.Password, NewPassword: next}
+	request.RotateUser = &event.RotateUser{Username: p.request.RotateUser.Username, Password: p.request.RotateUser.Password, NewPassword: next}
 	before := p.Stored(request.RotateUser.Username)
 	ctx, cancel := context.WithTimeout(p.t.Context(), p.Timeout)
 	defer cancel()
@@ -77,7 +78,7 @@ func (p *patient) rotate(at Break) (definite bool, proxy *Proxy, err error) {
 	proxy.Stop()
 	changed := p.Stored(request.RotateUser.Username) != before
 	if changed {
-		p.request.RotateUser = &connector.RotateUser{Username: request.RotateUser.Username, Password: next}
+		p.request.RotateUser = &event.RotateUser{Username: request.RotateUser.Username, Password: next}
 	}
 	var failure *connector.Failure
 	switch {

@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // account is a MySQL account, 'name'@'host'.
@@ -13,7 +13,7 @@ type account struct{ name, host string }
 
 // parseAccount reads name@host. Without a host it is any host, %.
 func parseAccount(username string) account {
-	name, host := connector.SplitAccount(username)
+	name, host := event.SplitAccount(username)
 	return account{name, host}
 }
 
@@ -26,7 +26,7 @@ func literal(text string) string {
 
 // is reports whether CURRENT_USER(), or another text of the server's, names the account. Hosts know no case.
 func (a account) is(text string) bool {
-	name, host := connector.SplitAccount(text)
+	name, host := event.SplitAccount(text)
 	return name == a.name && strings.EqualFold(host, a.host)
 }
 

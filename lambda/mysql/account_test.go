@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/event"
 )
 
 func TestHostPatternsAdmitAsTheManualSays(t *testing.T) {
@@ -28,11 +28,11 @@ func TestHostPatternsAdmitAsTheManualSays(t *testing.T) {
 }
 
 func TestMySQLKeepsThePluginAndMariaDBGetsTheHash(t *testing.T) {
-	text, argument := statement(false, connector.NewSecret("Secret-1"))
+	text, argument := statement(false, event.NewSecret("Secret-1"))
 	assert.Equal(t, "ALTER USER IF EXISTS ?@? IDENTIFIED BY ?", text)
 	assert.Equal(t, "Secret-1", argument)
 	// SELECT PASSWORD('mypass'), an example of the MySQL 5.7 manual's page on password hashing.
-	text, argument = statement(true, connector.NewSecret("mypass"))
+	text, argument = statement(true, event.NewSecret("mypass"))
 	assert.Equal(t, "ALTER USER IF EXISTS ?@? IDENTIFIED BY PASSWORD ?", text)
 	assert.Equal(t, "*6C8989366EAF75BB670AD8EA7A7FC1176A95CEF4", argument)
 }

@@ -11,6 +11,7 @@ import (
 
 	"esc-connector-lambda-go/lambda/connector"
 	"esc-connector-lambda-go/lambda/dbtest"
+	"esc-connector-lambda-go/lambda/event"
 	"esc-connector-lambda-go/lambda/mysql"
 )
 
@@ -28,9 +29,9 @@ func packet(_ bool, _ int, begun []byte) int {
 func broken(t *testing.T, server *dbtest.Server, terms *connector.TLS, frame dbtest.Frame, timeout time.Duration) dbtest.Broken {
 	return dbtest.Broken{
 		Server: server, Terms: terms, Frame: frame, Rotate: mysql.Rotate, Timeout: timeout,
-		Request: func() connector.Request {
+		Request: func() event.Request {
 			request := newRequest(t, server, "%")
-			request.RotateUser.Password = connector.NewSecret(oldPassword)
+			request.RotateUser.Password = event.NewSecret(oldPassword)
 			return request
 		},
 		Stored: func(user string) string {

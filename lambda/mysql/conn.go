@@ -12,6 +12,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // conn is a connection to a MySQL or MariaDB server, logged in.
@@ -21,7 +22,7 @@ type conn struct {
 }
 
 // login connects at an address and logs in by the server's terms.
-func login(ctx context.Context, server *connector.Server, address netip.AddrPort, stage connector.Stage, username string, password connector.Secret, database string) (c *conn, err error) {
+func login(ctx context.Context, server *connector.Server, address netip.AddrPort, stage connector.Stage, username string, password event.Secret, database string) (c *conn, err error) {
 	wire, err := dial(ctx, server, address, stage, password)
 	if err != nil {
 		return nil, err

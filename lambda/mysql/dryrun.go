@@ -8,15 +8,16 @@ import (
 	"strings"
 
 	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // DryRun looks at as much of the request as is there, and changes nothing. The outcome's message tells what it found
 // and what it could not know. The error is a *connector.Failure.
-func DryRun(ctx context.Context, server *connector.Server, request connector.Request) (connector.Outcome, error) {
+func DryRun(ctx context.Context, server *connector.Server, request event.Request) (connector.Outcome, error) {
 	report := connector.Report{Server: server}
 	if request.ManagingUser == nil {
 		err := server.Retry(ctx, func(ctx context.Context, address netip.AddrPort) error {
-			wire, err := dial(ctx, server, address, connector.StageCheck, connector.Secret{})
+			wire, err := dial(ctx, server, address, connector.StageCheck, event.Secret{})
 			if err != nil {
 				return err
 			}

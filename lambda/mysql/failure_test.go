@@ -12,12 +12,13 @@ import (
 
 	"esc-connector-lambda-go/lambda/connector"
 	"esc-connector-lambda-go/lambda/dbtest"
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // The errors of MySQL that no server here gives, with the texts of the manual's "Server Error Message Reference".
 func TestMySQLsRefusalsOfTheChangeNameTheFix(t *testing.T) {
-	request := connector.Request{Type: connector.TypeMySQL, Host: "db.example", Port: 3306,
-		ManagingUser: &connector.ManagingUser{Username: "managing"}, RotateUser: &connector.RotateUser{Username: "app@10.0.%"}}
+	request := event.Request{Type: event.TypeMySQL, Host: "db.example", Port: 3306,
+		ManagingUser: &event.ManagingUser{Username: "managing"}, RotateUser: &event.RotateUser{Username: "app@10.0.%"}}
 	for _, refused := range []struct {
 		err  mysql.MySQLError
 		says []string
@@ -67,14 +68,14 @@ func TestSessionOfSomebodyElseIsNotEnded(t *testing.T) {
 	const secret = "Some-Secret-9"
 	require.NoError(t, server.Exec(t.Context(),
 		"CREATE USER manager@'%' IDENTIFIED BY '"+secret+"'", "GRANT ALL ON *.* TO manager@'%'", "CREATE USER bystander@'%' IDENTIFIED BY '"+secret+"'"))
-	request := connector.Request{Type: connector.TypeMySQL, Host: server.Host, Port: server.Port,
-		ManagingUser: &connector.ManagingUser{Username: "manager", Password: connector.NewSecret(secret)},
-		RotateUser:   &connector.RotateUser{Username: "user"}}
+	request := event.Request{Type: event.TypeMySQL, Host: server.Host, Port: server.Port,
+		ManagingUser: &event.ManagingUser{Username: "manager", Password: event.NewSecret(secret)},
+		RotateUser:   &event.RotateUser{Username: "user"}}
 	address := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(server.Port))
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	connected := connector.NewServer(request, nil)
-	bystander, err := login(ctx, connected, address, connector.StageCheck, "bystander", connector.NewSecret(secret), "")
+	bystander, err := login(ctx, connected, address, connector.StageCheck, "bystander", event.NewSecret(secret), "")
 	require.NoError(t, err)
 	defer bystander.Close()
 	thread, err := bystander.row(ctx, 1, "SELECT CONNECTION_ID()")

@@ -22,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/event"
 	"esc-connector-lambda-go/lambda/mysql"
 )
 
@@ -87,7 +88,7 @@ func (s *script) row(values ...string) *script {
 
 // says runs a server that says a script on each connection, the last one on all that follow. closed waits until the
 // client has ended every connection.
-func says(t testing.TB, scripts ...[]byte) (request connector.Request, closed func()) {
+func says(t testing.TB, scripts ...[]byte) (request event.Request, closed func()) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -108,10 +109,10 @@ func says(t testing.TB, scripts ...[]byte) (request connector.Request, closed fu
 			})
 		}
 	}()
-	request = connector.Request{
-		Type: connector.TypeMySQL, Host: "127.0.0.1", Port: listener.Addr().(*net.TCPAddr).Port, Database: "app",
-		ManagingUser: &connector.ManagingUser{Username: "managing", Password: connector.NewSecret(managerPassword)},
-		RotateUser:   &connector.RotateUser{Username: "user", NewPassword: connector.NewSecret(newPassword)},
+	request = event.Request{
+		Type: event.TypeMySQL, Host: "127.0.0.1", Port: listener.Addr().(*net.TCPAddr).Port, Database: "app",
+		ManagingUser: &event.ManagingUser{Username: "managing", Password: event.NewSecret(managerPassword)},
+		RotateUser:   &event.RotateUser{Username: "user", NewPassword: event.NewSecret(newPassword)},
 	}
 	return request, func() {
 		listener.Close()
@@ -204,7 +205,7 @@ func TestGreetingCutShortAnywhereIsNoServer(t *testing.T) {
 func TestNothingInClearIsReadForAPartOfTLS(t *testing.T) {
 	t.Parallel()
 	request, closed := says(t, new(script).packet(greeting("mysql_native_password", starttls)...).after(2).packet(ok...).Bytes())
-	for _, run := range []func(context.Context, *connector.Server, connector.Request) (connector.Outcome, error){mysql.Rotate, mysql.DryRun} {
+	for _, run := range []func(context.Context, *connector.Server, event.Request) (connector.Outcome, error){mysql.Rotate, mysql.DryRun} {
 		_, err := run(t.Context(), connector.NewServer(request, &connector.TLS{}), request)
 		assert.ErrorContains(t, err, "none of MySQL's protocol")
 		assert.ErrorContains(t, err, "TLS: ")
@@ -254,7 +255,7 @@ func FuzzServerSaysAnything(f *testing.F) {
 	f.Add(new(script).known().after(1).refuse(1396, "evil").after(1).rows("Error", "1410", "evil").Bytes(), proof)
 	f.Add(new(script).known().after(1).refuse(1819, "evil").after(1).rows("evil", "8").Bytes(), proof)
 	f.Fuzz(func(t *testing.T, first, second []byte) {
-		for _, run := range []func(context.Context, *connector.Server, connector.Request) (connector.Outcome, error){mysql.Rotate, mysql.DryRun} {
+		for _, run := range []func(context.Context, *connector.Server, event.Request) (connector.Outcome, error){mysql.Rotate, mysql.DryRun} {
 			request, closed := says(t, first, second)
 			ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond) // too little to try again
 			outcome, err := run(ctx, connector.NewServer(request, nil), request)
@@ -343,7 +344,7 @@ func TestCopyOfTheServerDoesNotDecide(t *testing.T) {
 	asked := new(script).letIn().after(1).rows("9").after(1).rows("read_only", "ON").after(1).rows("9", "managing").Bytes()
 	denied := new(script).greet().after(2).refuse(1045, "evil").Bytes()
 	request, closed := says(t, lost, asked, denied, new(script).letIn().after(1).rows("user@%").Bytes())
-	request.RotateUser.Password = connector.NewSecret(oldPassword)
+	request.RotateUser.Password = event.NewSecret(oldPassword)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	_, err := mysql.Rotate(ctx, connector.NewServer(request, nil), request)

@@ -23,6 +23,7 @@ import (
 
 	"esc-connector-lambda-go/lambda/connector"
 	"esc-connector-lambda-go/lambda/dbtest"
+	"esc-connector-lambda-go/lambda/event"
 	"esc-connector-lambda-go/lambda/mysql"
 )
 
@@ -99,7 +100,7 @@ const managerPassword, oldPassword, newPassword = "Manager-Secret-1", "Old-Secre
 
 // newRequest makes a managing user with no privilege beyond those that are asked for, and a user for the host, and is
 // the request that rotates the latter, without its host.
-func newRequest(t *testing.T, server *dbtest.Server, host string) connector.Request {
+func newRequest(t *testing.T, server *dbtest.Server, host string) event.Request {
 	t.Helper()
 	number := serial.Add(1)
 	manager, user := fmt.Sprintf("manager_%d", number), fmt.Sprintf("user_%d", number)
@@ -110,11 +111,11 @@ func newRequest(t *testing.T, server *dbtest.Server, host string) connector.Requ
 	return requestOf(server, manager, user)
 }
 
-func requestOf(server *dbtest.Server, manager, user string) connector.Request {
-	return connector.Request{
-		Type: connector.TypeMySQL, Host: server.Host, Port: server.Port, Database: "app",
-		ManagingUser: &connector.ManagingUser{Username: manager, Password: connector.NewSecret(managerPassword)},
-		RotateUser:   &connector.RotateUser{Username: user, NewPassword: connector.NewSecret(newPassword)},
+func requestOf(server *dbtest.Server, manager, user string) event.Request {
+	return event.Request{
+		Type: event.TypeMySQL, Host: server.Host, Port: server.Port, Database: "app",
+		ManagingUser: &event.ManagingUser{Username: manager, Password: event.NewSecret(managerPassword)},
+		RotateUser:   &event.RotateUser{Username: user, NewPassword: event.NewSecret(newPassword)},
 	}
 }
 
@@ -122,14 +123,14 @@ func address(server *dbtest.Server) string {
 	return net.JoinHostPort(server.Host, strconv.Itoa(server.Port))
 }
 
-func rotate(t *testing.T, request connector.Request) (connector.Outcome, error) {
+func rotate(t *testing.T, request event.Request) (connector.Outcome, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	return mysql.Rotate(ctx, connector.NewServer(request, nil), request)
 }
 
-func dryRun(t *testing.T, request connector.Request) (connector.Outcome, error) {
+func dryRun(t *testing.T, request event.Request) (connector.Outcome, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -157,7 +158,7 @@ func TestServersModesDoNotMatter(t *testing.T) {
 	t.Parallel()
 	for _, password := range []string{`back\slash\\`, `it's`, `"quoted"`, `\'; DROP USER root; --`, "newline\n", `trailing\`} {
 		request := newRequest(t, odd, "%")
-		request.RotateUser.NewPassword = connector.NewSecret(password)
+		request.RotateUser.NewPassword = event.NewSecret(password)
 		outcome, err := rotate(t, request)
 		require.NoError(t, err)
 		assert.Equal(t, connector.ProofDone, outcome.Proof)
@@ -170,7 +171,7 @@ func TestPasswordNeverReachesMariaDBsLogs(t *testing.T) {
 	t.Parallel()
 	request := newRequest(t, plain, "%")
 	const unmistakable = "Xq7-unmistakable-Zw9"
-	request.RotateUser.NewPassword = connector.NewSecret(unmistakable)
+	request.RotateUser.NewPassword = event.NewSecret(unmistakable)
 	_, err := rotate(t, request)
 	require.NoError(t, err)
 	logs, err := filepath.Glob(filepath.Join(plain.DataDir, "binlog.0*"))
@@ -260,7 +261,7 @@ func TestShadowedAccountIsNotTakenForProved(t *testing.T) {
 
 // refusal is what the database refuses: how it comes to that, and what the failure says.
 type refusal struct {
-	prepare func(request *connector.Request) []string // statements of the administrator
+	prepare func(request *event.Request) []string // statements of the administrator
 	stage   connector.Stage
 	says    []string
 }
@@ -268,45 +269,45 @@ type refusal struct {
 // refusals are those of MariaDB and MySQL alike.
 var refusals = map[string]refusal{
 	"an account that is not there": {
-		prepare: func(r *connector.Request) []string { r.RotateUser.Username = "user2"; return nil },
+		prepare: func(r *event.Request) []string { r.RotateUser.Username = "user2"; return nil },
 		stage:   connector.StageChange, says: []string{"'user2'@'%'", "no such account", "rotateUser.username still holds the template's placeholder"},
 	},
 	"an account of another host": {
-		prepare: func(r *connector.Request) []string { r.RotateUser.Username += "@localhost"; return nil },
+		prepare: func(r *event.Request) []string { r.RotateUser.Username += "@localhost"; return nil },
 		stage:   connector.StageChange, says: []string{"@'localhost'", "no such account"},
 	},
 	"a managing user without CREATE USER": {
-		prepare: func(r *connector.Request) []string {
+		prepare: func(r *event.Request) []string {
 			return []string{"REVOKE CREATE USER ON *.* FROM " + r.ManagingUser.Username + "@'%'"}
 		},
 		stage: connector.StageChange, says: []string{"GRANT CREATE USER ON *.* TO 'manager_"},
 	},
 	"a wrong managing password": {
-		prepare: func(r *connector.Request) []string {
-			r.ManagingUser.Password = connector.NewSecret("manager_password")
+		prepare: func(r *event.Request) []string {
+			r.ManagingUser.Password = event.NewSecret("manager_password")
 			return nil
 		},
 		stage: connector.StageLogin, says: []string{"1045", "managingUser.password still holds the template's placeholder"},
 	},
 	"a managing user that is not there": {
-		prepare: func(r *connector.Request) []string { r.ManagingUser.Username = "managing_user"; return nil },
+		prepare: func(r *event.Request) []string { r.ManagingUser.Username = "managing_user"; return nil },
 		stage:   connector.StageLogin, says: []string{"1045", "managingUser.username still holds the template's placeholder"},
 	},
 	"a managing user that is locked": {
-		prepare: func(r *connector.Request) []string {
+		prepare: func(r *event.Request) []string {
 			return []string{"ALTER USER " + r.ManagingUser.Username + "@'%' ACCOUNT LOCK"}
 		},
 		stage: connector.StageLogin, says: []string{"locked", "ACCOUNT UNLOCK"},
 	},
 	"an account in quotes": {
-		prepare: func(r *connector.Request) []string {
+		prepare: func(r *event.Request) []string {
 			r.RotateUser.Username = "'" + r.RotateUser.Username + "'@'%'"
 			return nil
 		},
 		stage: connector.StageChange, says: []string{"no such account", "rotateUser.username is in quotes", `write "user_`},
 	},
 	"a managing user that is its own target, in quotes": { // the server takes them off the name that logs in
-		prepare: func(r *connector.Request) []string {
+		prepare: func(r *event.Request) []string {
 			r.RotateUser.Username = r.ManagingUser.Username
 			r.ManagingUser.Username = "'" + r.ManagingUser.Username + "'@'%'"
 			return nil
@@ -314,37 +315,37 @@ var refusals = map[string]refusal{
 		stage: connector.StageCheck, says: []string{"managingUser and rotateUser name the same user", "lock the connector out"},
 	},
 	"a managing user that is its own target, in another case": {
-		prepare: func(r *connector.Request) []string {
+		prepare: func(r *event.Request) []string {
 			r.RotateUser.Username = strings.ToUpper(r.ManagingUser.Username)
 			return nil
 		},
 		stage: connector.StageCheck, says: []string{"differ in quotes or case alone", "lock the connector out"},
 	},
 	"a name longer than any": {
-		prepare: func(r *connector.Request) []string { r.RotateUser.Username = strings.Repeat("long", 40); return nil },
+		prepare: func(r *event.Request) []string { r.RotateUser.Username = strings.Repeat("long", 40); return nil },
 		stage:   connector.StageChange, says: []string{"error 1470", "longer than an account's can be"},
 	},
 	"a managing user that may ask no more": {
-		prepare: func(r *connector.Request) []string {
+		prepare: func(r *event.Request) []string {
 			return []string{"ALTER USER " + r.ManagingUser.Username + "@'%' WITH MAX_QUERIES_PER_HOUR 1"}
 		},
 		stage: connector.StageCheck, says: []string{"error 1226", "MAX_QUERIES_PER_HOUR", "Raise the account's limits"},
 	},
 	"a database that is not there": {
-		prepare: func(r *connector.Request) []string {
+		prepare: func(r *event.Request) []string {
 			r.Database = "rotator_db"
 			return []string{"GRANT ALTER ON rotator_db.* TO " + r.ManagingUser.Username + "@'%'"}
 		},
 		stage: connector.StageLogin, says: []string{"1049", `"rotator_db"`, "database still holds the template's placeholder"},
 	},
 	"a database without rights": {
-		prepare: func(r *connector.Request) []string { r.Database = "mysql"; return nil },
+		prepare: func(r *event.Request) []string { r.Database = "mysql"; return nil },
 		stage:   connector.StageLogin, says: []string{"1044", "GRANT ALTER ON `mysql`.* TO 'manager_"},
 	},
 }
 
 // refused runs rotations that the server refuses. state is what must stay as it is of a user.
-func refused(t *testing.T, server *dbtest.Server, rotate func(*testing.T, connector.Request) (connector.Outcome, error),
+func refused(t *testing.T, server *dbtest.Server, rotate func(*testing.T, event.Request) (connector.Outcome, error),
 	state func(t *testing.T, user string) string, cases map[string]refusal) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -374,20 +375,20 @@ func TestRefusalsNameTheStageAndTheFixAndChangeNothing(t *testing.T) {
 	refused(t, plain, rotate, state, refusals)
 	refused(t, plain, rotate, state, map[string]refusal{
 		"a managing user that has to use TLS": {
-			prepare: func(r *connector.Request) []string {
+			prepare: func(r *event.Request) []string {
 				return []string{"ALTER USER " + r.ManagingUser.Username + "@'%' REQUIRE SSL"}
 			},
 			stage: connector.StageLogin, says: []string{"1045", "REQUIRE SSL", "DB_SSLMODE"},
 		},
 		"a managing user of the server's machine": {
-			prepare: func(r *connector.Request) []string {
+			prepare: func(r *event.Request) []string {
 				return []string{"ALTER USER " + r.ManagingUser.Username + "@'%' IDENTIFIED VIA unix_socket"}
 			},
 			stage: connector.StageLogin, says: []string{"unix_socket", "mysql_native_password on MariaDB", "1698"},
 		},
 		"a wrong password without TLS": {
-			prepare: func(r *connector.Request) []string {
-				r.ManagingUser.Password = connector.NewSecret("another")
+			prepare: func(r *event.Request) []string {
+				r.ManagingUser.Password = event.NewSecret("another")
 				return nil
 			},
 			stage: connector.StageLogin, says: []string{"1045", "TLS", "DB_SSLMODE"},
@@ -443,7 +444,7 @@ func TestSameRequestAtTheSameTimeSucceedsEachTime(t *testing.T) {
 }
 
 // manyAtOnce runs one request many times at once, and beside it another.
-func manyAtOnce(t *testing.T, server *dbtest.Server, rotate func(*testing.T, connector.Request) (connector.Outcome, error)) {
+func manyAtOnce(t *testing.T, server *dbtest.Server, rotate func(*testing.T, event.Request) (connector.Outcome, error)) {
 	t.Helper()
 	request, other := newRequest(t, server, "%"), newRequest(t, server, "%")
 	var all sync.WaitGroup
@@ -547,7 +548,7 @@ func TestCharacterSetOfInitConnectDoesNotMatter(t *testing.T) {
 	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
 	require.NoError(t, server.Exec(t.Context(), "CREATE DATABASE app"))
 	request := newRequest(t, server, "%")
-	request.RotateUser.Username, request.RotateUser.NewPassword = "używa_é", connector.NewSecret("señal-ł")
+	request.RotateUser.Username, request.RotateUser.NewPassword = "używa_é", event.NewSecret("señal-ł")
 	_, err = client(t, server, server.AdminUser, server.AdminPassword, "SET NAMES utf8mb4; CREATE USER 'używa_é'@'%' IDENTIFIED BY 'old'")
 	require.NoError(t, err)
 	outcome, err := rotate(t, request)

@@ -16,12 +16,13 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // Rotate gives the rotated user of the request its new password and proves it by a login as that user. A second call
 // with the same request succeeds again. ctx bounds every step; the server carries a shorter bound, so that a change
 // which was given up is not applied later. The error is a *connector.Failure.
-func Rotate(ctx context.Context, server *connector.Server, request connector.Request) (connector.Outcome, error) {
+func Rotate(ctx context.Context, server *connector.Server, request event.Request) (connector.Outcome, error) {
 	r := newRotation(server, request)
 	outcome, err := connector.Rotate(ctx, server, request, r)
 	outcome.Note = strings.Trim(r.note+"; "+outcome.Note, "; ")
@@ -31,7 +32,7 @@ func Rotate(ctx context.Context, server *connector.Server, request connector.Req
 // rotation is one event: the managing user's session, and what it found.
 type rotation struct {
 	server  *connector.Server
-	request connector.Request
+	request event.Request
 	target  account // empty in a dry run without a rotated user
 
 	session *conn // nil but between Open and Close
@@ -39,7 +40,7 @@ type rotation struct {
 	note    string // for the log
 }
 
-func newRotation(server *connector.Server, request connector.Request) *rotation {
+func newRotation(server *connector.Server, request event.Request) *rotation {
 	r := &rotation{server: server, request: request}
 	if request.RotateUser != nil {
 		r.target = parseAccount(request.RotateUser.Username)
@@ -103,10 +104,10 @@ func (r *rotation) inspect(ctx context.Context) error {
 		return r.readOnly()
 	}
 	// The server takes quotes off the name that logs in, and so it alone knows who that is.
-	if name, _ := connector.SplitAccount(current); r.target.name != "" && sameName(name, r.target.name) {
+	if name, _ := event.SplitAccount(current); r.target.name != "" && sameName(name, r.target.name) {
 		return r.itself(name)
 	}
-	_, client := connector.SplitAccount(user)
+	_, client := event.SplitAccount(user)
 	r.found = &findings{mariaDB: isMariaDB(marker, version), version: version, client: client, bounded: bounded}
 	if _, err := strconv.ParseUint(thread, 10, 64); err == nil {
 		r.found.thread = thread
@@ -159,7 +160,7 @@ func (r *rotation) Change(ctx context.Context) error {
 // statement is the change as the server gets it: MySQL's form keeps the account's plugin, and its logs hold a hash.
 // MariaDB would write the password in clear into its binary log, so it gets the hash of mysql_native_password. IF EXISTS
 // goes into the binary log too: a replica that lacks the account, and would stop without it, goes on.
-func statement(mariaDB bool, password connector.Secret) (text, argument string) {
+func statement(mariaDB bool, password event.Secret) (text, argument string) {
 	if mariaDB {
 		return "ALTER USER IF EXISTS ?@? IDENTIFIED BY PASSWORD ?", nativeHash(password)
 	}
@@ -167,7 +168,7 @@ func statement(mariaDB bool, password connector.Secret) (text, argument string) 
 }
 
 // nativeHash is * and the hexadecimal SHA-1 of the SHA-1 of the password.
-func nativeHash(password connector.Secret) string {
+func nativeHash(password event.Secret) string {
 	once := sha1.Sum([]byte(password.Reveal()))
 	twice := sha1.Sum(once[:])
 	return "*" + strings.ToUpper(hex.EncodeToString(twice[:]))
@@ -244,7 +245,7 @@ func (r *rotation) Settle(ctx context.Context, address netip.AddrPort) error {
 }
 
 // Login logs in as the rotated user.
-func (r *rotation) Login(ctx context.Context, address netip.AddrPort, password connector.Secret) (connector.Outcome, error) {
+func (r *rotation) Login(ctx context.Context, address netip.AddrPort, password event.Secret) (connector.Outcome, error) {
 	r.server.SetStage(connector.StageProve)
 	skipped := func(why string) (connector.Outcome, error) {
 		return connector.Outcome{Proof: connector.ProofSkipped, Message: "ok", Note: why}, nil
@@ -269,7 +270,7 @@ func (r *rotation) Login(ctx context.Context, address netip.AddrPort, password c
 	}
 	if !r.target.is(row[0]) {
 		host := "another host"
-		if _, of := connector.SplitAccount(row[0]); len(of) <= longestHost && looksNumeric(of) {
+		if _, of := event.SplitAccount(row[0]); len(of) <= longestHost && looksNumeric(of) {
 			host = "the host " + of
 		}
 		return skipped(fmt.Sprintf("from this function, the login as %s is one to the account of that name for %s, which shadows %s", r.target.name, host, r.target))

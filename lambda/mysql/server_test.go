@@ -21,6 +21,7 @@ import (
 
 	"esc-connector-lambda-go/lambda/connector"
 	"esc-connector-lambda-go/lambda/dbtest"
+	"esc-connector-lambda-go/lambda/event"
 	"esc-connector-lambda-go/lambda/mysql"
 )
 
@@ -57,7 +58,7 @@ func logIn(t *testing.T, server *dbtest.Server, username, password string) error
 }
 
 // onMySQL rotates over verified TLS, as the connector does by default.
-func onMySQL(t *testing.T, request connector.Request) (connector.Outcome, error) {
+func onMySQL(t *testing.T, request event.Request) (connector.Outcome, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -74,7 +75,7 @@ func TestMySQLTakesAnyPassword(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			request := newRequest(t, oracle, "%")
-			request.RotateUser.NewPassword = connector.NewSecret(password)
+			request.RotateUser.NewPassword = event.NewSecret(password)
 			outcome, err := onMySQL(t, request)
 			require.NoError(t, err)
 			assert.Equal(t, connector.Outcome{Proof: connector.ProofDone, Message: "ok"}, outcome)
@@ -85,8 +86,8 @@ func TestMySQLTakesAnyPassword(t *testing.T) {
 			// And as the managing user's.
 			manager := request.ManagingUser.Username
 			require.NoError(t, oracle.Exec(t.Context(), "ALTER USER "+manager+"@'%' IDENTIFIED BY '"+strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(password)+"'"))
-			request.ManagingUser.Password = connector.NewSecret(password)
-			request.RotateUser.NewPassword = connector.NewSecret(newPassword)
+			request.ManagingUser.Password = event.NewSecret(password)
+			request.RotateUser.NewPassword = event.NewSecret(newPassword)
 			_, err = onMySQL(t, request)
 			require.NoError(t, err)
 			assert.NoError(t, logIn(t, oracle, user, newPassword))
@@ -94,7 +95,7 @@ func TestMySQLTakesAnyPassword(t *testing.T) {
 	}
 	t.Run("more than its plugin takes", func(t *testing.T) {
 		request := newRequest(t, oracle, "%")
-		request.RotateUser.NewPassword = connector.NewSecret(strings.Repeat("0123456789", 26))
+		request.RotateUser.NewPassword = event.NewSecret(strings.Repeat("0123456789", 26))
 		_, err := onMySQL(t, request)
 		assert.ErrorContains(t, err, "256 bytes at the most")
 		assert.ErrorContains(t, err, "Nothing was changed")
@@ -107,7 +108,7 @@ func TestMySQLIsRotatedWithoutTLS(t *testing.T) {
 	request := newRequest(t, oracle, "%")
 	// rotate's terms are plain text: MySQL then gives its public key, by which the password is encrypted.
 	for _, password := range []string{newPassword, "Another-Secret-4"} {
-		request.RotateUser.NewPassword = connector.NewSecret(password)
+		request.RotateUser.NewPassword = event.NewSecret(password)
 		outcome, err := rotate(t, request)
 		require.NoError(t, err)
 		assert.Equal(t, connector.ProofDone, outcome.Proof)
@@ -184,7 +185,7 @@ func TestMySQLLogsInToAnAccountThatItDoesNotRememberAndToOneThatItDoes(t *testin
 			if mode == "disable" {
 				assert.Greater(t, lengths[0], lengths[1]+200, "the first login sends the password encrypted with RSA, the second does not")
 			}
-			request.ManagingUser.Password = connector.NewSecret("wrong")
+			request.ManagingUser.Password = event.NewSecret("wrong")
 			_, err := mysql.DryRun(ctx, connector.NewServer(request, terms), request)
 			assert.ErrorContains(t, err, "1045")
 		})
@@ -195,7 +196,7 @@ func TestPasswordNeverReachesMySQLsLogs(t *testing.T) {
 	t.Parallel()
 	request := newRequest(t, oracle, "%")
 	const unmistakable = "Xq7-unmistakable-Zw9"
-	request.RotateUser.NewPassword = connector.NewSecret(unmistakable)
+	request.RotateUser.NewPassword = event.NewSecret(unmistakable)
 	_, err := onMySQL(t, request)
 	require.NoError(t, err)
 	logs, err := filepath.Glob(filepath.Join(oracle.DataDir, "binlog.0*"))
@@ -242,7 +243,7 @@ func TestMySQLsModesDoNotMatter(t *testing.T) {
 	terms := trust(t, server)
 	for _, password := range []string{`back\slash\\`, `it's`, `"quoted"`, `\'; DROP USER root; --`, "ümlaut-密码"} {
 		request := newRequest(t, server, "%")
-		request.RotateUser.NewPassword = connector.NewSecret(password)
+		request.RotateUser.NewPassword = event.NewSecret(password)
 		outcome, err := mysql.Rotate(t.Context(), connector.NewServer(request, terms), request)
 		require.NoError(t, err)
 		assert.Equal(t, connector.ProofDone, outcome.Proof)
@@ -255,7 +256,7 @@ func TestMySQLsModesDoNotMatter(t *testing.T) {
 
 	// The same server with a password policy.
 	require.NoError(t, server.Exec(t.Context(), "INSTALL COMPONENT 'file://component_validate_password'", "SET GLOBAL validate_password.length = 14"))
-	request.RotateUser.NewPassword = connector.NewSecret("Short-1")
+	request.RotateUser.NewPassword = event.NewSecret("Short-1")
 	_, err = mysql.Rotate(t.Context(), connector.NewServer(request, terms), request)
 	for _, part := range []string{"does not satisfy the server's password policy (error 1819)", "validate_password.length = 14", "Nothing was changed"} {
 		assert.ErrorContains(t, err, part)
@@ -263,7 +264,7 @@ func TestMySQLsModesDoNotMatter(t *testing.T) {
 
 	// The same server as a replica.
 	require.NoError(t, server.Exec(t.Context(), "SET GLOBAL super_read_only = ON"))
-	request.RotateUser.NewPassword = connector.NewSecret("Long-Enough-Secret-1")
+	request.RotateUser.NewPassword = event.NewSecret("Long-Enough-Secret-1")
 	_, err = mysql.Rotate(t.Context(), connector.NewServer(request, terms), request)
 	assert.ErrorContains(t, err, "the server is read-only")
 	assert.ErrorContains(t, err, "writer endpoint")
@@ -285,21 +286,21 @@ func TestMySQLsRefusalsNameTheStageAndTheFixAndChangeNothing(t *testing.T) {
 	refused(t, oracle, onMySQL, state, refusals)
 	refused(t, oracle, onMySQL, state, map[string]refusal{
 		"a system user": {
-			prepare: func(r *connector.Request) []string {
+			prepare: func(r *event.Request) []string {
 				return []string{"GRANT SYSTEM_USER ON *.* TO " + r.RotateUser.Username + "@'%'"}
 			},
 			stage: connector.StageChange, says: []string{"1227", "system user", "GRANT SYSTEM_USER ON *.* TO 'manager_"},
 		},
 		"an account whose plugin MySQL no longer has": {
-			prepare: func(r *connector.Request) []string { return withoutPlugin(r.RotateUser.Username) },
+			prepare: func(r *event.Request) []string { return withoutPlugin(r.RotateUser.Username) },
 			stage:   connector.StageChange, says: []string{"1524", "plugin is not loaded", "IDENTIFIED WITH caching_sha2_password", "'user_"},
 		},
 		"a managing user whose plugin MySQL no longer has": {
-			prepare: func(r *connector.Request) []string { return withoutPlugin(r.ManagingUser.Username) },
+			prepare: func(r *event.Request) []string { return withoutPlugin(r.ManagingUser.Username) },
 			stage:   connector.StageLogin, says: []string{"1524", "plugin is not loaded", "IDENTIFIED WITH caching_sha2_password", "'manager_"},
 		},
 		"a managing user whose password has expired": {
-			prepare: func(r *connector.Request) []string {
+			prepare: func(r *event.Request) []string {
 				return []string{"ALTER USER " + r.ManagingUser.Username + "@'%' PASSWORD EXPIRE"}
 			},
 			stage: connector.StageLogin, says: []string{"has expired"},

@@ -15,6 +15,7 @@ import (
 
 	"esc-connector-lambda-go/lambda/connector"
 	"esc-connector-lambda-go/lambda/dbtest"
+	"esc-connector-lambda-go/lambda/event"
 	"esc-connector-lambda-go/lambda/mysql"
 )
 
@@ -50,9 +51,9 @@ func maria(t *testing.T, settings map[string]string) *dbtest.Server {
 }
 
 // within rotates with so much time, and knows the old password, as ESC does.
-func within(t *testing.T, timeout time.Duration, request connector.Request) (connector.Outcome, error) {
+func within(t *testing.T, timeout time.Duration, request event.Request) (connector.Outcome, error) {
 	t.Helper()
-	request.RotateUser.Password = connector.NewSecret(oldPassword)
+	request.RotateUser.Password = event.NewSecret(oldPassword)
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	return mysql.Rotate(ctx, connector.NewServer(request, nil), request)
@@ -153,7 +154,7 @@ func TestPasswordIsInMySQLsGeneralLogWithLogRawAlone(t *testing.T) {
 	assert.NotContains(t, outcome.Message, "log_raw")
 	for password, raw := range map[string]string{"Xq7-unmistakable-Zw9": "OFF", "Xq8-unmistakable-Zw8": "ON"} {
 		require.NoError(t, server.Exec(t.Context(), "SET GLOBAL log_raw = "+raw))
-		request.RotateUser.NewPassword = connector.NewSecret(password)
+		request.RotateUser.NewPassword = event.NewSecret(password)
 		_, err := rotate(t, request)
 		require.NoError(t, err)
 		slow := filepath.Join(server.DataDir, "slow.log")
@@ -193,7 +194,7 @@ func TestMySQLsStatesAreTold(t *testing.T) {
 		assert.Equal(t, connector.ProofDone, outcome.Proof)
 	}
 	used := request
-	used.RotateUser = &connector.RotateUser{Username: user, NewPassword: connector.NewSecret("Between-Secret-7")}
+	used.RotateUser = &event.RotateUser{Username: user, NewPassword: event.NewSecret("Between-Secret-7")}
 	_, err = within(t, 20*time.Second, used)
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

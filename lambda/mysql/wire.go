@@ -21,6 +21,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // wire is a connection to a server, beneath the driver, which trusts a server: it takes 16 MB for a packet whose header
@@ -29,7 +30,7 @@ import (
 type wire struct {
 	net.Conn // TCP, or TLS over it
 	server   *connector.Server
-	password connector.Secret
+	password event.Secret
 	plain    net.Conn
 	from     *bufio.Reader // of Conn
 	read     int           // bytes, so far
@@ -74,7 +75,7 @@ var (
 )
 
 // dial connects at an address and reads the server's greeting. stage is the one that comes after TLS.
-func dial(ctx context.Context, server *connector.Server, address netip.AddrPort, stage connector.Stage, password connector.Secret) (w *wire, err error) {
+func dial(ctx context.Context, server *connector.Server, address netip.AddrPort, stage connector.Stage, password event.Secret) (w *wire, err error) {
 	plain, err := server.Dial(ctx, address)
 	if err != nil {
 		return nil, err

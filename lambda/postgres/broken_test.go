@@ -11,6 +11,7 @@ import (
 
 	"esc-connector-lambda-go/lambda/connector"
 	"esc-connector-lambda-go/lambda/dbtest"
+	"esc-connector-lambda-go/lambda/event"
 	"esc-connector-lambda-go/lambda/postgres"
 )
 
@@ -33,9 +34,9 @@ func message(fromServer bool, number int, begun []byte) int {
 func broken(t *testing.T, server *dbtest.Server, terms *connector.TLS, frame dbtest.Frame, timeout time.Duration) dbtest.Broken {
 	return dbtest.Broken{
 		Server: server, Terms: terms, Frame: frame, Rotate: postgres.Rotate, Timeout: timeout,
-		Request: func() connector.Request {
+		Request: func() event.Request {
 			request := newRequest(t, server)
-			request.RotateUser.Password = connector.NewSecret(oldPassword)
+			request.RotateUser.Password = event.NewSecret(oldPassword)
 			return request
 		},
 		Stored: func(user string) string { return stored(t, server, user) },
@@ -81,7 +82,7 @@ func TestChangeThatWaitsForAStandbyIsNotCalledUnchanged(t *testing.T) {
 		require.NoError(t, err)
 		t.Cleanup(func() { assert.NoError(t, server.Stop()) })
 		request := newRequest(t, server)
-		request.RotateUser.Password = connector.NewSecret(oldPassword)
+		request.RotateUser.Password = event.NewSecret(oldPassword)
 		before := stored(t, server, request.RotateUser.Username)
 		require.NoError(t, server.Exec(t.Context(), "ALTER SYSTEM SET synchronous_standby_names = 'none'", "SELECT pg_reload_conf()"))
 		outcome, err := rotate(t, request, 8*time.Second)

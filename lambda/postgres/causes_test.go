@@ -7,13 +7,14 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // Each row says what it means and what to do, fills in what it names, and is reached: none stands below one that takes all.
 func TestEachCauseIsReachedAndHasAFix(t *testing.T) {
 	t.Parallel()
-	request := connector.Request{Type: connector.TypePostgres, Database: "app", Host: "db.example", Port: 5432,
-		ManagingUser: &connector.ManagingUser{Username: "manager"}, RotateUser: &connector.RotateUser{Username: "user"}}
+	request := event.Request{Type: event.TypePostgres, Database: "app", Host: "db.example", Port: 5432,
+		ManagingUser: &event.ManagingUser{Username: "manager"}, RotateUser: &event.RotateUser{Username: "user"}}
 	r := newRotation(connector.NewServer(request, nil), request)
 	for i, row := range causes {
 		code := (row.code + "000")[:max(len(row.code), 3)] // of a class, one that has no row of its own

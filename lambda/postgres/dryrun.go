@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // DryRun looks at as much of the request as is there, and changes nothing. The outcome's message tells what it found
 // and what it could not know. The error is a *connector.Failure.
-func DryRun(ctx context.Context, server *connector.Server, request connector.Request) (connector.Outcome, error) {
+func DryRun(ctx context.Context, server *connector.Server, request event.Request) (connector.Outcome, error) {
 	report := connector.Report{Server: server}
 	if request.ManagingUser == nil {
 		err := server.Retry(ctx, func(ctx context.Context, address netip.AddrPort) error {

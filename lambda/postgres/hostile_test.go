@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/event"
 	"esc-connector-lambda-go/lambda/postgres"
 )
 
@@ -117,7 +118,7 @@ func hostile() map[string]*script {
 
 // says runs a server that says a script on each connection, and refuses the passwords of all that follow. closed waits until
 // the client has ended each.
-func says(t testing.TB, scripts ...[]byte) (request connector.Request, closed func()) {
+func says(t testing.TB, scripts ...[]byte) (request event.Request, closed func()) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -142,10 +143,10 @@ func says(t testing.TB, scripts ...[]byte) (request connector.Request, closed fu
 			})
 		}
 	}()
-	request = connector.Request{
-		Type: connector.TypePostgres, Host: "127.0.0.1", Port: listener.Addr().(*net.TCPAddr).Port, Database: "app",
-		ManagingUser: &connector.ManagingUser{Username: "managing", Password: connector.NewSecret(managerPassword)},
-		RotateUser:   &connector.RotateUser{Username: "user", Password: connector.NewSecret(oldPassword), NewPassword: connector.NewSecret(newPassword)},
+	request = event.Request{
+		Type: event.TypePostgres, Host: "127.0.0.1", Port: listener.Addr().(*net.TCPAddr).Port, Database: "app",
+		ManagingUser: &event.ManagingUser{Username: "managing", Password: event.NewSecret(managerPassword)},
+		RotateUser:   &event.RotateUser{Username: "user", Password: event.NewSecret(oldPassword), NewPassword: event.NewSecret(newPassword)},
 	}
 	return request, func() {
 		listener.Close()

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"esc-connector-lambda-go/lambda/connector"
 	"esc-connector-lambda-go/lambda/dbtest"
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // connect logs in at a server or a pooler, as an application does.
@@ -95,7 +95,7 @@ func TestRotationThroughAPoolerThatAsksTheDatabase(t *testing.T) {
 			t.Cleanup(func() { assert.NoError(t, pooler.Stop()) })
 			request.Host, request.Port = pooler.Host, pooler.Port
 			for i := range 3 {
-				request.RotateUser.NewPassword = connector.NewSecret(fmt.Sprintf("%s-%d", newPassword, i))
+				request.RotateUser.NewPassword = event.NewSecret(fmt.Sprintf("%s-%d", newPassword, i))
 				_, err := rotate(t, request, 10*time.Second)
 				if says != "" {
 					assert.ErrorContains(t, err, says)

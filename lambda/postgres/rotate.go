@@ -14,19 +14,20 @@ import (
 	"time"
 
 	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // Rotate gives the rotated user of the request its new password and proves it by a login as that user. A second call
 // with the same request succeeds again. ctx bounds every step; the server carries a shorter bound, so that a change
 // which was given up is not applied later. The error is a *connector.Failure.
-func Rotate(ctx context.Context, server *connector.Server, request connector.Request) (connector.Outcome, error) {
+func Rotate(ctx context.Context, server *connector.Server, request event.Request) (connector.Outcome, error) {
 	return connector.Rotate(ctx, server, request, newRotation(server, request))
 }
 
 // rotation is one event: what the managing user's session found, and that session.
 type rotation struct {
 	server  *connector.Server
-	request connector.Request
+	request event.Request
 	// application is the name of this event's sessions, by which they find each other in pg_stat_activity: a pooler between
 	// gives them process ids of its own.
 	application string
@@ -38,7 +39,7 @@ type rotation struct {
 	stored  string // what the server is to store for the new password
 }
 
-func newRotation(server *connector.Server, request connector.Request) *rotation {
+func newRotation(server *connector.Server, request event.Request) *rotation {
 	random := make([]byte, 4)
 	rand.Read(random) // never fails, says crypto/rand
 	r := &rotation{server: server, request: request, application: "pulumi-esc-rotation-connector " + hex.EncodeToString(random)}
@@ -181,7 +182,7 @@ const endOthers = `SELECT count(CASE WHEN pid = pg_backend_pid() THEN 1 END), co
 	pg_is_in_recovery() FROM pg_stat_activity WHERE usename = session_user AND application_name = current_setting('application_name')`
 
 // Login logs in as the rotated user. What the server says after it took the password is no matter of the password.
-func (r *rotation) Login(ctx context.Context, address netip.AddrPort, secret connector.Secret) (connector.Outcome, error) {
+func (r *rotation) Login(ctx context.Context, address netip.AddrPort, secret event.Secret) (connector.Outcome, error) {
 	role, which := r.found.role.name, r.secret
 	word := "new"
 	if secret != which.Secret {

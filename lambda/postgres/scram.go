@@ -18,7 +18,7 @@ import (
 	"strconv"
 	"strings"
 
-	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // maxIterations bounds the work that a server can ask for: PostgreSQL's default is 4096, and a function with little
@@ -38,7 +38,7 @@ type keys struct{ client, stored, server []byte }
 // password is one of an event. It keeps the keys that it derived last, since a login right after the change asks for
 // those of the verifier: to derive them takes most of the time that a login costs.
 type password struct {
-	connector.Secret
+	event.Secret
 	salt       []byte
 	iterations int // 0 as long as there are no keys
 	derived    keys

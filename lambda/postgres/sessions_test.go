@@ -13,6 +13,7 @@ import (
 
 	"esc-connector-lambda-go/lambda/connector"
 	"esc-connector-lambda-go/lambda/dbtest"
+	"esc-connector-lambda-go/lambda/event"
 )
 
 // A managing user's own short bounds are not the change's.
@@ -104,7 +105,7 @@ func holdRole(t *testing.T, server *dbtest.Server, role string) (release func())
 func TestChangeWhoseSessionIsEndedIsMadeAgain(t *testing.T) {
 	onEach(t, func(t *testing.T, _ int, server *dbtest.Server) {
 		request := newRequest(t, server)
-		request.RotateUser.Password = connector.NewSecret(oldPassword)
+		request.RotateUser.Password = event.NewSecret(oldPassword)
 		release := holdRole(t, server, request.RotateUser.Username)
 		done := make(chan error, 1)
 		go func() {
@@ -127,7 +128,7 @@ func TestTransactionTimeoutIsNamed(t *testing.T) {
 	t.Parallel()
 	server := servers[18]
 	request := newRequest(t, server)
-	request.RotateUser.Password = connector.NewSecret(oldPassword)
+	request.RotateUser.Password = event.NewSecret(oldPassword)
 	require.NoError(t, server.Exec(t.Context(), "ALTER ROLE "+request.ManagingUser.Username+" SET transaction_timeout = '500ms'"))
 	holdRole(t, server, request.RotateUser.Username)
 	_, err := rotate(t, request, plenty)
