@@ -28,6 +28,9 @@ var furtherCalls = []struct{ file, actions, resource string }{
 	{"s3/delete.go", "s3:DeleteObject s3:DeleteObjectVersion", "arn:aws:s3:::esc-connector-0123/signed/x.zip"},
 	{"lambda/function.go", `lambda:GetFunction lambda:GetFunctionConfiguration lambda:GetFunctionCodeSigningConfig lambda:ListVersionsByFunction
 		lambda:ListTags lambda:TagResource lambda:UntagResource`, "arn:aws:lambda:us-west-2:111122223333:function:orders-dev-0123"},
+	// With the qualifier $LATEST, which the provider sends, IAM compares the function's ARN with that at its end.
+	{"lambda/invocation_data_source.go", "lambda:InvokeFunction", "arn:aws:lambda:us-west-2:111122223333:function:orders-dev-0123:$LATEST"},
+	{"secretsmanager/secret_version_data_source.go", "secretsmanager:GetSecretValue", "arn:aws:secretsmanager:us-west-2:111122223333:secret:rds!cluster-0123-AbCdEf"},
 	{"lambda/permission.go", "lambda:GetPolicy lambda:AddPermission lambda:RemovePermission", "arn:aws:lambda:us-west-2:111122223333:function:orders-dev-0123"},
 	{"lambda/code_signing_config.go, lambda/tags_gen.go", "lambda:GetCodeSigningConfig lambda:ListTags lambda:TagResource lambda:UntagResource",
 		"arn:aws:lambda:us-west-2:111122223333:code-signing-config:csc-0123"},
@@ -65,13 +68,29 @@ func TestTheDeployersPolicyAllowsWhatTheProviderCallsBesides(t *testing.T) {
 	t.Parallel()
 	template, err := os.ReadFile("../docs/deployer-policy.json")
 	require.NoError(t, err)
-	document := strings.NewReplacer("ACCOUNT", "111122223333", "REGION", "us-west-2", "PROJECT-STACK", "orders-dev").Replace(string(template))
+	document := strings.NewReplacer("ACCOUNT", "111122223333", "REGION", "us-west-2", "PROJECT-STACK", "orders-dev", "/KEY", "/0123").Replace(string(template))
 	for _, call := range furtherCalls {
 		for _, action := range strings.Fields(call.actions) {
 			allowed, err := policy.Allows([]string{document}, policy.Request{Action: action, Resource: call.resource})
 			require.NoError(t, err)
 			assert.True(t, allowed, "%s on %s, which %s calls", action, call.resource, call.file)
 		}
+	}
+	for via, want := range map[string]bool{"secretsmanager.us-west-2.amazonaws.com": true, "s3.us-west-2.amazonaws.com": false, "": false} {
+		allowed, err := policy.Allows([]string{document}, policy.Request{Action: "kms:Decrypt", Resource: "arn:aws:kms:us-west-2:111122223333:key/0123",
+			Context: map[string]string{"kms:ViaService": via}})
+		require.NoError(t, err)
+		assert.Equal(t, want, allowed, "the secret's key by %q", via)
+	}
+	for action, resource := range map[string]string{
+		"lambda:InvokeFunction":         "arn:aws:lambda:us-west-2:111122223333:function:others-dev-0123",
+		"secretsmanager:GetSecretValue": "arn:aws:secretsmanager:us-west-2:111122223333:secret:others-AbCdEf",
+		"kms:Decrypt":                   "arn:aws:kms:us-west-2:111122223333:key/4567",
+	} {
+		allowed, err := policy.Allows([]string{document}, policy.Request{Action: action, Resource: resource,
+			Context: map[string]string{"kms:ViaService": "secretsmanager.us-west-2.amazonaws.com"}})
+		require.NoError(t, err)
+		assert.False(t, allowed, "%s on %s", action, resource)
 	}
 	for _, action := range []string{"iam:DeleteOpenIDConnectProvider", "iam:AttachRolePolicy", "s3:DeleteBucket"} {
 		allowed, err := policy.Allows([]string{document}, policy.Request{Action: action, Resource: "arn:aws:s3:::others"})

@@ -36,6 +36,7 @@ import (
 const (
 	maxSubnets        = 16
 	maxSecurityGroups = 5
+	maxPayload        = 6 << 20 // of an event, and of an answer
 )
 
 // vpcActions are what the Lambda service does in the function's VPC with the
@@ -596,6 +597,11 @@ func (f *functions) invoke(w http.ResponseWriter, r *http.Request, name string, 
 		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", "the stand-in serves RequestResponse only, not "+kind)
 		return
 	}
+	if len(event) > maxPayload {
+		lambdaError(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLargeException", fmt.Sprintf(
+			"%d byte payload is too large for the RequestResponse invocation type (limit %d bytes)", len(event), maxPayload))
+		return
+	}
 	if f.throttled.Load() {
 		lambdaError(w, http.StatusTooManyRequests, "TooManyRequestsException", "Rate Exceeded.")
 		return
@@ -610,6 +616,11 @@ func (f *functions) invoke(w http.ResponseWriter, r *http.Request, name string, 
 		return
 	}
 	answer := f.run(r.Context(), function, event)
+	if len(answer.payload) > maxPayload {
+		answer.functionError = "Unhandled"
+		answer.payload = errorPayload("Function.ResponseSizeTooLarge", fmt.Sprintf(
+			"Response payload size exceeded maximum allowed payload size (%d bytes).", maxPayload))
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("X-Amzn-Requestid", answer.requestID)
 	w.Header().Set("X-Amz-Executed-Version", "$LATEST")

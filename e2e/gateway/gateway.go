@@ -9,7 +9,8 @@
 //     network interfaces, or is too new; subnets or groups that are not there; a
 //     security group that a function's interfaces still hold.
 //   - EC2: rules of security groups that are changed in place ([rules]).
-//   - RDS: databases stand on this machine, so their endpoints do too.
+//   - RDS: databases stand on this machine, so their endpoints do too. The secret of a master user is moto's, and its status
+//     and its key can be played ([Gateway.SecretStatus]).
 //
 // One moto process serves many gateways, each with an AWS account of its own.
 package gateway
@@ -53,6 +54,8 @@ type Gateway struct {
 	rules     *rules
 	shared    atomic.Pointer[share] // nil: the VPCs are the account's own
 	faults    faults
+
+	secretStatus atomic.Pointer[string] // see [Gateway.SecretStatus]
 
 	mu     sync.Mutex
 	calls  []Call
@@ -166,6 +169,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.addClientID(w, r, body)
 	case service == "s3":
 		g.buckets.serve(w, r, body)
+	case service == "secretsmanager":
+		g.serveSecrets(w, r, action, body)
 	case service == "signer":
 		g.functions.signing.serveSigner(w, r, body)
 	case service == "lambda" && g.account(r) != g.options.Account:
@@ -238,7 +243,7 @@ func (g *Gateway) rewrite(response *http.Response) error {
 		action := response.Request.Header.Get("X-Action")
 		body = []byte(g.shared.Load().outward(action, g.options.Account, g.rules.outward(string(body))))
 	} else {
-		body = rdsHost.ReplaceAll(body, []byte(g.options.DatabaseHost))
+		body = g.asPlayed(rdsHost.ReplaceAll(body, []byte(g.options.DatabaseHost)))
 	}
 	response.Body = io.NopCloser(bytes.NewReader(body))
 	response.ContentLength = int64(len(body))

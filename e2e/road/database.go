@@ -45,8 +45,8 @@ type Users struct {
 // Statements are the administrator's SQL, with no more privileges than the README asks for.
 func (u Users) Statements(engine string) []string {
 	if engine == Postgres {
-		name := func(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
-		text := func(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+		name := func(s string) string { return quoted(s, `"`) }
+		text := func(s string) string { return text(engine, s) }
 		return []string{
 			"CREATE DATABASE " + name(u.Database),
 			"CREATE ROLE " + name(u.RotateUser1) + " LOGIN PASSWORD " + text(u.RotatePassword1),
@@ -55,10 +55,8 @@ func (u Users) Statements(engine string) []string {
 			"GRANT " + name(u.RotateUser1) + ", " + name(u.RotateUser2) + " TO " + name(u.ManagingUser) + " WITH ADMIN OPTION",
 		}
 	}
-	name := func(s string) string { return "`" + strings.ReplaceAll(s, "`", "``") + "`" }
-	text := func(s string) string {
-		return "'" + strings.NewReplacer(`\`, `\\`, "'", "''").Replace(s) + "'"
-	}
+	name := func(s string) string { return quoted(s, "`") }
+	text := func(s string) string { return text(engine, s) }
 	return []string{
 		"CREATE DATABASE " + name(u.Database),
 		"CREATE USER " + text(u.RotateUser1) + "@'%' IDENTIFIED BY " + text(u.RotatePassword1),

@@ -81,11 +81,13 @@ func main() {
 			"aws:index/getPartition:getPartition":                       c.getPartition,
 			"aws:index/getRegion:getRegion":                             c.getRegion,
 			"aws:lambda/getFunction:getFunction":                        c.getFunction,
+			"aws:lambda/getInvocation:getInvocation":                    c.getInvocation,
 			"aws:rds/getCluster:getCluster":                             c.getCluster,
 			"aws:rds/getClusters:getClusters":                           c.getClusters,
 			"aws:rds/getInstance:getInstance":                           c.getInstance,
 			"aws:rds/getInstances:getInstances":                         c.getInstances,
 			"aws:rds/getSubnetGroup:getSubnetGroup":                     c.getSubnetGroup,
+			"aws:secretsmanager/getSecretVersion:getSecretVersion":      c.getSecretVersion,
 			"aws:signer/getSigningProfile:getSigningProfile":            c.getSigningProfile,
 		},
 	})
@@ -103,6 +105,7 @@ type clients struct {
 	logs    *cloudwatchlogs.Client
 	rds     *rds.Client
 	s3      *s3.Client
+	secrets *secretsManager
 	signer  *signer.Client
 	sts     *sts.Client
 }
@@ -153,6 +156,7 @@ func (c *clients) configure(ctx context.Context, settings map[string]string) err
 	c.logs = cloudwatchlogs.NewFromConfig(loaded)
 	c.rds = rds.NewFromConfig(loaded)
 	c.s3 = s3.NewFromConfig(loaded, func(o *s3.Options) { o.UsePathStyle = true })
+	c.secrets = &secretsManager{loaded}
 	c.signer = signer.NewFromConfig(loaded)
 	c.sts = sts.NewFromConfig(loaded)
 	if settings["skipCredentialsValidation"] == "true" && len(accounts) == 0 {
