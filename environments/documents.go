@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"esc-connector-lambda-go/lambda/event"
+
 	"gopkg.in/yaml.v3"
 )
 
@@ -37,9 +39,9 @@ func (n Name) Path() string { return n.Project + "/" + n.Environment }
 
 // ManagingCreds is what the managing credentials environment holds.
 type ManagingCreds struct {
-	RoleARN  string // the role that ESC assumes to invoke the connector
-	Username string // the managing user; empty leaves the placeholder
-	Password string // its password; empty leaves the placeholder
+	RoleARN  string       // the role that ESC assumes to invoke the connector
+	Username string       // the managing user; empty leaves the placeholder
+	Password event.Secret // its password; empty leaves the placeholder
 }
 
 // Rotator is what the rotator environment holds.
@@ -61,7 +63,8 @@ func (m ManagingCreds) Document() (string, error) {
 		d.set(text(m.RoleARN), "values", "awsLogin", "fn::open::aws-login", "oidc", "roleArn")
 		d.replace(text(m.Username), "values", "managingUser", "username")
 		// ESC encrypts the value under fn::secret as it stands, escapes included: it needs none.
-		if d.replace(m.Password, "values", "managingUser", "password", "fn::secret"); m.Password != "" {
+		if password := m.Password.Reveal(); password != "" {
+			d.replace(password, "values", "managingUser", "password", "fn::secret")
 			d.uncomment("values", "managingUser", "password")
 		}
 	})

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"esc-connector-lambda-go/lambda/event"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
@@ -71,7 +73,7 @@ func TestAnyValueStaysWhatItIs(t *testing.T) {
 		`2024-01-01`, "two\nlines", "dos\r\nlines", "tab\there", ` leading`, `trailing `, `back\slash`, `Ünïcødé 漢字 🔑`, `x²`, `=`, `<<`, `---`, `...`, `|`, `>`, "\u0085", "\u2028", "\ufeff",
 	}
 	for _, value := range awkward {
-		document, err := ManagingCreds{RoleARN: "arn", Username: value, Password: value}.Document()
+		document, err := ManagingCreds{RoleARN: "arn", Username: value, Password: event.NewSecret(value)}.Document()
 		require.NoError(t, err)
 		var read struct {
 			Values struct {
@@ -103,7 +105,7 @@ func TestDollarsAreTextForESCAndUntouchedUnderSecret(t *testing.T) {
 	} {
 		assert.Equal(t, want, text(value))
 	}
-	document, err := ManagingCreds{RoleARN: "arn", Username: "${u}", Password: "${p}$$"}.Document()
+	document, err := ManagingCreds{RoleARN: "arn", Username: "${u}", Password: event.NewSecret("${p}$$")}.Document()
 	require.NoError(t, err)
 	assert.Contains(t, document, "username: $${u}\n")
 	assert.Contains(t, document, "fn::secret: ${p}$$\n")

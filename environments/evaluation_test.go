@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 
+	"esc-connector-lambda-go/lambda/event"
+
 	"github.com/pulumi/pulumi/sdk/v3/go/common/esc"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/esc/eval"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/esc/schema"
@@ -102,7 +104,7 @@ func TestTheEvaluatorReadsTheDocumentsAsTheyAreMeant(t *testing.T) {
 			"plain", "${x}", "$${x}", "a$b$$c$", "fn::secret", "{a: 1}", "0123", "yes", "null", "line\nbreak", "it's \"quoted\" #not: a comment", "漢字 x²",
 		} {
 			escService := &service{documents: map[string][]byte{}}
-			managing, err := ManagingCreds{RoleARN: "arn:aws:iam::111122223333:role/x", Username: value, Password: value}.Document()
+			managing, err := ManagingCreds{RoleARN: "arn:aws:iam::111122223333:role/x", Username: value, Password: event.NewSecret(value)}.Document()
 			require.NoError(t, err)
 			escService.store(t, managingName, managing)
 			document, err := Rotator{Engine: "postgres", Host: "db.example", Port: 5432, Managing: managingName,

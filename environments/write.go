@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"esc-connector-lambda-go/lambda/event"
+
 	"github.com/pulumi/pulumi-pulumiservice/sdk/go/pulumiservice"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
@@ -25,7 +27,7 @@ type Contents struct {
 	Username1        string
 	Username2        string
 	ManagingUsername string
-	ManagingPassword pulumi.StringInput // a secret, or nil
+	ManagingPassword event.Secret
 
 	Retain   bool   // whether the environments stay when the stack is destroyed
 	Schedule string // by which ESC rotates, in cron's notation; empty: only by hand
@@ -67,16 +69,12 @@ func Write(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents
 		pulumi.RetainOnDelete(contents.Retain),
 	}
 
-	password := contents.ManagingPassword
-	if password == nil {
-		password = pulumi.String("")
-	}
 	managing, err := register(ctx, ManagingResource, contents.Managing,
-		pulumi.All(contents.RoleARN, password).ApplyT(func(values []any) (pulumi.AssetOrArchive, error) {
+		contents.RoleARN.ToStringOutput().ApplyT(func(roleARN string) (pulumi.AssetOrArchive, error) {
 			return asset(ManagingCreds{
-				RoleARN:  values[0].(string),
+				RoleARN:  roleARN,
 				Username: contents.ManagingUsername,
-				Password: values[1].(string),
+				Password: contents.ManagingPassword,
 			}.Document())
 		}).(pulumi.AssetOrArchiveOutput), once...)
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 
+	"esc-connector-lambda-go/lambda/event"
+
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"
@@ -51,7 +53,7 @@ func TestTheEnvironmentsAreRegisteredSoThatNothingWritesThemAgain(t *testing.T) 
 		return Write(ctx, provider, Contents{
 			Managing: plain, Rotator: orders, Engine: "mysql", Host: "db.example", Port: 3306,
 			RoleARN: pulumi.String("arn:role"), LambdaARN: pulumi.String("arn:function"),
-			ManagingPassword: pulumi.ToSecret(pulumi.String("s3cret")).(pulumi.StringOutput),
+			ManagingPassword: event.NewSecret("s3cret"),
 		})
 	}))
 	for _, name := range []string{"managingCreds", "rotator"} {

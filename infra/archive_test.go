@@ -269,15 +269,21 @@ func TestTheCompilersOwnLinesAreShown(t *testing.T) {
 	assert.Contains(t, err.Error(), "lambda/main.go:3:15: undefined: undeclared")
 }
 
-func TestTheUsersCertificatesGoIntoTheArchiveAndNothingElseOfTheFile(t *testing.T) {
+// newAuthority makes a certificate in PEM, and its key in DER.
+func newAuthority(t *testing.T) (certificate, private []byte) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	require.NoError(t, err)
-	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	private, err := x509.MarshalPKCS8PrivateKey(key)
+	private, err = x509.MarshalPKCS8PrivateKey(key)
 	require.NoError(t, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), private
+}
+
+func TestTheUsersCertificatesGoIntoTheArchiveAndNothingElseOfTheFile(t *testing.T) {
+	certificate, private := newAuthority(t)
 
 	write := func(t *testing.T, content string) (string, *Settings) {
 		root := project(t, tinyFunction)

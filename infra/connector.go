@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"esc-connector-lambda-go/environments"
+	"esc-connector-lambda-go/lambda/event"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
@@ -108,7 +109,7 @@ func onDestroy(settings *Settings) string {
 // nextSteps are what is left to do after the environments were written, with the commands to paste.
 func (c *Connector) nextSteps(ctx *pulumi.Context, settings *Settings) string {
 	steps := ""
-	if settings.ManagingUsername == "" || settings.ManagingPassword == nil {
+	if settings.ManagingUsername == "" || settings.ManagingPassword == (event.Secret{}) {
 		steps += "\n  Replace the placeholders in managingUser:\n    " + escCommand(ctx, settings, "edit", settings.Managing)
 	}
 	if settings.DatabaseName == "" || settings.RotateUsername1 == "" || settings.RotateUsername2 == "" {

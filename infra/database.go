@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -383,23 +382,6 @@ func (d *Database) findNetwork(ctx *pulumi.Context, settings *Settings, last *La
 		d.Subnets = append(d.Subnets, s.Id)
 		d.DualStack = d.DualStack && s.Ipv6CidrBlock != ""
 	}
-	return nil
-}
-
-var accountPattern = regexp.MustCompile(`^[0-9]{12}$`)
-
-func setDatabaseGroup(s *Settings, value string) error {
-	group := value
-	if account, rest, foreign := strings.Cut(value, "/"); foreign {
-		if !accountPattern.MatchString(account) {
-			return errors.New("what stands before the / is no AWS account of 12 digits")
-		}
-		group = rest
-	}
-	if err := setID(&group, group, "sg"); err != nil {
-		return err
-	}
-	s.DatabaseSecurityGroup = value
 	return nil
 }
 

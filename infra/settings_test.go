@@ -1,6 +1,9 @@
 package infra
 
 import (
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,7 +32,7 @@ func TestTheAnswersOfPulumiNewAreEnough(t *testing.T) {
 	assert.Equal(t, environments.Name{Organization: "acme", Project: "shop", Environment: "orders"}, s.Rotator)
 	assert.Equal(t, environments.Name{Organization: "acme", Project: "shop", Environment: "ordersManagingCreds"}, s.Managing)
 	assert.Equal(t, "https://api.pulumi.com", s.Backend.URL)
-	assert.Nil(t, s.ManagingPassword)
+	assert.Zero(t, s.ManagingPassword)
 }
 
 // In the stack's file, by hand, they stand unquoted.
@@ -72,6 +75,22 @@ func TestAllBadSettingsAreReportedAtOnceWithWhatMendsThem(t *testing.T) {
 		assert.Contains(t, message, want)
 	}
 	assert.NotContains(t, message, "s3cret")
+}
+
+// A message that names a value must name one that is taken.
+func TestWhatTheTableProposesIsAllowed(t *testing.T) {
+	root := t.TempDir()
+	authority, _ := newAuthority(t)
+	require.NoError(t, os.WriteFile(filepath.Join(root, settingOf("databaseCaFile").example), authority, 0o600))
+	for _, row := range settings {
+		proposed := append([]string{row.preset, strings.Trim(row.example, "'")}, row.choices...)
+		proposed = slices.DeleteFunc(proposed, func(value string) bool { return value == "" })
+		assert.True(t, row.secret || len(proposed) > 0, "%s has no example for its command", row.name)
+		assert.NotEqual(t, row.allowed == "", row.choices == nil, "what %s may be is said once", row.name)
+		for _, value := range proposed {
+			assert.NoError(t, row.check(&Settings{root: root}, value), "%s = %s", row.name, value)
+		}
+	}
 }
 
 func TestTheOrganizationIsAskedForWhereTheStackHasNone(t *testing.T) {
