@@ -34,6 +34,10 @@ func deploy(ctx *pulumi.Context, configuration infra.Config) error {
 	if err != nil {
 		return err
 	}
+	edits, err := last.WarnOfDrift(ctx, settings, site) // lines of the two environments that no longer fit, which are the user's to edit
+	if err != nil {
+		return err
+	}
 	archive, err := infra.BuildArchive(ctx, settings, last) // ./lambda, compiled and zipped
 	if err != nil {
 		return err
@@ -50,7 +54,7 @@ func deploy(ctx *pulumi.Context, configuration infra.Config) error {
 	if err := environments.Write(ctx, cloud, contents); err != nil { // once, and never again
 		return err
 	}
-	connector.ExportOutputs(ctx, settings, last) // what pulumi stack output shows, and what to do next
+	connector.ExportOutputs(ctx, settings, last, edits) // what pulumi stack output shows, and what to do next
 	return nil
 }
 

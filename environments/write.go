@@ -4,30 +4,18 @@ import (
 	"fmt"
 	"strings"
 
-	"esc-connector-lambda-go/lambda/event"
-
 	"github.com/pulumi/pulumi-pulumiservice/sdk/go/pulumiservice"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
 // Contents is what Write puts into the two environments.
 type Contents struct {
-	Managing Name
-	Rotator  Name
-
-	Engine string
-	Host   string
-	Port   int
+	Managing ManagingCreds // but for its RoleARN
+	Name     Name          // of the rotator environment; that of the other is Rotator.Managing
+	Rotator  Rotator       // but for its LambdaARN
 
 	RoleARN   pulumi.StringInput
 	LambdaARN pulumi.StringInput
-
-	// Values that the user has set; what is empty stays a placeholder.
-	Database         string
-	Username1        string
-	Username2        string
-	ManagingUsername string
-	ManagingPassword event.Secret
 
 	Retain   bool   // whether the environments stay when the stack is destroyed
 	Schedule string // by which ESC rotates, in cron's notation; empty: only by hand
@@ -69,31 +57,22 @@ func Write(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents
 		pulumi.RetainOnDelete(contents.Retain),
 	}
 
-	managing, err := register(ctx, ManagingResource, contents.Managing,
+	managing, err := register(ctx, ManagingResource, contents.Rotator.Managing,
 		contents.RoleARN.ToStringOutput().ApplyT(func(roleARN string) (pulumi.AssetOrArchive, error) {
-			return asset(ManagingCreds{
-				RoleARN:  roleARN,
-				Username: contents.ManagingUsername,
-				Password: contents.ManagingPassword,
-			}.Document())
+			document := contents.Managing
+			document.RoleARN = roleARN
+			return asset(document.Document())
 		}).(pulumi.AssetOrArchiveOutput), once...)
 	if err != nil {
 		return err
 	}
 
 	// ESC evaluates the rotator environment when it is created, and with it the managing one.
-	rotator, err := register(ctx, RotatorResource, contents.Rotator,
+	rotator, err := register(ctx, RotatorResource, contents.Name,
 		contents.LambdaARN.ToStringOutput().ApplyT(func(lambdaARN string) (pulumi.AssetOrArchive, error) {
-			return asset(Rotator{
-				Engine:    contents.Engine,
-				Host:      contents.Host,
-				Port:      contents.Port,
-				Managing:  contents.Managing,
-				LambdaARN: lambdaARN,
-				Database:  contents.Database,
-				Username1: contents.Username1,
-				Username2: contents.Username2,
-			}.Document())
+			document := contents.Rotator
+			document.LambdaARN = lambdaARN
+			return asset(document.Document())
 		}).(pulumi.AssetOrArchiveOutput), append(once, pulumi.DependsOn([]pulumi.Resource{managing}))...)
 	if err != nil {
 		return err
@@ -105,26 +84,27 @@ func Write(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents
 // rotates the other. Both go with the stack, even where the environments stay.
 func writeAccess(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents, managing, rotator pulumi.Resource) error {
 	if contents.Team != "" {
+		managingName := contents.Rotator.Managing
 		_, err := pulumiservice.NewTeamEnvironmentPermission(ctx, TeamResource, &pulumiservice.TeamEnvironmentPermissionArgs{
-			Organization: pulumi.String(contents.Managing.Organization),
-			Project:      pulumi.String(contents.Managing.Project),
-			Environment:  pulumi.String(contents.Managing.Environment),
+			Organization: pulumi.String(managingName.Organization),
+			Project:      pulumi.String(managingName.Project),
+			Environment:  pulumi.String(managingName.Environment),
 			Team:         pulumi.String(contents.Team),
 			Permission:   pulumiservice.EnvironmentPermissionAdmin,
 		}, pulumi.Provider(cloud), pulumi.DependsOn([]pulumi.Resource{managing}), pulumi.DeleteBeforeReplace(true))
 		if err != nil {
-			return fmt.Errorf("registering the permission of team %s on %s: %w", contents.Team, contents.Managing, err)
+			return fmt.Errorf("registering the permission of team %s on %s: %w", contents.Team, managingName, err)
 		}
 	}
 	if contents.Schedule != "" {
 		_, err := pulumiservice.NewEnvironmentRotationSchedule(ctx, "rotationSchedule", &pulumiservice.EnvironmentRotationScheduleArgs{
-			Organization: pulumi.String(contents.Rotator.Organization),
-			Project:      pulumi.String(contents.Rotator.Project),
-			Environment:  pulumi.String(contents.Rotator.Environment),
+			Organization: pulumi.String(contents.Name.Organization),
+			Project:      pulumi.String(contents.Name.Project),
+			Environment:  pulumi.String(contents.Name.Environment),
 			ScheduleCron: pulumi.String(contents.Schedule),
 		}, pulumi.Provider(cloud), pulumi.DependsOn([]pulumi.Resource{rotator}))
 		if err != nil {
-			return fmt.Errorf("registering the rotation schedule of %s: %w", contents.Rotator, err)
+			return fmt.Errorf("registering the rotation schedule of %s: %w", contents.Name, err)
 		}
 	}
 	return nil

@@ -51,9 +51,9 @@ func TestTheEnvironmentsAreRegisteredSoThatNothingWritesThemAgain(t *testing.T) 
 			return err
 		}
 		return Write(ctx, provider, Contents{
-			Managing: plain, Rotator: orders, Engine: "mysql", Host: "db.example", Port: 3306,
+			Name: orders, Rotator: Rotator{Managing: plain, Engine: "mysql", Host: "db.example", Port: 3306},
 			RoleARN: pulumi.String("arn:role"), LambdaARN: pulumi.String("arn:function"),
-			ManagingPassword: event.NewSecret("s3cret"),
+			Managing: ManagingCreds{Password: event.NewSecret("s3cret")},
 		})
 	}))
 	for _, name := range []string{"managingCreds", "rotator"} {
@@ -82,7 +82,7 @@ func TestAScheduleAndATeamStandBesideTheEnvironments(t *testing.T) {
 			return err
 		}
 		return Write(ctx, provider, Contents{
-			Managing: plain, Rotator: orders, Engine: "mysql", Host: "db.example", Port: 3306,
+			Name: orders, Rotator: Rotator{Managing: plain, Engine: "mysql", Host: "db.example", Port: 3306},
 			RoleARN: pulumi.String("arn:role"), LambdaARN: pulumi.String("arn:function"),
 			Schedule: "0 3 * * 0", Team: "administrators", Retain: true,
 		})

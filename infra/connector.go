@@ -28,7 +28,6 @@ type Connector struct {
 
 	names   names
 	account *Account
-	edits   Edits           // which the environments' documents need
 	made    []pulumi.Output // of all that the environments wait for
 }
 
@@ -40,21 +39,22 @@ type Connector struct {
 // function and the role, and to destroy one of these with its dependents would delete the environments.
 func (c *Connector) Contents(ctx *pulumi.Context, settings *Settings, database *Database) (environments.Contents, error) {
 	contents := environments.Contents{
-		Managing:         settings.Managing,
-		Rotator:          settings.Rotator,
-		Engine:           database.Engine,
-		Host:             database.Host,
-		Port:             database.Port,
-		RoleARN:          pulumi.String(c.account.roleARN(c.names.invocationRole)),
-		LambdaARN:        pulumi.String(c.account.functionARN(c.names.function)),
-		Database:         settings.DatabaseName,
-		Username1:        settings.RotateUsername1,
-		Username2:        settings.RotateUsername2,
-		ManagingUsername: settings.ManagingUsername,
-		ManagingPassword: settings.ManagingPassword,
-		Retain:           settings.RetainEnvironments,
-		Schedule:         settings.RotationSchedule,
-		Team:             settings.ManagingTeam,
+		Managing: environments.ManagingCreds{Username: settings.ManagingUsername, Password: settings.ManagingPassword},
+		Name:     settings.Rotator,
+		Rotator: environments.Rotator{
+			Engine:    database.Engine,
+			Host:      database.Host,
+			Port:      database.Port,
+			Managing:  settings.Managing,
+			Database:  settings.DatabaseName,
+			Username1: settings.RotateUsername1,
+			Username2: settings.RotateUsername2,
+		},
+		RoleARN:   pulumi.String(c.account.roleARN(c.names.invocationRole)),
+		LambdaARN: pulumi.String(c.account.functionARN(c.names.function)),
+		Retain:    settings.RetainEnvironments,
+		Schedule:  settings.RotationSchedule,
+		Team:      settings.ManagingTeam,
 	}
 	for _, output := range c.made {
 		made, err := internals.UnsafeAwaitOutput(ctx.Context(), output)
@@ -73,7 +73,7 @@ func (c *Connector) Contents(ctx *pulumi.Context, settings *Settings, database *
 }
 
 // ExportOutputs gives the stack its outputs. Where the environments are new, it says what to do next.
-func (c *Connector) ExportOutputs(ctx *pulumi.Context, settings *Settings, last *LastState) {
+func (c *Connector) ExportOutputs(ctx *pulumi.Context, settings *Settings, last *LastState, edits Edits) {
 	ctx.Export("lambdaArn", c.LambdaARN)
 	ctx.Export("assumedRoleArn", c.RoleARN)
 	ctx.Export("rotatorEnvironment", pulumi.String(settings.Rotator.String()))
@@ -86,8 +86,8 @@ func (c *Connector) ExportOutputs(ctx *pulumi.Context, settings *Settings, last 
 	if c.CheckCommand != "" {
 		ctx.Export("checkCommand", pulumi.String(c.CheckCommand))
 	}
-	if len(c.edits) > 0 {
-		ctx.Export("environmentEdits", pulumi.ToStringArrayMap(c.edits))
+	if len(edits) > 0 {
+		ctx.Export("environmentEdits", pulumi.ToStringArrayMap(edits))
 	}
 	ctx.Export("rotateCommand", pulumi.String(escCommand(ctx, settings, "rotate", settings.Rotator)))
 	if !last.Complete() && !ctx.DryRun() {
@@ -221,7 +221,7 @@ func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, s
 	if err != nil {
 		return nil, err
 	}
-	connector := &Connector{LambdaARN: function.Arn, RoleARN: invocationRole.Arn, names: d.names, account: site.Account, edits: site.Edits,
+	connector := &Connector{LambdaARN: function.Arn, RoleARN: invocationRole.Arn, names: d.names, account: site.Account,
 		made: []pulumi.Output{function.Arn, invocationRole.Arn, mayInvoke.ID()}}
 	if settings.Published { // which knows no dry run
 		return connector, nil

@@ -79,7 +79,7 @@ func TestEachOutputThatIsAskedForIsFoundInTheState(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "unsigned/connector-2.zip", archiveKey(last))
 		assert.Empty(t, unreadSigning(&Settings{CodeSigning: true}, last, &Account{Region: "eu-central-2"}), "told before")
-		assert.Equal(t, Edits{"acme/shop/orders": {"port: 5432"}}, last.told)
+		assert.Equal(t, Edits{"acme/shop/orders": {"port: 5432"}}, last.reported)
 		function := last.outputs("function")
 		assert.Equal(t, []string{"subnet-b"}, texts(part(function.VpcConfig, "subnetIds")))
 		assert.Equal(t, "go1.25.11", text(part(function.Tags, goVersionTag)))

@@ -13,7 +13,6 @@ type Site struct {
 	Account  *Account
 	Database *Database
 	Trust    *Trust
-	Edits    Edits // which the environments' documents need by what was found
 }
 
 // Account is where in AWS the program deploys to.
@@ -25,8 +24,7 @@ type Account struct {
 }
 
 // FindSite asks AWS for the account, the database and its network, and the OIDC provider, side by side. It
-// stops where the connector cannot be deployed, and warns of lines in the environments' documents that do not
-// fit the site any more.
+// stops where the connector cannot be deployed.
 func FindSite(ctx *pulumi.Context, settings *Settings, last *LastState) (*Site, error) {
 	site := &Site{}
 	var noAccount error
@@ -51,8 +49,7 @@ func FindSite(ctx *pulumi.Context, settings *Settings, last *LastState) (*Site, 
 			return nil, err
 		}
 	}
-	site.Edits, err = last.warnOfDrift(ctx, settings, site)
-	return site, errors.Join(warnOfAuthorities(ctx, settings, site.Account), last.noteTeam(ctx, settings), err)
+	return site, errors.Join(warnOfAuthorities(ctx, settings, site.Account), last.noteTeam(ctx, settings))
 }
 
 // findAccount asks AWS whose credentials these are, and stops where they are not of the account to which
