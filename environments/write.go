@@ -25,12 +25,14 @@ type Contents struct {
 // Type is the resources' type.
 const Type = "pulumiservice:index:Environment"
 
-// Logical names of what this package registers; they never change.
+// Logical names of what this package registers. They stand in the states of all who have deployed the connector, and so never
+// change: an environment of another name would be created anew, and the one that holds the live passwords deleted.
 const (
 	ManagingResource = "managingCreds"
 	TeamResource     = "managingTeam"
 	RotatorResource  = "rotator"
 	CloudResource    = "pulumiCloud"
+	scheduleResource = "rotationSchedule"
 )
 
 // Connect registers the provider of Pulumi Cloud at that URL.
@@ -97,7 +99,7 @@ func writeAccess(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Co
 		}
 	}
 	if contents.Schedule != "" {
-		_, err := pulumiservice.NewEnvironmentRotationSchedule(ctx, "rotationSchedule", &pulumiservice.EnvironmentRotationScheduleArgs{
+		_, err := pulumiservice.NewEnvironmentRotationSchedule(ctx, scheduleResource, &pulumiservice.EnvironmentRotationScheduleArgs{
 			Organization: pulumi.String(contents.Name.Organization),
 			Project:      pulumi.String(contents.Name.Project),
 			Environment:  pulumi.String(contents.Name.Environment),

@@ -57,7 +57,7 @@ func BuildArchive(ctx *pulumi.Context, settings *Settings, last *LastState) (*Ar
 		return nil, err
 	}
 	archive := &Archive{Architecture: settings.Architecture, GoVersion: b.goVersion}
-	if was := text(part(last.outputs("function").Tags, goVersionTag)); was != "" && was != b.goVersion {
+	if was := text(part(last.outputs(functionResource).Tags, goVersionTag)); was != "" && was != b.goVersion {
 		err := ctx.Log.Info(fmt.Sprintf("./lambda was compiled with %s, and now is with %s: the function's code changes by that alone", was, b.goVersion), nil)
 		if err != nil {
 			return nil, err

@@ -158,7 +158,7 @@ func find(ctx *pulumi.Context, settings *Settings) (*record, error) {
 // securityGroup is the one of the database's to which the function gets its way: as before while the database has it,
 // since the provider lists a cluster's in no order of theirs, and else the first.
 func (r *record) securityGroup(last *LastState) string {
-	if before := text(last.outputs("toDatabase").ReferencedSecurityGroupId); slices.Contains(r.securityGroups, before) {
+	if before := text(last.outputs(toDatabaseResource).ReferencedSecurityGroupId); slices.Contains(r.securityGroups, before) {
 		return before
 	}
 	return r.securityGroups[0]
@@ -369,7 +369,7 @@ func (d *Database) findNetwork(ctx *pulumi.Context, settings *Settings, last *La
 		}
 	}
 	d.VPCOwner = network.OwnerId
-	usable, left, err := usableSubnets(ctx, ids, subnets, texts(part(last.outputs("function").VpcConfig, "subnetIds")))
+	usable, left, err := usableSubnets(ctx, ids, subnets, texts(part(last.outputs(functionResource).VpcConfig, "subnetIds")))
 	if err != nil {
 		return err
 	}

@@ -98,16 +98,16 @@ var registeredTypes = map[string]string{
 	environments.ManagingResource: environments.Type,
 	environments.RotatorResource:  environments.Type,
 	environments.TeamResource:     "pulumiservice:index:TeamEnvironmentPermission",
-	"archive":                     objectToken,
-	"codeSigningConfig":           "aws:lambda/codeSigningConfig:CodeSigningConfig",
-	"executionRole":               "aws:iam/role:Role",
-	"function":                    "aws:lambda/function:Function",
-	"invocationRole":              "aws:iam/role:Role",
-	"keepWarm":                    eventRuleToken,
-	"logs":                        logGroupToken,
-	"securityGroup":               securityGroupToken,
-	"signingProfile":              signingProfileToken,
-	"toDatabase":                  egressRuleToken,
+	archiveResource:               objectToken,
+	codeSigningResource:           "aws:lambda/codeSigningConfig:CodeSigningConfig",
+	executionRoleResource:         "aws:iam/role:Role",
+	functionResource:              "aws:lambda/function:Function",
+	invocationRoleResource:        "aws:iam/role:Role",
+	keepWarmResource:              eventRuleToken,
+	logGroupResource:              logGroupToken,
+	securityGroupResource:         securityGroupToken,
+	signingProfileResource:        signingProfileToken,
+	toDatabaseResource:            egressRuleToken,
 }
 
 // isOwn tells whether a URN is that of the program's resource of that logical name, which has no parent but the stack.
@@ -191,7 +191,7 @@ const (
 
 // arnPart is a part of the function's ARN.
 func (l *LastState) arnPart(part int) string {
-	parts := strings.Split(text(l.outputs("function").Arn), ":")
+	parts := strings.Split(text(l.outputs(functionResource).Arn), ":")
 	if len(parts) != 7 {
 		return ""
 	}

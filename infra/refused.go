@@ -32,7 +32,7 @@ func (d *deployment) uploaded(archive *Archive) *functionCode {
 }
 
 func (d *deployment) hashToSend(hash string) (toSend string, inPlace bool) {
-	was := d.last.resources["function"]
+	was := d.last.resources[functionResource]
 	if d.last.arnPart(regionPart) == "" { // it was never whole
 		return hash, false
 	}

@@ -39,7 +39,7 @@ const signerSlow = 5 * time.Second
 
 // checkSigner stops where the archive is to be signed and AWS Signer is not offered, or not allowed.
 func checkSigner(ctx *pulumi.Context, settings *Settings, last *LastState) error {
-	if !settings.CodeSigning || settings.Published || text(last.outputs("signingProfile").Name) != "" {
+	if !settings.CodeSigning || settings.Published || text(last.outputs(signingProfileResource).Name) != "" {
 		return nil
 	}
 	// The provider tries for minutes to reach a host that refuses connections, and for longer one that is silent.
@@ -69,7 +69,7 @@ var readSigning = strings.Fields(`af-south-1 ap-east-1 ap-northeast-1 ap-northea
 // unreadSigning tells, at the first update with it, where nobody would see that code signing was taken away.
 func unreadSigning(settings *Settings, last *LastState, account *Account) []string {
 	signs := settings.CodeSigning || settings.Published
-	if !signs || text(last.outputs("codeSigningConfig").Arn) != "" || slices.Contains(readSigning, account.Region) {
+	if !signs || text(last.outputs(codeSigningResource).Arn) != "" || slices.Contains(readSigning, account.Region) {
 		return nil
 	}
 	return []string{fmt.Sprintf("codeSigning is on, but in %s the AWS provider does not read whether a function's code must be signed: "+
@@ -95,7 +95,7 @@ func (d *deployment) signed(archive *Archive) (*functionCode, error) {
 		return nil, err
 	}
 	var source object
-	err = register(d.ctx, objectToken, "archive", objectArgs{
+	err = register(d.ctx, objectToken, archiveResource, objectArgs{
 		Bucket:     bucket,
 		Key:        pulumi.String(d.names.archive),
 		Source:     pulumi.NewFileAsset(archive.Path),
@@ -105,7 +105,7 @@ func (d *deployment) signed(archive *Archive) (*functionCode, error) {
 		return nil, err
 	}
 	var profile signingProfile
-	err = register(d.ctx, signingProfileToken, "signingProfile", signingProfileArgs{
+	err = register(d.ctx, signingProfileToken, signingProfileResource, signingProfileArgs{
 		// A profile's name is never free again, and knows letters, digits and _ only.
 		NamePrefix: pulumi.String("esc_connector_"),
 		PlatformId: pulumi.String("AWSLambda-SHA384-ECDSA"),
@@ -115,7 +115,7 @@ func (d *deployment) signed(archive *Archive) (*functionCode, error) {
 		return nil, err
 	}
 	var job signingJob
-	err = register(d.ctx, signingJobToken, "signingJob", signingJobArgs{
+	err = register(d.ctx, signingJobToken, signingJobResource, signingJobArgs{
 		ProfileName: profile.Name,
 		Source:      pulumi.Map{"s3": pulumi.Map{"bucket": bucket, "key": source.Key, "version": d.versioned(bucket, source.VersionId)}},
 		Destination: pulumi.Map{"s3": pulumi.Map{"bucket": bucket, "prefix": pulumi.String("signed/")}},
@@ -135,11 +135,11 @@ func (d *deployment) signed(archive *Archive) (*functionCode, error) {
 // is used again: the old object's deletion may still be to come.
 func archiveKey(last *LastState) string {
 	const first, next = "unsigned/connector.zip", "unsigned/connector-%d.zip"
-	was := text(last.outputs("archive").Key)
+	was := text(last.outputs(archiveResource).Key)
 	switch number := 1; {
 	case was == "":
 		return first
-	case !unversioned(text(last.outputs("archive").VersionId)):
+	case !unversioned(text(last.outputs(archiveResource).VersionId)):
 		return was
 	default:
 		_, _ = fmt.Sscanf(was, next, &number) // not of the first
@@ -171,7 +171,7 @@ func (d *deployment) versioned(bucket, version pulumi.StringOutput) pulumi.Strin
 // name, and what must be there before an object is.
 func (d *deployment) bucket() (pulumi.StringOutput, []pulumi.Resource, error) {
 	var made bucket
-	err := register(d.ctx, bucketToken, "archives", bucketArgs{
+	err := register(d.ctx, bucketToken, bucketResource, bucketArgs{
 		BucketPrefix: pulumi.String("esc-connector-"),
 		ForceDestroy: pulumi.Bool(true),
 		Tags:         d.tags,
@@ -181,14 +181,14 @@ func (d *deployment) bucket() (pulumi.StringOutput, []pulumi.Resource, error) {
 	}
 	name := made.ID().ToStringOutput()
 	var versioning, access, encryption, tls bucketPart
-	err = register(d.ctx, bucketVersioningToken, "archivesVersioning", bucketVersioningArgs{
+	err = register(d.ctx, bucketVersioningToken, bucketVersioningResource, bucketVersioningArgs{
 		Bucket:                  name,
 		VersioningConfiguration: pulumi.Map{"status": pulumi.String("Enabled")},
 	}, &versioning)
 	if err != nil {
 		return name, nil, err
 	}
-	err = register(d.ctx, publicAccessBlockToken, "archivesPublicAccessBlock", publicAccessBlockArgs{
+	err = register(d.ctx, publicAccessBlockToken, bucketAccessResource, publicAccessBlockArgs{
 		Bucket:                name,
 		BlockPublicAcls:       pulumi.Bool(true),
 		BlockPublicPolicy:     pulumi.Bool(true),
@@ -198,7 +198,7 @@ func (d *deployment) bucket() (pulumi.StringOutput, []pulumi.Resource, error) {
 	if err != nil {
 		return name, nil, err
 	}
-	err = register(d.ctx, bucketEncryptionToken, "archivesEncryption", bucketEncryptionArgs{
+	err = register(d.ctx, bucketEncryptionToken, bucketEncryptionResource, bucketEncryptionArgs{
 		Bucket: name,
 		Rules: pulumi.Array{pulumi.Map{
 			"applyServerSideEncryptionByDefault": pulumi.Map{"sseAlgorithm": pulumi.String("AES256")},
@@ -208,7 +208,7 @@ func (d *deployment) bucket() (pulumi.StringOutput, []pulumi.Resource, error) {
 		return name, nil, err
 	}
 	// S3 refuses to change a bucket's policy and its public access at the same time.
-	err = register(d.ctx, bucketPolicyToken, "archivesPolicy", bucketPolicyArgs{
+	err = register(d.ctx, bucketPolicyToken, bucketPolicyResource, bucketPolicyArgs{
 		Bucket: name,
 		Policy: name.ApplyT(func(name string) (string, error) {
 			arn := fmt.Sprintf("arn:%s:s3:::%s", d.account.Partition, name)
@@ -224,7 +224,7 @@ func (d *deployment) bucket() (pulumi.StringOutput, []pulumi.Resource, error) {
 
 // enforce has Lambda refuse code that is not signed by that version of a signing profile.
 func (d *deployment) enforce(description string, publisher pulumi.StringInput) (pulumi.StringPtrInput, error) {
-	config, err := lambda.NewCodeSigningConfig(d.ctx, "codeSigningConfig", &lambda.CodeSigningConfigArgs{
+	config, err := lambda.NewCodeSigningConfig(d.ctx, codeSigningResource, &lambda.CodeSigningConfigArgs{
 		Description:       pulumi.String(description),
 		AllowedPublishers: lambda.CodeSigningConfigAllowedPublishersArgs{SigningProfileVersionArns: pulumi.StringArray{publisher}},
 		Policies:          lambda.CodeSigningConfigPoliciesArgs{UntrustedArtifactOnDeployment: pulumi.String("Enforce")},

@@ -118,7 +118,7 @@ func (t *Trust) provider(ctx *pulumi.Context) (pulumi.StringInput, error) {
 		"pulumi destroy will leave it there, since other stacks may have come to need it", t.Issuer), nil); err != nil {
 		return nil, err
 	}
-	provider, err := iam.NewOpenIdConnectProvider(ctx, "oidcProvider", args, options...)
+	provider, err := iam.NewOpenIdConnectProvider(ctx, oidcProviderResource, args, options...)
 	if err != nil {
 		return nil, fmt.Errorf("registering the OIDC identity provider https://%s: %w", t.Issuer, err)
 	}

@@ -471,13 +471,13 @@ func (l *LastState) takenNames(ctx *pulumi.Context, settings *Settings) names {
 		return err
 	}
 	_ = together( // none of them fails
-		ask("function", wanted.function, &taken.function, func(name string) error {
+		ask(functionResource, wanted.function, &taken.function, func(name string) error {
 			_, err := lambda.LookupFunction(ctx, &lambda.LookupFunctionArgs{FunctionName: name})
 			return err
 		}),
-		ask("invocationRole", wanted.invocationRole, &taken.invocationRole, role),
-		ask("executionRole", wanted.executionRole, &taken.executionRole, role),
-		ask("logs", wanted.logGroup, &taken.logGroup, func(name string) error {
+		ask(invocationRoleResource, wanted.invocationRole, &taken.invocationRole, role),
+		ask(executionRoleResource, wanted.executionRole, &taken.executionRole, role),
+		ask(logGroupResource, wanted.logGroup, &taken.logGroup, func(name string) error {
 			var group struct{}
 			return invoke(ctx, logGroupLookupToken, logGroupLookupArgs{Name: name}, &group, "logs:DescribeLogGroups")
 		}),

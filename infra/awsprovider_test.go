@@ -19,7 +19,7 @@ import (
 
 const awsSDK = "github.com/pulumi/pulumi-aws/sdk/v6"
 
-// The provider takes and gives the properties that aws.go names, as the SDK's source has them.
+// The provider takes and gives the properties that awsprovider.go names, as the SDK's source has them.
 func TestTokensAndPropertiesAreThoseOfTheSDK(t *testing.T) {
 	folder, _ := sdk(t)
 	cases := map[string]struct {

@@ -1,0 +1,48 @@
+package infra
+
+import (
+	"fmt"
+
+	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+// keepWarm invokes the function once a week. Lambda takes the network interfaces of a VPC function that
+// was not invoked for some weeks; the next invocation then fails, and has them made again:
+// https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
+func (d *deployment) keepWarm(function *lambda.Function) (*eventTarget, error) {
+	input, err := dryRun(d.database)
+	if err != nil {
+		return nil, err
+	}
+	var rule eventRule
+	err = register(d.ctx, eventRuleToken, keepWarmResource, eventRuleArgs{
+		Name:               pulumi.String(d.names.rule),
+		Description:        pulumi.String("Keeps the rotation connector " + d.names.function + " ready: a dry run, which changes nothing"),
+		ScheduleExpression: pulumi.String("rate(7 days)"),
+		// The provider passes over the state of a rule whose program sets none, so that one which somebody has disabled stayed so
+		// (https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/events/rule.go).
+		State: pulumi.String("ENABLED"),
+		Tags:  d.tags,
+	}, &rule, pulumi.DeleteBeforeReplace(true))
+	if err != nil {
+		return nil, err
+	}
+	permission, err := lambda.NewPermission(d.ctx, keepWarmPermissionResource, &lambda.PermissionArgs{
+		StatementId: pulumi.String("keepWarm"),
+		Action:      pulumi.String("lambda:InvokeFunction"),
+		Function:    function.Name,
+		Principal:   pulumi.String("events.amazonaws.com"),
+		SourceArn:   pulumi.String(d.account.arn("events", "rule/"+d.names.rule)),
+	}, pulumi.DeleteBeforeReplace(true))
+	if err != nil {
+		return nil, fmt.Errorf("registering the permission of the rule %s to invoke the function: %w", d.names.rule, err)
+	}
+	var target eventTarget
+	return &target, register(d.ctx, eventTargetToken, keepWarmTargetResource, eventTargetArgs{
+		TargetId: pulumi.String("connector"),
+		Rule:     rule.Name,
+		Arn:      function.Arn,
+		Input:    pulumi.String(input),
+	}, &target, pulumi.DeleteBeforeReplace(true), pulumi.DependsOn([]pulumi.Resource{permission}))
+}
