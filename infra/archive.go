@@ -47,7 +47,7 @@ var goArchitectures = map[string]string{"x86_64": "amd64", "arm64": "arm64"}
 // BuildArchive compiles ./lambda for Lambda's runtime with the go on PATH, and zips it. The same
 // source and toolchain give the same bytes, whatever the machine and its settings. What has been
 // built before is taken from the user's cache folder. A toolchain other than the last update's is named,
-// since it changes the archive. Where Pulumi's published archive is deployed, only the architecture is told.
+// since it changes the archive. Where Pulumi's published archive is deployed, only the architecture is given.
 func BuildArchive(ctx *pulumi.Context, settings *Settings, last *LastState) (*Archive, error) {
 	if settings.Published {
 		return &Archive{Architecture: settings.Architecture}, warnOfPublished(ctx)
@@ -99,22 +99,22 @@ type build struct {
 	cache        string // the go command's
 	environment  []string
 	ca           []byte // nil without a CA file
-	elsewhere    bool   // source lies where cacheName does not look
+	unread       bool   // source lies where cacheName does not look
 }
 
-// kept are the go command's settings that do not change what it builds, only how it gets there. They
+// goSettings are the go command's that do not change what it builds, only how it gets there. They
 // are read once, so that all the user's others can be switched off.
-var kept = []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOPRIVATE", "GONOPROXY", "GOSUMDB", "GONOSUMDB",
+var goSettings = []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOPRIVATE", "GONOPROXY", "GOSUMDB", "GONOSUMDB",
 	"GOINSECURE", "GOAUTH", "GOTOOLCHAIN", "GOTMPDIR"}
 
-// others are variables that begin like Go's and change nothing in what it builds: how it reaches the network, and goenv's.
-var others = regexp.MustCompile(`^(GOOGLE_.*|GOENV_.*|GODEBUG|GOVCS|GOCACHEPROG)$`)
+// unrelated are variables that begin like Go's and change nothing in what it builds: how it reaches the network, and goenv's.
+var unrelated = regexp.MustCompile(`^(GOOGLE_.*|GOENV_.*|GODEBUG|GOVCS|GOCACHEPROG)$`)
 
 // notInTags is what Lambda takes in no tag, such as the brackets in the version of Red Hat's Go.
 var notInTags = regexp.MustCompile(`[^\p{L}\p{Z}\p{N}_.:/=+\-@]+`)
 
 func newBuild(ctx context.Context, root, architecture string) (*build, error) {
-	command := exec.CommandContext(ctx, "go", append([]string{"env", "-json", "GOVERSION", "GOFLAGS"}, kept...)...)
+	command := exec.CommandContext(ctx, "go", append([]string{"env", "-json", "GOVERSION", "GOFLAGS"}, goSettings...)...)
 	// A workspace around the project could choose another toolchain, and is left out of the build as well.
 	command.Dir, command.Env = root, append(os.Environ(), "GOWORK=off")
 	out, err := command.Output()
@@ -128,13 +128,13 @@ func newBuild(ctx context.Context, root, architecture string) (*build, error) {
 	}
 	environment := slices.DeleteFunc(os.Environ(), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
-		return strings.HasPrefix(name, "GO") && !others.MatchString(name) || strings.HasPrefix(name, "CGO_")
+		return strings.HasPrefix(name, "GO") && !unrelated.MatchString(name) || strings.HasPrefix(name, "CGO_")
 	})
 	flags := ""
 	if slices.Contains(strings.Fields(settings["GOFLAGS"]), "-modcacherw") {
 		flags = "-modcacherw" // for the folders of GOMODCACHE
 	}
-	for _, name := range kept {
+	for _, name := range goSettings {
 		environment = append(environment, name+"="+settings[name])
 	}
 	environment = append(environment,
@@ -176,7 +176,7 @@ var (
 	importLine = regexp.MustCompile(`(?m)^\s*(?:import\s+)?(?:[\w.]+\s+)?"([^"]+)"\s*(?://.*)?$`)
 )
 
-// importsOther tells whether a file of ./lambda imports a package of the project that is not in ./lambda.
+// importsOther reports whether a file of ./lambda imports a package of the project that is not in ./lambda.
 func importsOther(source []byte, project string) bool {
 	for _, match := range importLine.FindAllSubmatch(source, -1) {
 		if name, ours := strings.CutPrefix(string(match[1]), project+"/"); ours && name != "lambda" && !strings.HasPrefix(name, "lambda/") {
@@ -186,7 +186,7 @@ func importsOther(source []byte, project string) bool {
 	return false
 }
 
-// cacheName names the archive by all that its content follows from, and sets elsewhere where that is more than the files
+// cacheName names the archive by all that its content follows from, and sets unread where that is more than the files
 // that it reads.
 func (b *build) cacheName() (string, error) {
 	modules, err := os.ReadFile(filepath.Join(b.root, "go.mod"))
@@ -194,13 +194,13 @@ func (b *build) cacheName() (string, error) {
 		return "", fmt.Errorf("reading the function's dependencies: %w\n  The file is part of the template: restore it", err)
 	}
 	_, noVendor := os.Stat(filepath.Join(b.root, "vendor"))
-	b.elsewhere = noVendor == nil || replaced.Match(modules)
+	b.unread = noVendor == nil || replaced.Match(modules)
 	project := moduleLine.FindSubmatch(modules)
 	digest := sha256.New()
 	fmt.Fprintf(digest, "%s %s %q %x\n", b.goVersion, b.architecture, arguments, sha256.Sum256(b.ca))
 	files := []string{"go.mod", "go.sum"}
 	err = filepath.WalkDir(filepath.Join(b.root, "lambda"), func(path string, entry fs.DirEntry, err error) error {
-		b.elsewhere = b.elsewhere || err == nil && entry.Type()&fs.ModeSymlink != 0
+		b.unread = b.unread || err == nil && entry.Type()&fs.ModeSymlink != 0
 		if err == nil && entry.Type().IsRegular() && !strings.HasSuffix(path, "_test.go") {
 			path, err = filepath.Rel(b.root, path)
 			files = append(files, path)
@@ -216,12 +216,12 @@ func (b *build) cacheName() (string, error) {
 			return "", fmt.Errorf("reading the function's source in ./lambda: %w", err)
 		}
 		fmt.Fprintf(digest, "%s %x\n", filepath.ToSlash(file), sha256.Sum256(content))
-		b.elsewhere = b.elsewhere || filepath.Ext(file) == ".go" && project != nil && importsOther(content, string(project[1]))
+		b.unread = b.unread || filepath.Ext(file) == ".go" && project != nil && importsOther(content, string(project[1]))
 	}
 	return hex.EncodeToString(digest.Sum(nil)) + ".zip", nil
 }
 
-// warnOfCache tells of a cache that could not be used, without which the build goes on.
+// warnOfCache names a cache that could not be used, without which the build goes on.
 func warnOfCache(ctx *pulumi.Context, err error) error {
 	return ctx.Log.Warn(fmt.Sprintf("the cache of compiled functions cannot be used, and ./lambda is compiled each time: %v\n"+
 		"  Give this user a folder that can be read and written there, or another one by XDG_CACHE_HOME", err), nil)
@@ -229,7 +229,7 @@ func warnOfCache(ctx *pulumi.Context, err error) error {
 
 // cached is what an earlier build has left at path, nil where there is nothing that can be used.
 func (b *build) cached(ctx *pulumi.Context, path string) ([]byte, error) {
-	if b.elsewhere || path == "" {
+	if b.unread || path == "" {
 		return nil, nil
 	}
 	content, err := os.ReadFile(path)
@@ -245,7 +245,7 @@ func (b *build) cached(ctx *pulumi.Context, path string) ([]byte, error) {
 	return content, nil
 }
 
-// checkZip tells of a zip that is not what zipped makes: Lambda would refuse it, and the function might be lost by that.
+// checkZip refuses a zip that is not what zipped makes: Lambda would refuse it, and the function might be lost by that.
 func (b *build) checkZip(content []byte) error {
 	archive, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
 	if err != nil {
@@ -274,7 +274,7 @@ func (b *build) checkZip(content []byte) error {
 }
 
 // run compiles and zips into path, and returns the zip and where it is: under a name of its own content where the given
-// one does not tell of all that was compiled, and in a temporary folder where there is no cache.
+// one does not follow from all that was compiled, and in a temporary folder where there is no cache.
 func (b *build) run(ctx *pulumi.Context, path string) ([]byte, string, error) {
 	err := ctx.Log.Info(fmt.Sprintf("Compiling ./lambda for linux/%s with %s", goArchitectures[b.architecture], b.goVersion), nil)
 	if err != nil {
@@ -300,7 +300,7 @@ func (b *build) run(ctx *pulumi.Context, path string) ([]byte, string, error) {
 		return nil, "", fmt.Errorf("zipping the compiled ./lambda: %w", err)
 	}
 	if path != "" {
-		if b.elsewhere {
+		if b.unread {
 			sum := sha256.Sum256(content)
 			path = filepath.Join(filepath.Dir(path), hex.EncodeToString(sum[:])+".zip")
 		}

@@ -20,7 +20,7 @@ var (
 	actionPattern      = regexp.MustCompile(`(?:perform|authorized to perform):? ([a-z0-9-]+:[A-Za-z]+)`)
 )
 
-// isNotFound tells whether AWS answered that what was asked for is not there. A host or credentials that were
+// isNotFound reports whether AWS answered that what was asked for is not there. A host or credentials that were
 // not found are no answer.
 func isNotFound(err error) bool {
 	if err == nil {

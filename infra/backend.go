@@ -42,7 +42,7 @@ func ParseBackend(value string) (Backend, error) {
 	return Backend{URL: u.String(), url: *u}, nil
 }
 
-// isLoopback tells whether a host is this machine, such as one on which Pulumi Cloud is tried out.
+// isLoopback reports whether a host is this machine, such as one on which Pulumi Cloud is tried out.
 func isLoopback(host string) bool {
 	address, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && address.IsLoopback()

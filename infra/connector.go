@@ -17,7 +17,7 @@ import (
 type Connector struct {
 	LambdaARN    pulumi.StringOutput
 	RoleARN      pulumi.StringOutput // the invocation role, which ESC assumes
-	CheckCommand string              // for a shell: tells whether the function reaches the database; empty where it cannot
+	CheckCommand string              // for a shell: whether the function reaches the database; empty where it cannot
 
 	names   names
 	account *Account
@@ -221,7 +221,7 @@ func (d *deployment) replacementGroups() pulumi.StringArrayInput {
 	return pulumi.StringArray{pulumi.String(d.database.DefaultGroup)}
 }
 
-// functionTags also tell which Go compiled the function: another one changes the archive of the same source.
+// functionTags also say which Go compiled the function: another one changes the archive of the same source.
 func (d *deployment) functionTags(archive *Archive) pulumi.StringMap {
 	tags := maps.Clone(d.tags)
 	if archive.GoVersion != "" {

@@ -550,8 +550,8 @@ func TestCredentialsOfAnotherAccountStopAnUpdate(t *testing.T) {
 	assert.Empty(t, c.registered)
 }
 
-// elsewhere is a database that RDS does not run.
-func elsewhere(further map[string]string) map[string]string {
+// outsideRDS is a database that RDS does not run.
+func outsideRDS(further map[string]string) map[string]string {
 	settings := minimal(map[string]string{
 		"shop:databaseHost": "db.example.com", "shop:databaseEngine": "mysql", "shop:vpcId": "vpc-1",
 		"shop:subnetIds": "subnet-0a,subnet-0b", "shop:databaseSecurityGroupId": "sg-0d",
@@ -565,7 +565,7 @@ func elsewhere(further map[string]string) map[string]string {
 
 func TestADatabaseOutsideRDSIsNotLookedUpThere(t *testing.T) {
 	c := newCloud()
-	require.NoError(t, deploy(t, c, elsewhere(nil)))
+	require.NoError(t, deploy(t, c, outsideRDS(nil)))
 	for _, token := range c.asked {
 		assert.NotContains(t, token, "aws:rds/")
 	}
@@ -573,14 +573,14 @@ func TestADatabaseOutsideRDSIsNotLookedUpThere(t *testing.T) {
 	assert.Equal(t, "sg-0d", c.input("toDatabase", "referencedSecurityGroupId"))
 	assert.Equal(t, "vpc-1", c.input("securityGroup", "vpcId"))
 
-	err := deploy(t, c, elsewhere(map[string]string{"shop:vpcId": "vpc-2"}))
+	err := deploy(t, c, outsideRDS(map[string]string{"shop:vpcId": "vpc-2"}))
 	require.Error(t, err)
 	assert.Contains(t, err.Error(), "is in vpc-1, and not in vpc-2")
 
 	c.answers[vpcToken] = func(resource.PropertyMap) (map[string]any, error) {
 		return nil, errors.New("no matching EC2 VPC found")
 	}
-	err = deploy(t, c, elsewhere(map[string]string{"shop:vpcId": "vpc-3"}))
+	err = deploy(t, c, outsideRDS(map[string]string{"shop:vpcId": "vpc-3"}))
 	require.ErrorContains(t, err, "reading the VPC vpc-3: there is none of that ID in eu-west-1")
 	require.ErrorContains(t, err, "pulumi config set shop:vpcId")
 }

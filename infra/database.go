@@ -41,7 +41,7 @@ var rotators = map[string]string{
 // https://docs.aws.amazon.com/lambda/latest/api/API_VpcConfig.html
 const mostSubnets = 16
 
-// record is what RDS tells of a cluster or of an instance, or what the settings tell of another database.
+// record is what RDS knows of a cluster or of an instance, or what the settings say of another database.
 type record struct {
 	kind           string // cluster, instance or database
 	identifier     string // in RDS, or empty
@@ -57,7 +57,7 @@ type record struct {
 	empty          bool     // a cluster without instances
 }
 
-// findDatabase looks the database up in RDS, and its subnets in its VPC. What the settings tell of it
+// findDatabase looks the database up in RDS, and its subnets in its VPC. What the settings say of it
 // counts for more than what RDS does.
 func findDatabase(ctx *pulumi.Context, settings *Settings, last *LastState) (*Database, error) {
 	found := &record{kind: "database"}
@@ -196,7 +196,7 @@ func findInstance(ctx *pulumi.Context, identifier string) (*record, error) {
 	return found, nil
 }
 
-// askMembers asks which of a cluster's instances are publicly accessible: RDS tells that of instances alone.
+// askMembers asks which of a cluster's instances are publicly accessible: RDS knows that of instances alone.
 // One that does not answer is left out, since only a warning depends on it.
 func (r *record) askMembers(ctx *pulumi.Context) error {
 	members := make([]instance, len(r.members))
@@ -227,7 +227,7 @@ func (r *record) String() string {
 	return fmt.Sprintf("%s %q", r.kind, r.identifier)
 }
 
-// override puts the settings in the place of what RDS tells.
+// override puts the settings in the place of what RDS says.
 func (r *record) override(settings *Settings) {
 	r.engine = cmp.Or(settings.DatabaseEngine, r.engine)
 	r.host = cmp.Or(settings.DatabaseHost, r.host)
@@ -260,7 +260,7 @@ func (r *record) check(settings *Settings) error {
 	return nil
 }
 
-// warnings tell what may be wrong, but need not be.
+// warnings are of what may be wrong, but need not be.
 func (r *record) warnings(settings *Settings, cli string) []string {
 	var warnings []string
 	for _, identifier := range r.public {
@@ -305,7 +305,7 @@ func authoritiesOf(account *Account) string {
 	}[account.Partition], "<the bundle that AWS publishes for this region>")
 }
 
-// warnOfAuthorities tells where the connector's built-in certificate authorities are not those of RDS.
+// warnOfAuthorities warns where the connector's built-in certificate authorities are not those of RDS.
 func warnOfAuthorities(ctx *pulumi.Context, settings *Settings, account *Account) error {
 	bundle := authoritiesOf(account)
 	if settings.DatabaseIdentifier == "" || settings.Published || settings.SSLMode != "verify-full" || settings.CAFile != "" || bundle == "" {

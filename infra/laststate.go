@@ -110,7 +110,7 @@ var registeredTypes = map[string]string{
 	toDatabaseResource:            egressRuleToken,
 }
 
-// isOwn tells whether a URN is that of the program's resource of that logical name, which has no parent but the stack.
+// isOwn reports whether a URN is that of the program's resource of that logical name, which has no parent but the stack.
 func isOwn(urn urn.URN, logicalName string) bool {
 	return urn.Name() == logicalName && string(urn.QualifiedType()) == registeredTypes[logicalName]
 }
@@ -171,7 +171,7 @@ func readState(ctx *pulumi.Context, stack string, answer any) error {
 	}
 }
 
-// Complete tells whether the state has both environments.
+// Complete reports whether the state has both environments.
 func (l *LastState) Complete() bool {
 	_, managing := l.environment(environments.ManagingResource)
 	_, rotator := l.environment(environments.RotatorResource)

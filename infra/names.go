@@ -60,7 +60,7 @@ func newNames(s *Settings, last *LastState) names {
 	sum := sha256.Sum256([]byte(strings.Join([]string{s.Organization, s.Project, s.Stack, s.Region}, "/")))
 	hash := hex.EncodeToString(sum[:4])
 	readable := strings.Trim(notInNames.ReplaceAllString(s.Project+"-"+s.Stack, "-"), "-")
-	// What is left of a renamed stack, of which a part was destroyed, tells what the rest was called.
+	// What is left of a renamed stack, of which a part was destroyed, shows what the rest was called.
 	for _, left := range []struct{ logicalName, infix string }{{functionResource, "-"}, {invocationRoleResource, "-invoke-"}, {executionRoleResource, "-run-"}} {
 		name := text(last.outputs(left.logicalName).Name)
 		if i := strings.LastIndex(name, left.infix); i > 0 && len(name)-i-len(left.infix) == len(hash) {

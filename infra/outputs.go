@@ -31,11 +31,11 @@ func (c *Connector) ExportOutputs(ctx *pulumi.Context, settings *Settings, last 
 	}
 }
 
-// onDestroy tells what pulumi destroy does to the environments, by what is deployed and not by what is set since. A protection
+// onDestroy says what pulumi destroy does to the environments, by what is deployed and not by what is set since. A protection
 // by the CLI cannot be seen from here. The CLI shows 150 characters of it.
 func onDestroy(settings *Settings) string {
 	if settings.RetainEnvironments {
-		// An update of a part leaves the environments in the state as they were, and cannot be told from any other here.
+		// An update of a part leaves the environments in the state as they were, and is here like any other.
 		return "kept by pulumi destroy, if pulumi up has run without --target and --exclude since retainEnvironments was set"
 	}
 	return "deleted by pulumi destroy (pulumi up ends any pulumi state protect); to keep both, set retainEnvironments, then pulumi up"

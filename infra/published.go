@@ -21,7 +21,7 @@ func publishedBucket(region string) string {
 	return "public-esc-rotator-lambdas-production-" + region
 }
 
-// checkPublished tells which settings do not go with Pulumi's archive.
+// checkPublished returns which settings do not go with Pulumi's archive.
 func (s *Settings) checkPublished() []problem {
 	if !s.Published {
 		return nil
@@ -34,22 +34,26 @@ func (s *Settings) checkPublished() []problem {
 			allowed: "source; or published in one of " + strings.Join(publishedRegions, ", "),
 			command: "pulumi config set " + artifact + " source"})
 	}
-	refuse := func(name string, refused bool, why string) {
-		key := s.Project + ":" + name
-		if s.given[key] != "" && refused {
+	for _, unfit := range []struct {
+		name string
+		is   bool
+		why  string
+	}{
+		{"lambdaArchitecture", s.Architecture == "arm64", "is for x86_64"},
+		{"databaseSslMode", true, "speaks no TLS to the database"},
+		{"databaseCaFile", true, "speaks no TLS to the database"},
+		{"codeSigning", !s.CodeSigning, "is signed"},
+	} {
+		if key := s.Project + ":" + unfit.name; s.given[key] != "" && unfit.is {
 			problems = append(problems, problem{key: key,
-				reason:  s.shown(key) + ", and lambdaArtifact is \"published\": " + why,
+				reason:  s.shown(key) + ", and lambdaArtifact is \"published\": Pulumi's archive " + unfit.why,
 				command: "pulumi config rm " + key + "\n  Or: pulumi config set " + artifact + " source"})
 		}
 	}
-	refuse("lambdaArchitecture", s.Architecture == "arm64", "Pulumi's archive is for x86_64")
-	refuse("databaseSslMode", true, "Pulumi's archive speaks no TLS to the database")
-	refuse("databaseCaFile", true, "Pulumi's archive speaks no TLS to the database")
-	refuse("codeSigning", !s.CodeSigning, "Pulumi's archive is signed")
 	return problems
 }
 
-// warnOfPublished tells what the user gives up.
+// warnOfPublished says what the user gives up.
 func warnOfPublished(ctx *pulumi.Context) error {
 	return ctx.Log.Warn("lambdaArtifact is published: Pulumi's archive speaks no TLS to the database. "+
 		"Passwords pass the VPC in clear, and a database that asks for TLS refuses it, as RDS for PostgreSQL does from version 15 on. "+

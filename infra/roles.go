@@ -38,7 +38,7 @@ func (d *deployment) executionRole() (*iam.Role, *iam.RolePolicy, error) {
 		"ec2:AssignPrivateIpAddresses",
 		"ec2:UnassignPrivateIpAddresses",
 	}
-	// By the names, which are known: so a preview tells no change of this policy where the log group is made anew.
+	// By the names, which are known: so a preview shows no change of this policy where the log group is made anew.
 	document, err := newPolicy(
 		statement{Sid: "WriteLogs", Effect: "Allow",
 			Action:   []string{"logs:CreateLogStream", "logs:PutLogEvents"},

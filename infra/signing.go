@@ -66,7 +66,7 @@ func checkSigner(ctx *pulumi.Context, settings *Settings, last *LastState) error
 var readSigning = strings.Fields(`af-south-1 ap-east-1 ap-northeast-1 ap-northeast-2 ap-south-1 ap-southeast-1 ap-southeast-2
 	ca-central-1 eu-central-1 eu-north-1 eu-south-1 eu-west-1 eu-west-2 eu-west-3 me-south-1 sa-east-1 us-east-1 us-east-2 us-west-1 us-west-2`)
 
-// unreadSigning tells, at the first update with it, where nobody would see that code signing was taken away.
+// unreadSigning warns, at the first update with it, where nobody would see that code signing was taken away.
 func unreadSigning(settings *Settings, last *LastState, account *Account) []string {
 	signs := settings.CodeSigning || settings.Published
 	if !signs || text(last.outputs(codeSigningResource).Arn) != "" || slices.Contains(readSigning, account.Region) {
@@ -147,10 +147,10 @@ func archiveKey(last *LastState) string {
 	}
 }
 
-// unversioned tells of the version of an object that has none: S3 calls it null.
+// unversioned reports whether an object has no version: S3 calls that null.
 func unversioned(version string) bool { return version == "" || version == "null" }
 
-// unsignedError tells why the code cannot be signed yet. The SDK wraps it in the names of the inputs that it came by.
+// unsignedError says why the code cannot be signed yet. The SDK wraps it in the names of the inputs that it came by.
 type unsignedError struct{ error }
 
 // versioned is the object's version. S3 says that versioning may take 15 minutes until it is on everywhere; what is written

@@ -8,7 +8,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// Site is what AWS tells of the place where the connector is to stand.
+// Site is what AWS says of the place where the connector is to stand.
 type Site struct {
 	Account  *Account
 	Database *Database

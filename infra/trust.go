@@ -13,7 +13,7 @@ import (
 )
 
 // Trust says by which OIDC identity provider ESC logs in to AWS, and as what.
-// https://www.pulumi.com/docs/esc/environments/configuring-oidc/aws/ tells of both.
+// https://www.pulumi.com/docs/esc/environments/configuring-oidc/aws/ describes both.
 type Trust struct {
 	Issuer   string // the provider's URL without its scheme, by which trust policies name their keys
 	Audience string
