@@ -48,7 +48,7 @@ func (d *deployment) hashToSend(hash string) (toSend string, inPlace bool) {
 	return hash, !arrived
 }
 
-// configured tells whether AWS has the function's configuration as the state has it.
+// configured reports whether AWS has the function's configuration as the state has it.
 func (r resourceOutputs) configured(live *lambda.LookupFunctionResult) bool {
 	type network struct {
 		SubnetIds, SecurityGroupIds []string

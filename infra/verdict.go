@@ -318,7 +318,7 @@ func (e *evidence) organizationBack(environment environment) verdict {
 	return e.back("organization", was.Organization, e.settings.Organization)
 }
 
-// written tells whether the state has either environment.
+// written reports whether the state has either environment.
 func (e *evidence) written() bool {
 	return slices.ContainsFunc(e.environments(), func(environment environment) bool { return e.holds(environment) != nothing })
 }
@@ -361,7 +361,7 @@ func (e *evidence) urn(logicalName string) urn.URN {
 	return ""
 }
 
-// foreign tells whether the state has another stack's entries: an export that was imported by force. A renamed stack's or
+// foreign reports whether the state has another stack's entries: an export that was imported by force. A renamed stack's or
 // project's have the new name in their URNs.
 func (e *evidence) foreign() bool { return slices.ContainsFunc(e.last.entries, e.isForeign) }
 

@@ -64,7 +64,7 @@ func (b *buckets) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 	}
 }
 
-// allowed tells whether the bucket's policy lets the call pass. Where not, it has refused it.
+// allowed reports whether the bucket's policy lets the call pass. Where not, it has refused it.
 func (b *buckets) allowed(w http.ResponseWriter, r *http.Request, kept, action, bucket, key string) bool {
 	resource := "arn:" + partition(regionOf(r)) + ":s3:::" + strings.TrimSuffix(bucket+"/"+key, "/")
 	ours := `{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*", "Principal": {"AWS": "*"}}}`

@@ -41,7 +41,7 @@ func (s *rules) translate(text string, back bool) string {
 	return strings.NewReplacer(pairs...).Replace(text)
 }
 
-// naming tells of a rule of another group that names this one, which AWS does not delete then, and moto does.
+// naming finds a rule of another group that names this one, which AWS does not delete then, and moto does.
 func (s *rules) naming(r *http.Request, group string) string {
 	found, err := ec2.NewFromConfig(s.functions.config(regionOf(r))).DescribeSecurityGroupRules(r.Context(), &ec2.DescribeSecurityGroupRulesInput{})
 	if err != nil {

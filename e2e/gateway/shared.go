@@ -38,7 +38,7 @@ func (g *Gateway) ShareNetwork(ctx context.Context, region, owner string) error 
 
 var sourceGroup = regexp.MustCompile(`^IpPermissions\.\d+\.Groups\.\d+\.`)
 
-// refuse answers a call that a participant may not make, and tells whether it did.
+// refuse answers a call that a participant may not make, and reports whether it did.
 func (s *share) refuse(w http.ResponseWriter, action, body string) bool {
 	if s == nil {
 		return false

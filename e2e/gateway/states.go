@@ -128,7 +128,7 @@ func (f *functions) look(function *function) {
 	}
 }
 
-// busy refuses a change while the function is made or changed, and tells whether it did.
+// busy refuses a change while the function is made or changed, and reports whether it did.
 func (f *functions) busy(w http.ResponseWriter, function *function) bool {
 	f.mu.Lock()
 	now := function.status
@@ -160,7 +160,7 @@ func (f *functions) ready(function *function) string {
 	return state
 }
 
-// knows tells whether Lambda has heard of a role that IAM made. It takes some seconds: see the retries of
+// knows reports whether Lambda has heard of a role that IAM made. It takes some seconds: see the retries of
 // https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/lambda/function.go
 func (f *functions) knows(roleID string) bool {
 	const unknownFor = 2

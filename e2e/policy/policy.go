@@ -26,7 +26,7 @@ type Request struct {
 	Context map[string]string
 }
 
-// Allows tells whether the documents, each a policy in JSON, allow the request.
+// Allows reports whether the documents, each a policy in JSON, allow the request.
 func Allows(documents []string, request Request) (bool, error) {
 	allowed := false
 	for _, text := range documents {

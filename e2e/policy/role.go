@@ -17,7 +17,7 @@ type Role struct {
 	Boundary string
 }
 
-// Allows tells whether the role's policies and its boundary allow the request.
+// Allows reports whether the role's policies and its boundary allow the request.
 func (r Role) Allows(request Request) (bool, error) {
 	allowed, err := Allows(r.Documents, request)
 	if err == nil && allowed && r.Boundary != "" {

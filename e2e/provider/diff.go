@@ -10,7 +10,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
-// Same tells whether two values of an input mean the same.
+// Same reports whether two values of an input mean the same.
 type Same = func(old, new resource.PropertyValue) bool
 
 // SameJSON compares texts of JSON by what they mean: the order of keys says nothing, nor does that of a list, nor whether
@@ -109,7 +109,7 @@ func (r Resource) same(path string, old, new resource.PropertyValue) bool {
 	return true
 }
 
-// unset tells whether the value is what a property has that nobody has set.
+// unset reports whether the value is what a property has that nobody has set.
 func unset(value resource.PropertyValue) bool {
 	switch {
 	case value.IsNull():

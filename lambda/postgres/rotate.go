@@ -177,7 +177,7 @@ func (r *rotation) Settle(ctx context.Context, address netip.AddrPort) error {
 	}
 }
 
-// endOthers ends the other sessions of this event, counts them, and tells whether the server is a standby. Any role may do that to its own.
+// endOthers ends the other sessions of this event, counts them, and reports whether the server is a standby. Any role may do that to its own.
 const endOthers = `SELECT count(CASE WHEN pid = pg_backend_pid() THEN 1 END), count(CASE WHEN pid <> pg_backend_pid() THEN pg_terminate_backend(pid) END),
 	pg_is_in_recovery() FROM pg_stat_activity WHERE usename = session_user AND application_name = current_setting('application_name')`
 

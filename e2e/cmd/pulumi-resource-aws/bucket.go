@@ -136,7 +136,7 @@ func (c *clients) deleteVersions(ctx context.Context, bucket, key string) error 
 
 func isNoSuchBucket(err error) bool { return isCode(err, "NoSuchBucket") }
 
-// isCode tells whether AWS answered with one of the codes.
+// isCode reports whether AWS answered with one of the codes.
 func isCode(err error, codes ...string) bool {
 	var api smithy.APIError
 	return errors.As(err, &api) && slices.Contains(codes, api.ErrorCode())

@@ -67,7 +67,7 @@ func (c *clients) role() provider.Resource {
 // iamPropagation is how long the provider tries again what IAM does not know yet (internal/service/iam/consts.go).
 const iamPropagation = 2 * time.Minute
 
-// invalidPrincipal tells of a trust policy that names what IAM does not know yet.
+// invalidPrincipal reports whether IAM refused a trust policy since it names what IAM does not know yet.
 func invalidPrincipal(err error) bool {
 	var api smithy.APIError
 	return errors.As(err, &api) && api.ErrorCode() == "MalformedPolicyDocument" && strings.Contains(api.ErrorMessage(), "Invalid principal in policy")

@@ -285,7 +285,7 @@ func properties(values map[string]any) resource.PropertyMap {
 	return resource.NewPropertyMapFromMap(plain)
 }
 
-// isNotFound tells whether AWS answered that the thing is not there.
+// isNotFound reports whether AWS answered that the thing is not there.
 func isNotFound(err error) bool {
 	var api smithy.APIError
 	if !errors.As(err, &api) {
@@ -295,7 +295,7 @@ func isNotFound(err error) bool {
 	return strings.Contains(code, "NotFound") || strings.Contains(code, "NoSuch")
 }
 
-// isConflict tells whether AWS answered that another change of it is under way.
+// isConflict reports whether AWS answered that another change of it is under way.
 func isConflict(err error) bool {
 	var api smithy.APIError
 	return errors.As(err, &api) && api.ErrorCode() == "ResourceConflictException"

@@ -30,7 +30,7 @@ type tagSettings struct {
 	IgnoreTags  struct{ Keys, KeyPrefixes []string }
 }
 
-// ignored tells of a tag that the provider leaves to others, and of those that AWS itself puts on.
+// ignored reports whether the provider leaves a tag to others, or AWS itself puts it on.
 func (s tagSettings) ignored(key string) bool {
 	return strings.HasPrefix(key, "aws:") || slices.Contains(s.IgnoreTags.Keys, key) ||
 		slices.ContainsFunc(s.IgnoreTags.KeyPrefixes, func(prefix string) bool { return strings.HasPrefix(key, prefix) })

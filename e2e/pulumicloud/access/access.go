@@ -73,7 +73,7 @@ const (
 	CreateEnvironments Scope = "environment:create"
 )
 
-// Holds tells whether the user's role holds the scope.
+// Holds reports whether the user's role holds the scope.
 func (u User) Holds(scope Scope) bool { return !slices.Contains(u.Lacks, scope) }
 
 // Stack is what the user's role grants on a stack.

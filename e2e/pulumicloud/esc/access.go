@@ -163,7 +163,7 @@ func (s *Service) writeSchedule(c call, id string) {
 	rest.Answer(c.w, http.StatusOK, request)
 }
 
-// daily tells whether the schedule begins no sooner than a day after it began before, as far as a year shows: the CLI's
+// daily reports whether the schedule begins no sooner than a day after it began before, as far as a year shows: the CLI's
 // help on `pulumi env schedule new` tells of that limit, and of one schedule for an environment.
 func daily(expression string) bool {
 	schedule, err := cron.ParseStandard(expression)

@@ -194,7 +194,7 @@ func (s *Service) authorize(ctx context.Context, claims identity, roleARN string
 	return found.Role, nil
 }
 
-// isNew counts a login, and tells whether what it is by is so new that AWS does not know it everywhere.
+// isNew counts a login, and reports whether what it is by is so new that AWS does not know it everywhere.
 func (s *Service) isNew(what string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -253,7 +253,7 @@ func unsignedToken(claims identity) (string, error) {
 	return strings.Join(append(parts, ""), "."), nil
 }
 
-// permits tells whether an access key's session may do action on resource, by
+// permits reports whether an access key's session may do action on resource, by
 // the role's inline and attached policies and its boundary. The refusals are
 // those of the Lambda API.
 func (s *Service) permits(ctx context.Context, accessKeyID, action, resource string) error {

@@ -48,7 +48,7 @@ type revision struct {
 
 func (e *environment) latest() revision { return e.revisions[len(e.revisions)-1] }
 
-// etag tells two documents apart, also of a deleted environment and its successor.
+// etag differs between two documents, also of a deleted environment and its successor.
 func (e *environment) etag(r revision) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d\x00%s", e.id, r.number, r.yaml))
 	return base64.RawURLEncoding.EncodeToString(sum[:])

@@ -56,7 +56,7 @@ func (f *Faults) Recover() {
 	}
 }
 
-// Hanging tells whether a request waits for an answer that a fault of status 0 withholds.
+// Hanging reports whether a request waits for an answer that a fault of status 0 withholds.
 func (f *Faults) Hanging() bool { return f.hanging.Load() > 0 }
 
 // Serve has the handler serve the request, unless a fault matches it.

@@ -110,7 +110,7 @@ func (s *Service) ExpireLeases() {
 	}
 }
 
-// Updating tells whether an update of the stack runs. The id is "organization/project/stack".
+// Updating reports whether an update of the stack runs. The id is "organization/project/stack".
 func (s *Service) Updating(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,7 +125,7 @@ func (s *Service) Unserved() []string {
 	return slices.Clone(s.unserved)
 }
 
-// Serves tells whether the service is the one for that path, of those that share a host.
+// Serves reports whether the service is the one for that path, of those that share a host.
 func Serves(r *http.Request) bool {
 	for _, prefix := range []string{"/api/stacks/", "/api/user", "/api/capabilities", "/api/cli/"} {
 		if len(r.URL.Path) >= len(prefix) && r.URL.Path[:len(prefix)] == prefix {
@@ -139,7 +139,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.Serve(w, r, http.HandlerFunc(s.hear))
 }
 
-// hear tells who listens of a request, and serves it.
+// hear reports a request to who listens, and serves it.
 func (s *Service) hear(w http.ResponseWriter, r *http.Request) {
 	body, err := unpack(r)
 	if err != nil {

@@ -36,7 +36,7 @@ type update struct {
 	left       apitype.UntypedDeployment
 }
 
-// expired tells whether none of the update's leases holds.
+// expired reports whether none of the update's leases holds.
 func (u *update) expired() bool {
 	for _, until := range u.tokens {
 		if time.Now().Before(until) {
@@ -202,7 +202,7 @@ func (s *Service) cancelUpdate(c call) {
 	}
 }
 
-// getUpdate tells how an update goes. The CLI asks so after an import alone, which is over at once.
+// getUpdate answers how an update goes. The CLI asks so after an import alone, which is over at once.
 func (s *Service) getUpdate(c call) {
 	if u := c.update(); u != nil {
 		rest.Answer(c.w, http.StatusOK, apitype.UpdateResults{Status: u.status, Events: []apitype.UpdateEvent{}})
