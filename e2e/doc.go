@@ -12,7 +12,7 @@
 //   - provider, cmd/pulumi-resource-aws, cmd/pulumi-resource-pulumiservice: the two providers of Pulumi
 //   - cmd/pulumi-language-go: Pulumi's host of Go programs, for a machine without the real one
 //   - application: the example of an application in the guide
-//   - cmd/demo, cmd/draw: make demo, and the drawings in docs
+//   - cmd/demo, cmd/draw: make demo, which tells some of the stories, and the drawings in docs
 //   - cmd/bench, baselines: make bench, and what it compares with
 //   - testdata/stories and testdata/readme: the stories, the latter in the words of the pages alone
 //   - testdata/stacks: stacks that earlier versions made
@@ -20,7 +20,7 @@
 // # Words
 //
 // A story is a file of commands for github.com/rogpeppe/go-internal/testscript, whose words are exec, stdout, cmp and
-// their like. These are ours. The tables of words, in the files story_*_test.go and in readme_test.go, name a function for
+// their like. These are ours. The tables of words, in the files story*.go and in readme.go, name a function for
 // each, whose comment says what the word does and takes.
 //
 //   - The project and its stack: new, project, filled, settings, pulumi, converse, paste, plan, foretold, restore, inherit,

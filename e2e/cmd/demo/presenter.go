@@ -1,17 +1,13 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/term"
@@ -27,12 +23,15 @@ type presenter struct {
 	terminal bool
 	width    int // of the terminal
 	colour   bool
-	steps    []finished
-}
+	started  time.Time
 
-type finished struct {
-	title string
-	took  time.Duration
+	number, total int    // of the step that is under way, and of all
+	stop          func() // its clock
+	began         time.Time
+	checks        int             // in it
+	typed         string          // the last command
+	deployed      bool            // whether pulumi has shown its progress
+	shown         map[string]bool // lines
 }
 
 const patience = 5 * time.Second
@@ -49,7 +48,10 @@ const (
 func newPresenter(out *os.File) *presenter {
 	width, _, err := term.GetSize(int(out.Fd()))
 	terminal := err == nil
-	return &presenter{out: out, terminal: terminal, width: width, colour: terminal && os.Getenv("NO_COLOR") == ""}
+	return &presenter{
+		out: out, terminal: terminal, width: width, colour: terminal && os.Getenv("NO_COLOR") == "",
+		started: time.Now(), total: 1, shown: map[string]bool{},
+	}
 }
 
 func (p *presenter) paint(style, text string) string {
@@ -114,29 +116,49 @@ func (p *presenter) command(prompt string, words ...string) {
 	p.write(cyan, "   ", "       ", ` \`, append([]string{prompt}, words...)...)
 }
 
-// step runs one step and tells how long it took.
-func (p *presenter) step(title string, do func() error) error {
+// begin begins a step, and ends the one before.
+func (p *presenter) begin(title string) {
+	p.end()
 	p.print("")
-	p.write(bold, fmt.Sprintf("%2d. ", len(p.steps)+1), "    ", "", strings.Split(title, " ")...)
-	started := time.Now()
+	p.number++
+	p.write(bold, fmt.Sprintf("%2d/%d. ", p.number, p.total), "       ", "", strings.Split(title, " ")...)
+	p.checks, p.began = 0, time.Now()
 	done := make(chan struct{})
 	var waiting sync.WaitGroup
-	waiting.Go(func() { p.progress(started, done) })
-	err := do()
-	close(done)
-	waiting.Wait()
-	took := time.Since(started)
-	p.steps = append(p.steps, finished{title, took})
-	if err != nil {
-		return fmt.Errorf("step %d, %s: %w", len(p.steps), title, err)
+	waiting.Go(func() { p.tick(p.began, done) })
+	p.stop = func() {
+		close(done)
+		waiting.Wait()
+		p.stop = nil
 	}
-	p.print("   " + p.paint(green, fmt.Sprintf("✓ %.1f s", took.Seconds())))
-	return nil
 }
 
-// progress says, from patience on, that the step goes on: every second in one
+// end ends the step that is under way, if there is one.
+func (p *presenter) end() {
+	if p.stop == nil {
+		return
+	}
+	p.stop()
+	took := fmt.Sprintf("✓ %.1f s", time.Since(p.began).Seconds())
+	switch p.checks {
+	case 0:
+	case 1:
+		took += ", with one check"
+	default:
+		took += fmt.Sprintf(", with %d checks", p.checks)
+	}
+	p.print("   " + p.paint(green, took))
+}
+
+// part begins a story.
+func (p *presenter) part(title string) {
+	p.end()
+	p.title(title)
+}
+
+// tick says, from patience on, that the step goes on: every second in one
 // line of a terminal, every 15 seconds in a pipe.
-func (p *presenter) progress(started time.Time, done <-chan struct{}) {
+func (p *presenter) tick(started time.Time, done <-chan struct{}) {
 	interval := 15 * time.Second
 	if p.terminal {
 		interval = time.Second
@@ -161,109 +183,82 @@ func (p *presenter) progress(started time.Time, done <-chan struct{}) {
 	}
 }
 
-// command is one that a user types.
-type command struct {
-	folder  string
-	environ []string // on top of the demo's own
-	input   io.Reader
-	shown   string // its name, as the user types it
-	path    string
-	args    []string
-	hidden  *regexp.Regexp // lines of its output that are not shown
-}
+// What pulumi prints while it works: progress is all of it, begun is that of what is not done yet.
+var (
+	progress = regexp.MustCompile(`^ *(@ |([-+~=] +)?\w+:\S+:\w+ [^(])`)
+	begun    = regexp.MustCompile(`^ *(@ |[-+~=] +\w+:\S+:\w+ \S+ \w+ing \()`)
+)
 
-// run shows a command, runs it and shows what it prints, which it returns as well.
-func (p *presenter) run(ctx context.Context, c command) (string, error) {
-	words := []string{c.shown}
-	for i, word := range quoted(c.args) {
-		// An option and its value stay on one line.
-		if i > 0 && strings.HasPrefix(c.args[i-1], "-") && !strings.HasPrefix(word, "-") {
-			words[len(words)-1] += " " + word
-			continue
+// most is how many lines of a command's output are shown.
+const most = 60
+
+// output shows what a command printed, but for live passwords. Of Pulumi it shows the progress once, and what it tells under a
+// heading unless all of that was told before.
+func (p *presenter) output(text string) {
+	hidden := begun
+	if p.deployed {
+		hidden = progress
+	}
+	var blocks [][]string
+	for line := range strings.Lines(masked(p.typed, text)) {
+		line = strings.TrimRight(line, " \r\n")
+		p.deployed = p.deployed || progress.MatchString(line)
+		switch {
+		case line == "" || hidden.MatchString(line):
+		case len(blocks) > 0 && strings.HasPrefix(line, " "):
+			blocks[len(blocks)-1] = append(blocks[len(blocks)-1], line)
+		default:
+			blocks = append(blocks, []string{line})
 		}
-		words = append(words, word)
 	}
-	p.command("$", words...)
-	return p.follow(ctx, c)
-}
-
-// follow runs a command that has been shown.
-func (p *presenter) follow(ctx context.Context, c command) (string, error) {
-	prepared := c.prepared(ctx)
-	reader, writer := io.Pipe()
-	prepared.Stdout, prepared.Stderr = writer, writer
-	var said strings.Builder
-	var reading sync.WaitGroup
-	reading.Go(func() {
-		for scanner := bufio.NewScanner(reader); scanner.Scan(); {
-			said.WriteString(scanner.Text() + "\n")
-			text := strings.TrimRight(scanner.Text(), " \r")
-			if text == "" || c.hidden != nil && c.hidden.MatchString(text) {
-				continue
-			}
-			words := strings.TrimLeft(text, " ")
-			indent := "     " + text[:len(text)-len(words)]
-			p.write(dim, indent, indent+"  ", "", strings.Split(words, " ")...)
+	var lines []string
+	for _, block := range blocks {
+		if !told.MatchString(block[0]) || p.news(block) {
+			lines = append(lines, block...)
 		}
-	})
-	err := prepared.Run()
-	_ = writer.Close()
-	reading.Wait()
-	if err != nil {
-		return said.String(), fmt.Errorf("%s: %w", c.shown, err)
 	}
-	return said.String(), nil
+	if gone := len(lines) - most; gone > 0 {
+		lines = slices.Replace(lines, most/2, most/2+gone, fmt.Sprintf("… %d more lines …", gone))
+	}
+	for _, line := range lines {
+		words := strings.TrimLeft(line, " ")
+		indent := "     " + line[:len(line)-len(words)]
+		p.write(dim, indent, indent+"  ", "", strings.Split(words, " ")...)
+	}
 }
 
-// output is what a command prints to its standard output. Nothing is shown.
-func (c command) output(ctx context.Context) (string, error) {
-	prepared := c.prepared(ctx)
-	var errors bytes.Buffer
-	prepared.Stderr = &errors
-	out, err := prepared.Output()
-	if err != nil {
-		return "", fmt.Errorf("%s: %w: %s", c.shown, err, errors.String())
+// told are the headings of what Pulumi tells again and again.
+var told = regexp.MustCompile(`^(Diagnostics|Outputs|Next):`)
+
+// news reports whether a block of lines holds one that was not shown before.
+func (p *presenter) news(block []string) bool {
+	is := false
+	for _, line := range block {
+		is = is || !p.shown[line]
+		p.shown[line] = true
 	}
-	return strings.TrimSuffix(string(out), "\n"), nil
+	return is
 }
 
-func (c command) prepared(ctx context.Context) *exec.Cmd {
-	prepared := exec.CommandContext(ctx, c.path, c.args...)
-	prepared.Dir, prepared.Stdin = c.folder, c.input
-	prepared.Env = append(os.Environ(), c.environ...)
-	prepared.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	return prepared
-}
-
-// quoted is args as a shell reads them.
-func quoted(args []string) []string {
-	var words []string
-	for _, arg := range args {
-		if strings.ContainsAny(arg, " \"'#%$\\*?&;()<>|`") {
-			if strings.Contains(arg, "'") && !strings.ContainsAny(arg, "\"$\\`") {
-				arg = `"` + arg + `"`
-			} else {
-				arg = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
-			}
-		}
-		words = append(words, arg)
+// masked is what a command printed without live passwords.
+func masked(command, output string) string {
+	if regexp.MustCompile(`\b(env open|esc-open) .*[pP]assword`).MatchString(command) {
+		return "…, a live password\n"
 	}
-	return words
+	return regexp.MustCompile(`("[pP]assword": *)"(?:[^"\\]|\\.)*"`).ReplaceAllString(output, `$1"…"`)
 }
 
 func (p *presenter) failed(err error) {
+	if p.stop != nil {
+		p.stop()
+	}
 	p.print("")
-	p.write(red, "", "  ", "", strings.Split("The demo failed: "+err.Error(), " ")...)
+	for line := range strings.Lines("The demo failed: " + err.Error()) {
+		p.write(red, "", "  ", "", strings.Split(strings.TrimSuffix(line, "\n"), " ")...)
+	}
 }
 
-func (p *presenter) summary(total time.Duration) {
-	p.title("Summary")
-	for i, step := range p.steps {
-		title := []rune(step.title)
-		if len(title) > 64 {
-			title = append(title[:63], '…')
-		}
-		p.print(fmt.Sprintf(" %2d  %-64s %6.1f s", i+1, string(title), step.took.Seconds()))
-	}
-	p.print(p.paint(green, fmt.Sprintf("     %-64s %6.1f s", "everything worked", total.Seconds())))
+func (p *presenter) summary() {
+	p.print("", p.paint(green, fmt.Sprintf("Everything worked: %d steps in %.0f s. Nothing is left on this machine but what is in the caches.",
+		p.number, time.Since(p.started).Seconds())))
 }

@@ -11,32 +11,26 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
-	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// Where the machine has no AWS CLI, the stories' aws is this test binary.
-func TestMain(m *testing.M) {
-	if os.Getenv(asParent) != "" {
-		startAndWait()
-	}
-	commands := map[string]func(){}
+// Commands are what a process that tells stories plays itself, for testscript.Main: the AWS CLI, where the machine has none.
+func Commands() map[string]func() {
 	// This process may be that aws, which is on PATH then.
-	if _, err := exec.LookPath("aws"); err != nil || filepath.Base(os.Args[0]) == "aws" {
-		commands["aws"] = func() {
-			if err := runByCommand(context.Background(), os.Args[1:]); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				os.Exit(254)
-			}
-		}
+	if _, err := exec.LookPath("aws"); err == nil && filepath.Base(os.Args[0]) != "aws" {
+		return nil
 	}
-	testscript.Main(tests{m}, commands)
+	return map[string]func(){"aws": func() {
+		if err := runByCommand(context.Background(), os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(254)
+		}
+	}}
 }
 
 // awsCommands are the commands of the AWS CLI that messages and pages tell a reader to run.

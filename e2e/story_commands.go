@@ -227,7 +227,7 @@ func paste(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("PULUMI_SKIP_CONFIRMATIONS", "true")
 	defer ts.Setenv("PULUMI_SKIP_CONFIRMATIONS", "")
 	for _, line := range lines {
-		do := func() { run(ts, neg, "sh", "-c", line) }
+		do := func() { typed(ts, neg, line, "sh", "-c", line) }
 		if strings.HasPrefix(line, "pulumi env ") {
 			inCloud(ts, do)
 			continue

@@ -1,0 +1,530 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"maps"
+	"net/http/cgi"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"esc-connector-lambda-go/e2e/policy"
+	"esc-connector-lambda-go/e2e/road"
+	"esc-connector-lambda-go/lambda/dbtest"
+)
+
+// What stands in the pages for a reader's own passwords.
+const (
+	managingPassword = `m4naging "pass#word`
+	firstPassword    = "first password"
+)
+
+// words are those of the folder Readme, whose stories type what README.md and the pages in docs tell a reader to type. Names are
+// theirs, too: of the stories that make their users, there is one for each engine, since they share its server.
+func (all pages) words() map[string]command {
+	return map[string]command{
+		"aws-left":        awsLeft,
+		"calls-within":    callsWithin,
+		"converse":        converse,
+		"cluster":         cluster,
+		"database":        database,
+		"document":        document,
+		"esc-delete-team": escDeleteTeam,
+		"esc-edit":        escEdit,
+		"esc-open":        escOpen,
+		"esc-rotate":      escRotate,
+		"settings":        settings,
+		"esc-fail":        escFail,
+		"esc-recover":     escRecover,
+		"login":           login,
+		"git-host":        gitHost,
+		"iam-policy":      iamPolicy,
+		"names-within":    namesWithin,
+		"network":         network,
+		"published":       published,
+		"pulumi":          pulumiCommand,
+		"replace":         replace,
+		"resources":       all.resources,
+		"save":            all.save,
+		"serve":           serve,
+		"sh":              all.sh,
+		"sql":             all.sql,
+	}
+}
+
+// person is who reads the pages and types: the answers that pulumi asks for, and where Pulumi Cloud is.
+const person = `#!/bin/bash
+set -eu
+case $1 in
+new)
+	answers=(--config aws:region=us-west-2 --config "backendUrl=$ESC"
+		--config rotatedSecretsEnvironmentName=demo/orders)
+	[ -z "${RDS_IDENTIFIER:-}" ] || answers+=(--config "rdsDbIdentifier=$RDS_IDENTIFIER")
+	case $* in *--generate-only*) answers=() ;; *) answers+=(--stack acme/dev) ;; esac
+	"$PULUMI" "$@" --yes --non-interactive "${answers[@]}"
+	;;
+up | destroy | refresh) "$PULUMI" "$@" --yes --skip-preview --non-interactive ;;
+preview) "$PULUMI" "$@" --non-interactive ;;
+import)
+	grep -q pulumiservice:apiUrl Pulumi.dev.yaml || "$PULUMI" config set pulumiservice:apiUrl "$ESC"
+	"$PULUMI" "$@" --yes --skip-preview --non-interactive
+	;;
+stack) if [ "${2:-}" = rm ]; then "$PULUMI" "$@" --yes; else "$PULUMI" "$@"; fi ;;
+*) "$PULUMI" "$@" ;;
+esac
+`
+
+// maker looks whether there is such a target: what it runs has tests of its own.
+const maker = `#!/bin/sh
+exec /usr/bin/make --dry-run -C "$TEMPLATE" "$@"
+`
+
+func addPerson(env *testscript.Env) error {
+	bin := filepath.Join(env.WorkDir, ".bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		return err
+	}
+	for name, script := range map[string]string{"pulumi": person, "make": maker} {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte(script), 0o755); err != nil {
+			return err
+		}
+	}
+	s := env.Values["story"].(*story)
+	env.Setenv("PULUMI", s.machine.Pulumi)
+	env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
+	env.Setenv("CA", s.machine.CABundle)
+	return nil
+}
+
+// sh SECTION N... runs the blocks of commands with these numbers, from 1, of a section of the pages.
+func (all pages) sh(ts *testscript.TestScript, neg bool, args []string) {
+	blocks := all.blocks(args[0], "sh")
+	for _, arg := range args[1:] {
+		number, err := strconv.Atoi(arg)
+		ts.Check(err)
+		if number < 1 || number > len(blocks) {
+			ts.Fatalf("the section #%s has %d blocks of commands, and no number %d", args[0], len(blocks), number)
+		}
+		where := filepath.Join(ts.Getenv("WORK"), ".folder")
+		ts.Check(os.WriteFile(where, nil, 0o600))
+		block := ofReader(ts).Replace(blocks[number-1])
+		typed(ts, neg, strings.TrimSpace(block), "bash", "-euo", "pipefail", "-c", block+"\npwd >"+where)
+		if folder, err := os.ReadFile(where); err == nil && len(folder) > 0 {
+			ts.Check(ts.Chdir(strings.TrimSpace(string(folder))))
+		}
+	}
+}
+
+// ofReader puts the story's own into the place of what a reader must fill in.
+func ofReader(ts *testscript.TestScript) *strings.Replacer {
+	own := []string{
+		"https://github.com/OWNER/esc-connector-lambda-go", ts.Getenv("TEMPLATE"),
+		"orders.cluster-abc123.us-west-2.rds.amazonaws.com", "localhost",
+		"db.example.com", "localhost",
+		"global-bundle.pem", ts.Getenv("CA"),
+		"<a first password>", firstPassword,
+		"<another first password>", firstPassword,
+		"<the managing password>", managingPassword,
+	}
+	for placeholder, variable := range map[string]string{
+		"vpc-0123456789abcdef0":    "VPC",
+		"subnet-0123456789abcdef0": "SUBNET1",
+		"subnet-0fedcba9876543210": "SUBNET2",
+		"sg-0123456789abcdef0":     "SECURITY_GROUP",
+	} {
+		if value := ts.Getenv(variable); value != "" {
+			own = append(own, placeholder, value)
+		}
+	}
+	return strings.NewReplacer(own...)
+}
+
+// save SECTION LANGUAGE FILE writes the section's block of that language to a file, as a reader does.
+func (all pages) save(ts *testscript.TestScript, _ bool, args []string) {
+	blocks := all.blocks(args[0], args[1])
+	if len(blocks) != 1 {
+		ts.Fatalf("the section #%s has %d blocks in %s, and should have one", args[0], len(blocks), args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(ofReader(ts).Replace(blocks[0])), 0o600))
+}
+
+// cluster ENGINE NAME makes an RDS cluster, and on its server the database app and a master user
+// who, as on RDS, is no superuser of PostgreSQL.
+func cluster(ts *testscript.TestScript, _ bool, args []string) {
+	s := of(ts)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	server, err := s.machine.Server(args[0])
+	ts.Check(err)
+	rdsEngine := "aurora-postgresql"
+	if args[0] == road.MySQL {
+		rdsEngine = "aurora-mysql"
+		ts.Check(server.Exec(ctx, "CREATE DATABASE app"))
+	} else {
+		ts.Check(server.Exec(ctx, masterUser...))
+	}
+	ts.Check(s.cloud.AddCluster(ctx, args[1], rdsEngine, server))
+	network(ts, false, args)
+}
+
+const masterPassword = "master"
+
+var masterUser = []string{
+	"CREATE ROLE master LOGIN CREATEROLE CREATEDB PASSWORD '" + masterPassword + "'",
+	"CREATE DATABASE app OWNER master",
+}
+
+// iam-policy NAME makes a policy in the account that allows everything, to be a permissions boundary.
+func iamPolicy(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	ts.Check(of(ts).cloud.AddPolicy(ctx, args[0], `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`))
+}
+
+// network ENGINE NAME tells the story where the database is, in the words that the pages' placeholders stand for.
+func network(ts *testscript.TestScript, _ bool, args []string) {
+	s, identifier := of(ts), args[1]
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	server, err := s.machine.Server(args[0])
+	ts.Check(err)
+	vpc, subnets, group, err := s.cloud.Network(ctx, identifier)
+	ts.Check(err)
+	for name, value := range map[string]string{
+		"RDS_IDENTIFIER": identifier,
+		"PGPORT":         strconv.Itoa(server.Port),
+		"VPC":            vpc,
+		"SUBNET1":        subnets[0],
+		"SUBNET2":        subnets[1],
+		"SECURITY_GROUP": group,
+		"CALLS":          strconv.Itoa(len(s.cloud.AWS.Calls())),
+	} {
+		ts.Setenv(name, value)
+	}
+}
+
+// sql ENGINE SECTION runs the section's SQL as the master user, with the engine's own client.
+func (all pages) sql(ts *testscript.TestScript, _ bool, args []string) {
+	server, err := of(ts).machine.Server(args[0])
+	ts.Check(err)
+	text := ofReader(ts).Replace(strings.Join(all.blocks(args[1], "sql"), "\n"))
+	client := mariadbClient(server, text)
+	if args[0] == road.Postgres {
+		path := ts.MkAbs("readme.sql")
+		ts.Check(os.WriteFile(path, []byte(text), 0o600))
+		client = psqlClient("psql", server, path, managingPassword, "PGSSLMODE=verify-full", "PGSSLROOTCERT="+of(ts).machine.CABundle)
+	}
+	if out, err := client.CombinedOutput(); err != nil {
+		ts.Fatalf("running the SQL of %s: %v\n%s", args[1], err, out)
+	}
+}
+
+// psqlClient runs a script as the master user, and answers \password with password.
+func psqlClient(psql string, server *dbtest.Server, script, password string, environ ...string) *exec.Cmd {
+	client := exec.Command(psql, "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--file", script)
+	client.Env = append(os.Environ(), append(environ, "PGHOST=localhost", "PGPORT="+strconv.Itoa(server.Port),
+		"PGUSER=master", "PGPASSWORD="+masterPassword, "PGDATABASE=app")...)
+	client.Stdin = strings.NewReader(password + "\n" + password + "\n")
+	// Without a terminal psql asks on its standard input.
+	client.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return client
+}
+
+func mariadbClient(server *dbtest.Server, text string) *exec.Cmd {
+	client := exec.Command("mariadb", "--no-defaults", "--protocol=tcp", "--host=localhost", "--ssl-ca="+server.CAFile,
+		fmt.Sprintf("--port=%d", server.Port), "--user="+server.AdminUser)
+	client.Env = append(os.Environ(), "MYSQL_PWD="+server.AdminPassword)
+	client.Stdin = strings.NewReader(text)
+	return client
+}
+
+// serve USER... builds the guide's service in Go, starts it, and asks it for its database user; between two
+// of them it rotates. The service is never restarted.
+func serve(ts *testscript.TestScript, _ bool, args []string) {
+	built := ts.MkAbs(".service")
+	if out, err := exec.Command("go", "build", "-o", built, "./application/service").CombinedOutput(); err != nil {
+		ts.Fatalf("building the guide's service: %v\n%s", err, out)
+	}
+	service := exec.Command(built, "acme/demo/orders")
+	service.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	for _, name := range []string{"PATH", "HOME", "PULUMI", "ESC", "PULUMI_HOME", "PULUMI_ACCESS_TOKEN", "SSL_CERT_FILE", "PGPORT"} {
+		service.Env = append(service.Env, name+"="+ts.Getenv(name))
+	}
+	service.Env = append(service.Env, "PGHOST=localhost", "PGDATABASE=app", "PGSSLMODE=verify-full", "PGSSLROOTCERT="+ts.Getenv("CA"))
+	input, err := service.StdinPipe()
+	ts.Check(err)
+	output, err := service.StdoutPipe()
+	ts.Check(err)
+	service.Stderr = ts.Stderr()
+	ts.Check(service.Start())
+	lines := bufio.NewScanner(output)
+	for i, want := range args {
+		if i > 0 {
+			escRotate(ts, false, []string{"acme/demo/orders"})
+		}
+		_, err := io.WriteString(input, "\n")
+		ts.Check(err)
+		if !lines.Scan() || lines.Text() != want {
+			ts.Fatalf("the service answered %q, and should be logged in as %s", lines.Text(), want)
+		}
+	}
+	ts.Check(input.Close())
+	ts.Check(service.Wait())
+}
+
+// converse FILE COMMAND... runs the command in a terminal. Each line of the file is a question to wait for and,
+// after =>, the answer.
+func converse(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	terminal := exec.CommandContext(ctx, "script", "--quiet", "--return", "--command", strings.Join(args[1:], " "), "/dev/null")
+	terminal.Dir = ts.MkAbs(".")
+	terminal.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	for _, name := range []string{"PATH", "HOME", "PULUMI", "TEMPLATE", "PULUMI_HOME",
+		"PULUMI_ACCESS_TOKEN", "GOPATH", "GOMODCACHE", "GOCACHE", "GOPROXY", "GOFLAGS", "SSL_CERT_FILE"} {
+		terminal.Env = append(terminal.Env, name+"="+ts.Getenv(name))
+	}
+	terminal.Env = append(terminal.Env, "TERM=xterm", "PULUMI_SKIP_UPDATE_CHECK=true")
+	input, err := terminal.StdinPipe()
+	ts.Check(err)
+	output, err := terminal.StdoutPipe()
+	ts.Check(err)
+	ts.Check(terminal.Start())
+	var said bytes.Buffer
+	buffer := make([]byte, 4096)
+	// until reads on until the question comes, "" is the end, and leaves what follows it.
+	until := func(question string) {
+		for question == "" || !bytes.Contains(said.Bytes(), []byte(question)) {
+			n, err := output.Read(buffer)
+			said.Write(buffer[:n])
+			fmt.Fprint(ts.Stdout(), string(buffer[:n]))
+			if err == io.EOF && question == "" {
+				return
+			}
+			if err != nil {
+				ts.Fatalf("waiting for %q: %v; the terminal showed\n%s", question, err, said.String())
+			}
+		}
+		said.Next(bytes.Index(said.Bytes(), []byte(question)) + len(question))
+	}
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		question, answer, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=>")
+		until(strings.TrimSpace(question))
+		_, err := io.WriteString(input, strings.TrimSpace(answer)+"\r")
+		ts.Check(err)
+	}
+	until("")
+	ts.Check(terminal.Wait())
+}
+
+// git-host serves the template as a git repository over HTTPS, at $GIT_URL.
+func gitHost(ts *testscript.TestScript, _ bool, _ []string) {
+	root := ts.MkAbs(".hosted")
+	repository := filepath.Join(root, "team", "esc-connector-lambda-go.git")
+	ts.Check(os.CopyFS(repository, os.DirFS(ts.Getenv("TEMPLATE"))))
+	for _, args := range [][]string{
+		{"init", "--quiet", "--initial-branch=main"}, {"add", "--all"},
+		{"-c", "user.name=Host", "-c", "user.email=host@localhost", "commit", "--quiet", "--message", "The template"},
+	} {
+		ts.Check(ts.Exec("git", append([]string{"-C", repository}, args...)...))
+	}
+	programs, err := exec.Command("git", "--exec-path").Output()
+	ts.Check(err)
+	host := httptest.NewTLSServer(&cgi.Handler{
+		Path: filepath.Join(strings.TrimSpace(string(programs)), "git-http-backend"), Dir: root,
+		Env: []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1"},
+	})
+	ts.Defer(host.Close)
+	bundle, err := os.ReadFile(ts.Getenv("CA"))
+	ts.Check(err)
+	bundle = append(bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: host.Certificate().Raw})...)
+	path := ts.MkAbs(".git-host.pem")
+	ts.Check(os.WriteFile(path, bundle, 0o600))
+	ts.Setenv("SSL_CERT_FILE", path)
+	ts.Setenv("GIT_SSL_CAINFO", path)
+	ts.Setenv("GIT_URL", host.URL+"/team/esc-connector-lambda-go.git")
+}
+
+// resources STATE compares the stack's resources with their page: their types with its table, and what each of them
+// depends on with its drawing.
+func (all pages) resources(ts *testscript.TestScript, _ bool, args []string) {
+	var state struct {
+		Deployment struct {
+			Resources []struct {
+				URN, Type    string
+				Dependencies []string
+			}
+		}
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &state))
+	name := func(urn string) string { return urn[strings.LastIndex(urn, "::")+2:] }
+	var told, made []string
+	for _, row := range all.page("docs/RESOURCES.md").table("what-is-created", 0) {
+		told = append(told, strings.Trim(row[2], "`"))
+	}
+	needs := map[string][]string{} // by resource
+	for _, resource := range state.Deployment.Resources {
+		if strings.HasPrefix(resource.Type, "pulumi:") {
+			continue
+		}
+		made = append(made, resource.Type)
+		needs[name(resource.URN)] = nil
+		for _, urn := range resource.Dependencies {
+			needs[name(resource.URN)] = append(needs[name(resource.URN)], name(urn))
+		}
+	}
+	same := func(what string, told, made []string) {
+		for _, list := range []*[]string{&told, &made} {
+			slices.Sort(*list)
+			*list = slices.Compact(*list)
+		}
+		if !slices.Equal(told, made) {
+			ts.Fatalf("docs/RESOURCES.md tells of the %s\n  %s\nand the stack has\n  %s", what, strings.Join(told, "\n  "), strings.Join(made, "\n  "))
+		}
+	}
+	same("types", told, made)
+	drawn, edges := drawnResources(ts)
+	same("resources", drawn, slices.Collect(maps.Keys(needs)))
+	same("edges", edges, leastEdges(needs))
+}
+
+// drawnResources are the names of the boxes in the drawing of what gets created, and its edges as "from to".
+func drawnResources(ts *testscript.TestScript) (names, edges []string) {
+	text, err := os.ReadFile("../docs/resources.txt")
+	ts.Check(err)
+	for line := range strings.Lines(string(text)) {
+		kind, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch kind {
+		case "box", "secret":
+			names = append(names, rest[strings.LastIndex(rest, "|")+1:])
+		case "edge":
+			edges = append(edges, rest)
+		}
+	}
+	return names, edges
+}
+
+// leastEdges are those from a need to what needs it, without those that follow from others.
+func leastEdges(needs map[string][]string) []string {
+	var leads func(from, to string) bool
+	leads = func(from, to string) bool {
+		return from == to || slices.ContainsFunc(needs[to], func(need string) bool { return leads(from, need) })
+	}
+	var edges []string
+	for name, direct := range needs {
+		for _, need := range direct {
+			follows := slices.ContainsFunc(direct, func(other string) bool { return other != need && leads(need, other) })
+			if !follows {
+				edges = append(edges, need+" "+name)
+			}
+		}
+	}
+	return edges
+}
+
+// calls-within checks that the deployer's policy allows every call since the database was there.
+func callsWithin(ts *testscript.TestScript, _ bool, _ []string) {
+	document, err := os.ReadFile("../docs/deployer-policy.json")
+	ts.Check(err)
+	first, err := strconv.Atoi(ts.Getenv("CALLS"))
+	ts.Check(err)
+	var outside []string
+	calls := of(ts).cloud.AWS.Calls()[first:]
+	for _, call := range calls {
+		action := call.Service + ":" + actionName(call.Action)
+		allowed, err := policy.Allows([]string{string(document)}, policy.Request{Action: action})
+		ts.Check(err)
+		if !allowed {
+			outside = append(outside, action)
+		}
+	}
+	slices.Sort(outside)
+	if outside = slices.Compact(outside); len(outside) > 0 || len(calls) == 0 {
+		ts.Fatalf("of %d calls, deployer-policy.json does not allow: %s", len(calls), strings.Join(outside, ", "))
+	}
+}
+
+// names-within STATE checks that the deployer's policy, filled in for the stack dev of the project orders-rotation,
+// names what the stack's state holds.
+func namesWithin(ts *testscript.TestScript, _ bool, args []string) {
+	template, err := os.ReadFile("../docs/deployer-policy.json")
+	ts.Check(err)
+	document := strings.NewReplacer("ACCOUNT", ts.Getenv("ACCOUNT"), "OWNER", ts.Getenv("ACCOUNT"), "REGION", road.Region, "PROJECT-STACK", "orders-rotation-dev",
+		"VPC", ts.Getenv("VPC"), "api.pulumi.com", strings.TrimPrefix(ts.Getenv("ESC"), "https://")).Replace(string(template))
+	var state struct {
+		Deployment struct {
+			Resources []struct {
+				Type, URN string
+				Outputs   struct{ ARN string }
+			}
+		}
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &state))
+	checked := 0
+	for _, resource := range state.Deployment.Resources {
+		arn := resource.Outputs.ARN
+		var requests []policy.Request
+		for action, on := range map[string]map[string]string{
+			"aws:cloudwatch/eventRule:EventRule":                  {"events:PutRule": arn},
+			"aws:cloudwatch/logGroup:LogGroup":                    {"logs:CreateLogGroup": arn},
+			"aws:ec2/securityGroup:SecurityGroup":                 {"ec2:CreateSecurityGroup": arn},
+			"aws:iam/openIdConnectProvider:OpenIdConnectProvider": {"iam:CreateOpenIDConnectProvider": arn},
+			"aws:iam/role:Role":                                   {"iam:CreateRole": arn},
+			"aws:lambda/function:Function":                        {"lambda:CreateFunction": arn},
+			"aws:s3/bucketV2:BucketV2":                            {"s3:CreateBucket": arn},
+			// IAM knows no resource of a creation of these, by its lists of actions:
+			// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html and list_awssigner.html
+			"aws:lambda/codeSigningConfig:CodeSigningConfig": {"lambda:CreateCodeSigningConfig": "*", "lambda:DeleteCodeSigningConfig": arn},
+			"aws:signer/signingProfile:SigningProfile":       {"signer:PutSigningProfile": "*", "signer:CancelSigningProfile": arn},
+		}[resource.Type] {
+			requests = append(requests, policy.Request{Action: action, Resource: on})
+		}
+		if strings.HasSuffix(resource.URN, "::executionRole") {
+			requests = append(requests, policy.Request{Action: "iam:PassRole", Resource: arn,
+				Context: map[string]string{"iam:PassedToService": "lambda.amazonaws.com"}})
+		}
+		for _, request := range requests {
+			allowed, err := policy.Allows([]string{document}, request)
+			ts.Check(err)
+			if !allowed {
+				ts.Fatalf("deployer-policy.json does not allow %s on %s", request.Action, request.Resource)
+			}
+			checked++
+		}
+	}
+	if checked < 10 {
+		ts.Fatalf("of the stack's resources only %d have been looked at", checked)
+	}
+}
+
+// actionName is IAM's name of a call that the gateway knows by its method and path alone.
+func actionName(call string) string {
+	for pattern, name := range map[string]string{
+		`^POST policy$`:          "AddPermission",
+		`^DELETE .*/policy/\w+$`: "RemovePermission",
+		`^GET .*/tags/arn:`:      "ListTags",
+		`^GET policy$`:           "GetPolicy",
+		`^POST .*/tags/arn:`:     "TagResource",
+		`^DELETE .*/tags/arn:`:   "UntagResource",
+	} {
+		if regexp.MustCompile(pattern).MatchString(call) {
+			return name
+		}
+	}
+	return call
+}
