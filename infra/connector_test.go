@@ -503,7 +503,7 @@ func TestTheRegionsOfBuiltInAuthoritiesAreThoseOfTheBundle(t *testing.T) {
 		}
 		return nil
 	}))
-	assert.ElementsMatch(t, slices.Collect(maps.Keys(regions)), builtIn)
+	assert.ElementsMatch(t, slices.Collect(maps.Keys(regions)), builtInRegions)
 
 	for account, want := range map[Account]string{
 		{Partition: "aws", Region: "eu-west-1"}:            "",
