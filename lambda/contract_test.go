@@ -671,6 +671,44 @@ func TestCertificatesThatAreNotBelieved(t *testing.T) {
 	}
 }
 
+// What expires some day is no news; what does so soon is, before it fails.
+func TestAuthorityThatExpiresSoonIsAWarning(t *testing.T) {
+	const aDay = 24 * time.Hour
+	for _, days := range []int{59, 61} {
+		end := time.Now().Add(time.Duration(days) * aDay)
+		authority, err := dbtest.NewAuthorityUntil("ending CA", end)
+		require.NoError(t, err)
+		file := filepath.Join(t.TempDir(), "ca.pem")
+		require.NoError(t, os.WriteFile(file, authority.PEM, 0o644))
+		t.Setenv(connector.SSLRootCertVariable, file)
+		certificate, key, err := authority.Issue(time.Time{}, "127.0.0.1")
+		require.NoError(t, err)
+		pair, err := tls.X509KeyPair(certificate, key)
+		require.NoError(t, err)
+		dryRun := wire{"type": "postgres", "host": "127.0.0.1", "port": offering(t, &tls.Config{Certificates: []tls.Certificate{pair}}), "dryRun": true}
+
+		answer := invoke(t, dryRun, plenty)
+		require.Equal(t, 200, answer.Code, answer.Message)
+		if days > 60 {
+			assert.Empty(t, answer.Warning)
+			assert.NotContains(t, answer.log, "warning")
+			continue
+		}
+		for _, part := range []string{"127.0.0.1:", `"ending CA"`, end.UTC().Format(time.DateOnly), "databaseCaFile", "aws rds modify-db-instance"} {
+			assert.Contains(t, answer.Warning, part)
+		}
+		assert.Equal(t, answer.Warning, answer.log["warning"])
+		assert.Equal(t, "ok", answer.log["result"])
+
+		// Without verification nobody looks at it.
+		t.Setenv(connector.SSLModeVariable, "require")
+		answer = invoke(t, dryRun, plenty)
+		assert.Equal(t, 200, answer.Code, answer.Message)
+		assert.Empty(t, answer.Warning)
+		t.Setenv(connector.SSLModeVariable, "")
+	}
+}
+
 // What cannot agree is no fault of the network, and builds of MySQL 5.7 have no ephemeral keys.
 func TestVersionsAndCiphersOfOldServers(t *testing.T) {
 	t.Setenv(connector.SSLModeVariable, "require")

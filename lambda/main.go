@@ -74,7 +74,9 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if errors.Is(err, event.ErrNotAnObject) {
 		return nil, err
 	}
-	return json.Marshal(event.Answer{Code: result.code, Message: guard.mask(result.message), Made: result.made, Found: result.found})
+	return json.Marshal(event.Answer{
+		Code: result.code, Message: guard.mask(result.message), Made: result.made, Found: result.found, Warning: guard.mask(result.warning),
+	})
 }
 
 // result is what came of an event.
@@ -84,6 +86,7 @@ type result struct {
 	stage   connector.Stage
 	proof   connector.Proof
 	note    string
+	warning string
 	// made and found are names of the event, and nothing else.
 	made, found []string
 	panic       []string // the kind of its value, and the stack
@@ -140,7 +143,8 @@ func (h *Handler) work(ctx context.Context, request event.Request) (outcome resu
 			ended.failed(server.Stage(), err)
 			return
 		}
-		ended = result{code: 200, message: found.Message, stage: server.Stage(), proof: found.Proof, note: found.Note, made: found.Made, found: found.Found}
+		ended = result{code: 200, message: found.Message, stage: server.Stage(), proof: found.Proof, note: found.Note, warning: server.Warning(),
+			made: found.Made, found: found.Found}
 	}()
 	late := time.NewTimer(time.Until(bound.Answer))
 	defer late.Stop()
@@ -194,6 +198,9 @@ func (h *Handler) log(ctx context.Context, request event.Request, result result,
 	}
 	if result.note != "" {
 		attributes = append(attributes, slog.String("note", guard.mask(result.note)))
+	}
+	if result.warning != "" {
+		attributes = append(attributes, slog.String("warning", guard.mask(result.warning)))
 	}
 	if result.panic != nil {
 		attributes = append(attributes, slog.Any("panic", result.panic))

@@ -249,6 +249,7 @@ func rotationOf(db database, manager, user string) wire {
 type answer struct {
 	Code    int    `json:"code"`
 	Message string `json:"message"`
+	Warning string `json:"warning"`
 	log     map[string]any
 	raw     string // everything that left: the answer and the log
 }

@@ -2,6 +2,7 @@ package connector
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
@@ -24,11 +25,12 @@ type Server struct {
 	patience  time.Duration // how long network trouble is tried again; 0 until the deadline
 	addresses []netip.Addr
 
-	lock  sync.Mutex
-	stage Stage
-	state State
-	wire  wire
-	open  map[*conn]bool
+	lock      sync.Mutex
+	stage     Stage
+	state     State
+	wire      wire
+	open      map[*conn]bool
+	authority *x509.Certificate // that vouches for the server's certificate; nil where none was verified
 }
 
 // NewServer is the server that a request names.

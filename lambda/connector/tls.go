@@ -2,9 +2,11 @@ package connector
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -161,11 +163,11 @@ func (s *Server) verify(state tls.ConnectionState) error {
 			options.Roots.AddCert(issuer)
 		}
 	}
-	_, err := leaf.Verify(options)
+	chains, err := leaf.Verify(options)
 	if errors.As(err, new(x509.UnknownAuthorityError)) {
 		if system, systemErr := x509.SystemCertPool(); systemErr == nil {
 			options.Roots = system
-			_, systemErr = leaf.Verify(options)
+			chains, systemErr = leaf.Verify(options)
 			if systemErr == nil || !errors.As(systemErr, new(x509.UnknownAuthorityError)) {
 				err = systemErr
 			}
@@ -174,7 +176,34 @@ func (s *Server) verify(state tls.ConnectionState) error {
 	if err != nil {
 		return s.untrusted(leaf, err)
 	}
+	s.setAuthority(chains)
 	return nil
+}
+
+// setAuthority notes the authority that vouches for the server's certificate: of several the one that does so the longest.
+func (s *Server) setAuthority(chains [][]*x509.Certificate) {
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	s.authority = nil
+	for _, chain := range chains {
+		if root := chain[len(chain)-1]; s.authority == nil || root.NotAfter.After(s.authority.NotAfter) {
+			s.authority = root
+		}
+	}
+}
+
+// Warning is what a person should know although the server was reached: "", or that its certificate authority is about to expire.
+func (s *Server) Warning() string {
+	const soon = 60 * 24 * time.Hour
+	s.lock.Lock()
+	defer s.lock.Unlock()
+	if s.authority == nil || time.Until(s.authority.NotAfter) > soon {
+		return ""
+	}
+	return s.Address() + ": the certificate authority " + strconv.Quote(subjectName(s.authority)) + ", by which the server's certificate is verified, expires on " +
+		day(s.authority.NotAfter) + ". From then on the connector refuses the server, and no rotation succeeds. Give the server a certificate of the next authority: " +
+		"on RDS by aws rds modify-db-instance --ca-certificate-identifier rds-ca-rsa2048-g1 …; elsewhere put that authority's PEM beside the old one in the file of the stack's setting " +
+		"databaseCaFile first, and run pulumi up"
 }
 
 // untrusted is the failure of a certificate that was not believed.
@@ -264,9 +293,10 @@ func (s *Server) Certificate(state tls.ConnectionState) string {
 		", valid until " + day(leaf.NotAfter)
 }
 
-func issuerName(certificate *x509.Certificate) string {
-	if certificate.Issuer.CommonName != "" {
-		return certified(certificate.Issuer.CommonName)
-	}
-	return certified(strings.Join(certificate.Issuer.Organization, ", "))
+func issuerName(certificate *x509.Certificate) string { return shortName(certificate.Issuer) }
+
+func subjectName(certificate *x509.Certificate) string { return shortName(certificate.Subject) }
+
+func shortName(name pkix.Name) string {
+	return certified(cmp.Or(name.CommonName, strings.Join(name.Organization, ", ")))
 }

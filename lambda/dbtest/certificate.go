@@ -22,9 +22,15 @@ type Authority struct {
 	PEM []byte
 }
 
-// NewAuthority makes a certificate authority that lives for a day.
+// NewAuthority makes a certificate authority that lives for a year.
 func NewAuthority(commonName string) (*Authority, error) {
+	return NewAuthorityUntil(commonName, time.Now().AddDate(1, 0, 0))
+}
+
+// NewAuthorityUntil makes a certificate authority that lives until then.
+func NewAuthorityUntil(commonName string, notAfter time.Time) (*Authority, error) {
 	template := &x509.Certificate{
+		NotAfter:              notAfter,
 		Subject:               pkix.Name{CommonName: commonName},
 		IsCA:                  true,
 		BasicConstraintsValid: true,
@@ -77,7 +83,10 @@ func sign(template *x509.Certificate, by *Authority) (crypto.Signer, []byte, err
 	if template.NotAfter.IsZero() {
 		template.NotAfter = time.Now().Add(24 * time.Hour)
 	}
-	template.NotBefore = template.NotAfter.Add(-48 * time.Hour)
+	template.NotBefore = time.Now().Add(-48 * time.Hour)
+	if template.NotAfter.Before(template.NotBefore) {
+		template.NotBefore = template.NotAfter.Add(-48 * time.Hour)
+	}
 	template.SerialNumber = big.NewInt(time.Now().UnixNano())
 	parent, signer := template, crypto.Signer(key)
 	if by != nil {
