@@ -126,3 +126,56 @@ func run(t *testing.T, c *cloud, settings map[string]string, body func(*pulumi.C
 	}
 	return err
 }
+
+// deploy runs all steps but the compilation.
+func deploy(t *testing.T, c *cloud, settings map[string]string) error {
+	t.Helper()
+	return run(t, c, settings, func(ctx *pulumi.Context, configuration Config) error {
+		settings, err := ReadSettings(ctx, configuration)
+		if err != nil {
+			return err
+		}
+		last, err := ReadLastState(ctx, settings)
+		if err != nil {
+			return err
+		}
+		site, err := FindSite(ctx, settings, last)
+		if err != nil {
+			return err
+		}
+		archive := &Archive{Path: "testdata/none.zip", SHA256: "c2hh", Architecture: "x86_64"}
+		_, err = DeployConnector(ctx, settings, last, site, archive)
+		return err
+	})
+}
+
+const oidcToken = "aws:iam/getOpenIdConnectProvider:getOpenIdConnectProvider"
+
+func answer(result map[string]any) func(resource.PropertyMap) (map[string]any, error) {
+	return func(resource.PropertyMap) (map[string]any, error) { return result, nil }
+}
+
+func (c *cloud) input(name, property string) string {
+	return c.registered[name].Inputs[resource.PropertyKey(property)].StringValue()
+}
+
+// state answers for the stack's own state.
+func state(resources map[string]any) func(resource.PropertyMap) (map[string]any, error) {
+	return func(args resource.PropertyMap) (map[string]any, error) {
+		outputs := map[string]any{}
+		for name, values := range resources {
+			outputs["urn:pulumi:dev::shop::"+registeredTypes[name]+"::"+name] = map[string]any{"type": registeredTypes[name], "outputs": values}
+		}
+		return map[string]any{"name": args["stackName"].StringValue(), "outputs": outputs}, nil
+	}
+}
+
+func written() map[string]any {
+	return map[string]any{
+		"managingCreds": map[string]any{"organization": "acme", "project": "shop", "name": "ordersManagingCreds"},
+		"rotator":       map[string]any{"organization": "acme", "project": "shop", "name": "orders"},
+		"pulumiCloud":   map[string]any{"apiUrl": "https://api.pulumi.com"},
+		"function": map[string]any{"arn": "arn:aws:lambda:eu-west-1:111122223333:function:shop-dev-862e37e7",
+			"name": "shop-dev-862e37e7"},
+	}
+}
