@@ -174,7 +174,6 @@ var (
 	identifierPattern   = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 	organizationPattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_-]*$`)
 	hostPattern         = regexp.MustCompile(`^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*$`)
-	proxyPattern        = regexp.MustCompile(`\.proxy-[^.]+\.([^.]+\.)?rds\.`)
 	readerPattern       = regexp.MustCompile(`\.cluster-ro-[^.]+\.([^.]+\.)?rds\.`)
 	idPattern           = regexp.MustCompile(`^[0-9A-Za-z]+$`)
 	policyPattern       = regexp.MustCompile(`^arn:[a-z0-9-]+:iam::([0-9]{12}|aws):policy/[!-~]+$`)
@@ -257,7 +256,7 @@ func setHost(s *Settings, value string) error {
 	switch {
 	case strings.Contains(host, "://"):
 		return errors.New("that is a URL, of which only the host is wanted")
-	case proxyPattern.MatchString(host):
+	case event.IsRDSProxy(host):
 		return errors.New("that is an RDS Proxy, which checks passwords against a secret of its own, and so would refuse a new one; " +
 			"give the writer endpoint of the database behind it")
 	case readerPattern.MatchString(host):

@@ -107,6 +107,7 @@ func TestPreparationsThatAreRefused(t *testing.T) {
 		"NUL in the master password":        {"postgres mysql", func(r *event.Request) { r.Prepare.MasterUser.Password = event.NewSecret("Hidden\x00") }, []string{"prepare.masterUser.password holds a NUL"}},
 		"no Unicode in a name":              {"postgres mysql", func(r *event.Request) { r.Prepare.RotateUsers[0] = "a\ufffd" }, []string{"not valid Unicode"}},
 		"an RDS Proxy":                      {"postgres mysql", func(r *event.Request) { r.Host = "orders.proxy-abc123.eu-west-1.rds.amazonaws.com" }, []string{"RDS Proxy"}},
+		"an RDS Proxy in China":             {"postgres mysql", func(r *event.Request) { r.Host = "orders.proxy-abc123.rds.cn-north-1.amazonaws.com.cn" }, []string{"RDS Proxy"}},
 		"a role that is a user":             {"postgres", func(r *event.Request) { r.Prepare.ApplicationRole = "app_1" }, []string{"prepare.applicationRole", "are both"}},
 		"a role that is the master":         {"postgres", func(r *event.Request) { r.Prepare.ApplicationRole = "master" }, []string{"prepare.applicationRole", "are both"}},
 		"a role on MySQL":                   {"mysql", func(r *event.Request) { r.Prepare.ApplicationRole = "app" }, []string{"for PostgreSQL alone", "prepare.privileges"}},

@@ -140,18 +140,18 @@ func (r Request) checkAddress() *Refusal {
 	if r.Port < 1 || r.Port > 65535 {
 		return refuse("port %d is not a port", r.Port).fix("A port is 1 to 65535: PostgreSQL's is usually 5432, MySQL's 3306")
 	}
-	if isRDSProxy(r.Host) {
+	if IsRDSProxy(r.Host) {
 		return refuse("host %q is an RDS Proxy endpoint, which checks clients against its own secret in AWS Secrets Manager, so that a login through it cannot prove a password that was just changed", r.Host).
 			fix("Use the writer endpoint of the database itself")
 	}
 	return nil
 }
 
-// isRDSProxy knows an RDS Proxy endpoint, such as orders.proxy-abc123.eu-west-1.rds.amazonaws.com (the RDS user guide's
-// page "Connecting to a database through RDS Proxy").
-func isRDSProxy(host string) bool {
+// IsRDSProxy reports whether a host is an RDS Proxy endpoint, such as orders.proxy-abc123.eu-west-1.rds.amazonaws.com (the RDS
+// user guide's page "Connecting to a database through RDS Proxy"), or in China orders.proxy-abc123.rds.cn-north-1.amazonaws.com.cn.
+func IsRDSProxy(host string) bool {
 	host = strings.ToLower(host)
-	return strings.Contains(host, ".proxy-") && strings.Contains(host, ".rds.amazonaws.com")
+	return strings.Contains(host, ".proxy-") && strings.Contains(host, ".rds.") && strings.Contains(host, ".amazonaws.com")
 }
 
 // hostFault says why a host cannot be one, "" where it can.
