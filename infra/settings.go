@@ -1,5 +1,3 @@
-// Package infra reads the settings and deploys what the connector needs in AWS: it finds the
-// database, compiles the function, decides whom the invocation role trusts, and registers it all.
 package infra
 
 import (
@@ -20,9 +18,6 @@ import (
 
 	"github.com/robfig/cron/v3"
 )
-
-// This file is about one setting at a time: its field, its row in the table, its check. What settings must be to each
-// other is in combinations.go, and how the stack's configuration is read in configuration.go.
 
 // Settings is everything that a user may set, checked. The README describes each.
 type Settings struct {
