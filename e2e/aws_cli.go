@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 )
@@ -35,6 +36,16 @@ func Commands() map[string]func() {
 
 // awsCommands are the commands of the AWS CLI that messages and pages tell a reader to run.
 var awsCommands = map[string]func(ctx context.Context, args []string) error{
+	"ec2 revoke-security-group-egress": simply(func(ctx context.Context, c aws.Config, flag func(string) *string) error {
+		_, err := ec2.NewFromConfig(c).RevokeSecurityGroupEgress(ctx, &ec2.RevokeSecurityGroupEgressInput{
+			GroupId: flag("group-id"), SecurityGroupRuleIds: []string{aws.ToString(flag("security-group-rule-ids"))}})
+		return err
+	}),
+	"ec2 revoke-security-group-ingress": simply(func(ctx context.Context, c aws.Config, flag func(string) *string) error {
+		_, err := ec2.NewFromConfig(c).RevokeSecurityGroupIngress(ctx, &ec2.RevokeSecurityGroupIngressInput{
+			GroupId: flag("group-id"), SecurityGroupRuleIds: []string{aws.ToString(flag("security-group-rule-ids"))}})
+		return err
+	}),
 	"iam add-client-id-to-open-id-connect-provider": simply(func(ctx context.Context, c aws.Config, flag func(string) *string) error {
 		_, err := iam.NewFromConfig(c).AddClientIDToOpenIDConnectProvider(ctx, &iam.AddClientIDToOpenIDConnectProviderInput{
 			OpenIDConnectProviderArn: flag("open-id-connect-provider-arn"), ClientID: flag("client-id")})

@@ -36,7 +36,7 @@
 //   - When AWS fails: aws-deny, aws-throttle, aws-refuse-code, aws-refuse-function, aws-interfaces, aws-share, aws-lose-answer,
 //     aws-delay-versioning, aws-fail-signing, aws-throttle-once
 //   - What is changed behind the stack's back: aws-delete, function-by-hand, group-by-hand, role-by-hand, by-hand
-//   - What people do to a state: walk
+//   - What people do to a state, and after a message: walk, go-on
 //   - Files: replace, nowhere
 //   - The pages: sh, save, serve, git-host, resources, calls-within, names-within
 package e2e

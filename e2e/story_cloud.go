@@ -52,7 +52,7 @@ func cloudExport(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // faultOf is what STATUS [METHOD [PATH]] say: "hang" answers nothing, "late" does what is asked and answers nothing,
-// "drop" closes the connection.
+// "drop" closes the connection. A PATH without a slash is what the request says, as the name of a call of AWS.
 func faultOf(ts *testscript.TestScript, args []string) rest.Fault {
 	fault := rest.Fault{Drop: args[0] == "drop", Late: args[0] == "late"}
 	if args[0] != "hang" && !fault.Drop && !fault.Late {
@@ -63,7 +63,11 @@ func faultOf(ts *testscript.TestScript, args []string) rest.Fault {
 		fault.Method = args[1]
 	}
 	if len(args) > 2 {
-		fault.Path = args[2]
+		if strings.HasPrefix(args[2], "/") {
+			fault.Path = args[2]
+		} else {
+			fault.Says = args[2]
+		}
 	}
 	return fault
 }

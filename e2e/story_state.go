@@ -10,6 +10,7 @@ import (
 var stateCommands = map[string]command{
 	"aws-refuse-function": awsRefuseFunction,
 	"cloud-rename":        cloudRename,
+	"go-on":               goOn,
 	"walk":                walk,
 }
 
@@ -23,4 +24,10 @@ func cloudRename(ts *testscript.TestScript, _ bool, args []string) {
 	cloud := of(ts).cloud
 	cloud.RenameOrganization(args[0])
 	ts.Check(cloud.Login(road.Token))
+}
+
+// go-on runs pulumi up, and the commands that it says, until it succeeds.
+func goOn(ts *testscript.TestScript, _ bool, _ []string) {
+	w := &walker{ts: ts, s: of(ts)}
+	w.recover()
 }

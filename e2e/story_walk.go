@@ -154,8 +154,8 @@ func (w *walker) cut() string {
 var wayOn = []*regexp.Regexp{
 	regexp.MustCompile(`(?m)^ *(?:\S.*: )?(pulumi state delete --force (?:--target-dependents )?(?:--all|'[^\n]*'))$`),
 	regexp.MustCompile(`(?m)(pulumi state rename '\S+' \S+)$`),
-	regexp.MustCompile(`(?m)(aws (?:lambda|iam|logs) delete-.*)$`),
-	regexp.MustCompile(`(?m)(pulumi import ` + environmentType + ` .*)$`),
+	regexp.MustCompile(`(?m)(aws (?:(?:lambda|iam|logs) delete-|ec2 revoke-).*)$`),
+	regexp.MustCompile(`(?m)(pulumi import pulumiservice:\S+ .*[^>])$`),
 }
 
 // recover does what pulumi up says, until it succeeds.

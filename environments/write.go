@@ -22,8 +22,12 @@ type Contents struct {
 	Team     string // that may administer the managing credentials environment; empty: who created it
 }
 
-// Type is the resources' type.
-const Type = "pulumiservice:index:Environment"
+// Types of the environments and of what stands beside them.
+const (
+	Type         = "pulumiservice:index:Environment"
+	TeamType     = "pulumiservice:index:TeamEnvironmentPermission"
+	ScheduleType = "pulumiservice:index:EnvironmentRotationSchedule"
+)
 
 // Logical names of what this package registers. They stand in the states of all who have deployed the connector, and so never
 // change: an environment of another name would be created anew, and the one that holds the live passwords deleted.
@@ -31,8 +35,8 @@ const (
 	ManagingResource = "managingCreds"
 	TeamResource     = "managingTeam"
 	RotatorResource  = "rotator"
+	ScheduleResource = "rotationSchedule"
 	CloudResource    = "pulumiCloud"
-	scheduleResource = "rotationSchedule"
 )
 
 // Connect registers the provider of Pulumi Cloud at that URL.
@@ -99,7 +103,7 @@ func writeAccess(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Co
 		}
 	}
 	if contents.Schedule != "" {
-		_, err := pulumiservice.NewEnvironmentRotationSchedule(ctx, scheduleResource, &pulumiservice.EnvironmentRotationScheduleArgs{
+		_, err := pulumiservice.NewEnvironmentRotationSchedule(ctx, ScheduleResource, &pulumiservice.EnvironmentRotationScheduleArgs{
 			Organization: pulumi.String(contents.Name.Organization),
 			Project:      pulumi.String(contents.Name.Project),
 			Environment:  pulumi.String(contents.Name.Environment),
@@ -112,10 +116,14 @@ func writeAccess(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Co
 	return nil
 }
 
-// ImportCommand is the command that takes an environment over as it is, into the state of the stack at hand. What it takes
+// ScheduleID is what the provider calls an environment's rotation schedule
+// (https://github.com/pulumi/pulumi-pulumiservice/blob/v1.3.0/provider/pkg/resources/rotation_schedules.go).
+func ScheduleID(rotator Name, id string) string { return rotator.String() + "/rotations/" + id }
+
+// ImportCommand is the command that takes over what is in Pulumi Cloud as it is, into the state of the stack at hand. What it takes
 // over stays protected until the next update has made all else.
-func ImportCommand(ctx *pulumi.Context, logicalName string, name Name) string {
-	command := fmt.Sprintf("pulumi import %s %s %s --generate-code=false", Type, logicalName, name)
+func ImportCommand(ctx *pulumi.Context, resourceType, logicalName, id string) string {
+	command := fmt.Sprintf("pulumi import %s %s %s --generate-code=false", resourceType, logicalName, id)
 	// By the provider's own defaults it would ask the instance that PULUMI_BACKEND_URL names. In a preview the state may
 	// not have our provider yet.
 	if !ctx.DryRun() {

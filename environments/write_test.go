@@ -142,7 +142,7 @@ func TestOnlyAClearAnswerSaysThatAnEnvironmentIsNotThere(t *testing.T) {
 func TestAnImportIsByTheStacksOwnProviderAndKeepsItsProtection(t *testing.T) {
 	require.NoError(t, run(t, &cloud{}, func(ctx *pulumi.Context) error {
 		assert.Equal(t, "pulumi import pulumiservice:index:Environment rotator acme/shop/orders --generate-code=false"+
-			" --provider pulumiCloud=urn:pulumi:dev::shop::pulumi:providers:pulumiservice::pulumiCloud", ImportCommand(ctx, RotatorResource, orders))
+			" --provider pulumiCloud=urn:pulumi:dev::shop::pulumi:providers:pulumiservice::pulumiCloud", ImportCommand(ctx, Type, RotatorResource, orders.String()))
 		return nil
 	}))
 }

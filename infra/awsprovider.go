@@ -45,6 +45,8 @@ const (
 	dhcpOptionsToken    = "aws:ec2/getVpcDhcpOptions:getVpcDhcpOptions"
 
 	securityGroupLookupToken  = "aws:ec2/getSecurityGroup:getSecurityGroup"
+	rulesLookupToken          = "aws:vpc/getSecurityGroupRules:getSecurityGroupRules"
+	ruleLookupToken           = "aws:vpc/getSecurityGroupRule:getSecurityGroupRule"
 	logGroupLookupToken       = "aws:cloudwatch/getLogGroup:getLogGroup"
 	signingProfileLookupToken = "aws:signer/getSigningProfile:getSigningProfile"
 )
@@ -332,6 +334,29 @@ type securityGroupLookupArgs struct {
 
 type foundSecurityGroup struct {
 	Id string `pulumi:"id"`
+}
+
+type rulesArgs struct {
+	Tags map[string]string `pulumi:"tags"`
+}
+
+type ruleList struct {
+	Ids []string `pulumi:"ids"`
+}
+
+type ruleArgs struct {
+	SecurityGroupRuleId string `pulumi:"securityGroupRuleId"`
+}
+
+// foundRule is a rule of a security group that AWS has.
+type foundRule struct {
+	CidrIpv4                  string `pulumi:"cidrIpv4"`
+	CidrIpv6                  string `pulumi:"cidrIpv6"`
+	IpProtocol                string `pulumi:"ipProtocol"`
+	IsEgress                  bool   `pulumi:"isEgress"`
+	ReferencedSecurityGroupId string `pulumi:"referencedSecurityGroupId"`
+	SecurityGroupId           string `pulumi:"securityGroupId"`
+	SecurityGroupRuleId       string `pulumi:"securityGroupRuleId"`
 }
 
 type dhcpOptionsArgs struct {

@@ -53,6 +53,8 @@ func TestTokensAndPropertiesAreThoseOfTheSDK(t *testing.T) {
 		subnetToken:               {subnetArgs{}, subnet{}, "LookupSubnetArgs", "LookupSubnetResult"},
 		vpcToken:                  {vpcArgs{}, vpc{}, "LookupVpcArgs", "LookupVpcResult"},
 		securityGroupLookupToken:  {securityGroupLookupArgs{}, foundSecurityGroup{}, "LookupSecurityGroupArgs", "LookupSecurityGroupResult"},
+		rulesLookupToken:          {rulesArgs{}, ruleList{}, "GetSecurityGroupRulesArgs", "GetSecurityGroupRulesResult"},
+		ruleLookupToken:           {ruleArgs{}, foundRule{}, "GetSecurityGroupRuleArgs", "GetSecurityGroupRuleResult"},
 		dhcpOptionsToken:          {dhcpOptionsArgs{}, dhcpOptions{}, "LookupVpcDhcpOptionsArgs", "LookupVpcDhcpOptionsResult"},
 	}
 	for typeToken, c := range cases {

@@ -74,6 +74,7 @@ type deployment struct {
 	database *Database
 	names    names
 	tags     pulumi.StringMap
+	stands   *standing // nil where there is no function to compare with
 }
 
 // DeployConnector registers the function, all that it needs, and the role by which ESC invokes it.
@@ -83,6 +84,10 @@ func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, s
 			"pulumi:project": pulumi.String(settings.Project),
 			"pulumi:stack":   pulumi.String(settings.Stack),
 		}}
+	d.stands = d.findStanding()
+	if err := d.warnOfConfiguration(); err != nil {
+		return nil, err
+	}
 	logs, err := d.logGroup()
 	if err != nil {
 		return nil, err
@@ -143,14 +148,14 @@ func (d *deployment) code(archive *Archive) (*functionCode, error) {
 	case d.settings.CodeSigning:
 		return d.signed(archive)
 	}
-	return d.uploaded(archive), nil
+	return &functionCode{upload: pulumi.NewFileArchive(archive.Path), hash: pulumi.String(d.stands.hashOf(archive))}, nil
 }
 
 // function needs its role's permissions before it is created, and until after it is deleted.
 func (d *deployment) function(archive *Archive, code *functionCode, logs *logGroup, role *iam.Role, group *securityGroup, after []pulumi.Resource,
 ) (*lambda.Function, error) {
 	options := []pulumi.ResourceOption{pulumi.DeleteBeforeReplace(true), pulumi.DependsOn(append(after, logs))}
-	if !code.inPlace {
+	if !d.stands.inPlace() {
 		options = append(options, afterFailure)
 	}
 	var environment lambda.FunctionEnvironmentPtrInput

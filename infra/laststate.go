@@ -19,6 +19,8 @@ type LastState struct {
 	entries   []entry                    // all but the stack itself
 	resources map[string]resourceOutputs // by logical name, of what the program registers
 	reported  Edits                      // what the last update's warning of drift said
+	// What the stack's outputs call the function and the invocation role, which may be in the state no longer.
+	function, invocationRole string
 }
 
 // resourceOutputs are the outputs that the program asks for, of resources of any type. They may have any type themselves: a
@@ -34,29 +36,41 @@ type resourceOutputs struct {
 	Environment               any `pulumi:"environment"` // of a function: {variables}; of others a name
 	VpcId                     any `pulumi:"vpcId"`
 	ReferencedSecurityGroupId any `pulumi:"referencedSecurityGroupId"`
+	SecurityGroupRuleId       any `pulumi:"securityGroupRuleId"`
 	Key                       any `pulumi:"key"`
 	VersionId                 any `pulumi:"versionId"`
 
-	Team any `pulumi:"team"`
-	Tags any `pulumi:"tags"`
+	Team       any `pulumi:"team"`
+	ScheduleId any `pulumi:"scheduleId"`
+	Tags       any `pulumi:"tags"`
 
 	// Of a function.
-	Role           any `pulumi:"role"`
-	Runtime        any `pulumi:"runtime"`
-	Handler        any `pulumi:"handler"`
-	Description    any `pulumi:"description"`
-	Timeout        any `pulumi:"timeout"`
-	MemorySize     any `pulumi:"memorySize"`
-	LoggingConfig  any `pulumi:"loggingConfig"`
-	SourceCodeHash any `pulumi:"sourceCodeHash"`
+	Role                 any `pulumi:"role"`
+	Runtime              any `pulumi:"runtime"`
+	Handler              any `pulumi:"handler"`
+	Description          any `pulumi:"description"`
+	Timeout              any `pulumi:"timeout"`
+	MemorySize           any `pulumi:"memorySize"`
+	LoggingConfig        any `pulumi:"loggingConfig"`
+	CodeSigningConfigArn any `pulumi:"codeSigningConfigArn"`
+	SourceCodeHash       any `pulumi:"sourceCodeHash"`
+	S3Key                any `pulumi:"s3Key"`
 
-	EnvironmentEdits any `pulumi:"environmentEdits"` // of the stack itself
+	// Of the stack itself.
+	EnvironmentEdits any `pulumi:"environmentEdits"`
+	LambdaArn        any `pulumi:"lambdaArn"`
+	AssumedRoleArn   any `pulumi:"assumedRoleArn"`
 }
 
 // text is an output that is one, or empty.
 func text(output any) string {
 	text, _ := output.(string)
 	return text
+}
+
+// afterLast is the text's part after the last separator, or all of it.
+func afterLast(text, separator string) string {
+	return text[strings.LastIndex(text, separator)+len(separator):]
 }
 
 // part is what an output has by that name, or nil.
@@ -97,7 +111,8 @@ var registeredTypes = map[string]string{
 	environments.CloudResource:    "pulumi:providers:pulumiservice",
 	environments.ManagingResource: environments.Type,
 	environments.RotatorResource:  environments.Type,
-	environments.TeamResource:     "pulumiservice:index:TeamEnvironmentPermission",
+	environments.ScheduleResource: environments.ScheduleType,
+	environments.TeamResource:     environments.TeamType,
 	archiveResource:               objectToken,
 	codeSigningResource:           "aws:lambda/codeSigningConfig:CodeSigningConfig",
 	executionRoleResource:         "aws:iam/role:Role",
@@ -142,12 +157,14 @@ func ReadLastState(ctx *pulumi.Context, settings *Settings) (*LastState, error) 
 			"  Try again. If it stays so, see whether this login may read the stack: pulumi stack export >/dev/null", stack, err)
 	}
 	last := &LastState{stack: stack, known: answer.Name == stack, resources: map[string]resourceOutputs{}}
-	for text, resource := range answer.Outputs {
-		found := entry{urn.URN(text), resource.Outputs}
+	for key, resource := range answer.Outputs {
+		found := entry{urn.URN(key), resource.Outputs}
 		switch name := found.urn.Name(); {
 		case found.urn.QualifiedType() == "pulumi:pulumi:Stack":
 			if string(found.urn.Stack()) == ctx.Stack() {
 				last.reported = resource.Outputs.edits()
+				last.function = afterLast(text(resource.Outputs.LambdaArn), ":")
+				last.invocationRole = afterLast(text(resource.Outputs.AssumedRoleArn), "/")
 				continue
 			}
 		case isOwn(found.urn, name):
@@ -218,4 +235,21 @@ func (l *LastState) noteTeam(ctx *pulumi.Context, settings *Settings) error {
 	return ctx.Log.Info(fmt.Sprintf(`The team %[1]s loses its permission on %[2]s. If it fails by a 404, because somebody has deleted that team, let the stack forget the permission, and run pulumi up again:
     pulumi state delete --yes urn:pulumi:%[3]s::%[4]s::%[5]s::%[6]s`,
 		was, settings.Managing, ctx.Stack(), ctx.Project(), registeredTypes[environments.TeamResource], environments.TeamResource), nil)
+}
+
+// noteSchedule says, before an environment that is there gets a schedule, what to do where it has one: Pulumi Cloud refuses a
+// second one, and its provider has no function that would find the first.
+func (l *LastState) noteSchedule(ctx *pulumi.Context, settings *Settings) error {
+	_, there := l.environment(environments.RotatorResource)
+	if settings.RotationSchedule == "" || !there || text(l.outputs(environments.ScheduleResource).ScheduleId) != "" {
+		return nil
+	}
+	name := settings.Rotator
+	return ctx.Log.Info(fmt.Sprintf(`%[1]s gets a rotation schedule. If it fails by a 409, because %[1]s has one already, from an update that was killed or made by hand, see its ID: %[2]s
+    Take it over: %[3]s
+    Or remove it: %[4]s <ID>
+  Then run pulumi up again`,
+		name, escCommand(ctx, settings, "schedule list", name),
+		environments.ImportCommand(ctx, environments.ScheduleType, environments.ScheduleResource, environments.ScheduleID(name, "<ID>")),
+		escCommand(ctx, settings, "schedule remove", name)), nil)
 }

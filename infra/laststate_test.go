@@ -45,7 +45,8 @@ func TestAUsersOwnOutputsMayHaveAnyType(t *testing.T) {
 		for name, each := range map[string]any{"number": 1, "list": []any{1, "a"}, "map": map[string]any{"subnetIds": 1, "a": []any{1}}, "text": "a", "yes": true} {
 			own := map[string]any{}
 			for _, output := range []string{"organization", "project", "name", "arn", "apiUrl", "vpcConfig", "environment", "vpcId",
-				"referencedSecurityGroupId", "key", "versionId", "team", "tags", "environmentEdits", "yaml"} {
+				"referencedSecurityGroupId", "securityGroupRuleId", "key", "versionId", "team", "scheduleId", "tags", "s3Key", "codeSigningConfigArn",
+				"environmentEdits", "lambdaArn", "assumedRoleArn", "yaml"} {
 				own[output] = each
 			}
 			outputs["urn:pulumi:dev::shop::my:index:Thing::"+name] = map[string]any{"type": "my:index:Thing", "outputs": own}
@@ -69,7 +70,9 @@ func TestEachOutputThatIsAskedForIsFoundInTheState(t *testing.T) {
 	c.answers[stateToken] = func(args resource.PropertyMap) (map[string]any, error) {
 		answer, err := state(resources)(args)
 		answer["outputs"].(map[string]any)["urn:pulumi:dev::shop::pulumi:pulumi:Stack::shop-dev"] = map[string]any{
-			"outputs": map[string]any{"environmentEdits": map[string]any{"acme/shop/orders": []any{"port: 5432"}}}}
+			"outputs": map[string]any{"environmentEdits": map[string]any{"acme/shop/orders": []any{"port: 5432"}},
+				"lambdaArn":      "arn:aws:lambda:eu-west-1:111122223333:function:shop-old-0123",
+				"assumedRoleArn": "arn:aws:iam::111122223333:role/shop-old-invoke-0123"}}
 		return answer, err
 	}
 	require.NoError(t, run(t, c, minimal(nil), func(ctx *pulumi.Context, configuration Config) error {
@@ -80,6 +83,8 @@ func TestEachOutputThatIsAskedForIsFoundInTheState(t *testing.T) {
 		assert.Equal(t, "unsigned/connector-2.zip", archiveKey(last))
 		assert.Empty(t, unreadSigning(&Settings{CodeSigning: true}, last, &Account{Region: "eu-central-2"}), "told before")
 		assert.Equal(t, Edits{"acme/shop/orders": {"port: 5432"}}, last.reported)
+		assert.Equal(t, "shop-old-0123", last.function)
+		assert.Equal(t, "shop-old-invoke-0123", last.invocationRole)
 		function := last.outputs("function")
 		assert.Equal(t, []string{"subnet-b"}, texts(part(function.VpcConfig, "subnetIds")))
 		assert.Equal(t, "go1.25.11", text(part(function.Tags, goVersionTag)))

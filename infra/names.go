@@ -61,10 +61,12 @@ func newNames(s *Settings, last *LastState) names {
 	hash := hex.EncodeToString(sum[:4])
 	readable := strings.Trim(notInNames.ReplaceAllString(s.Project+"-"+s.Stack, "-"), "-")
 	// What is left of a renamed stack, of which a part was destroyed, shows what the rest was called.
-	for _, left := range []struct{ logicalName, infix string }{{functionResource, "-"}, {invocationRoleResource, "-invoke-"}, {executionRoleResource, "-run-"}} {
-		name := text(last.outputs(left.logicalName).Name)
-		if i := strings.LastIndex(name, left.infix); i > 0 && len(name)-i-len(left.infix) == len(hash) {
-			readable, hash = name[:i], name[i+len(left.infix):]
+	function := cmp.Or(text(last.outputs(functionResource).Name), last.function)
+	invocationRole := cmp.Or(text(last.outputs(invocationRoleResource).Name), last.invocationRole)
+	executionRole := text(last.outputs(executionRoleResource).Name)
+	for _, left := range []struct{ name, infix string }{{function, "-"}, {invocationRole, "-invoke-"}, {executionRole, "-run-"}} {
+		if i := strings.LastIndex(left.name, left.infix); i > 0 && len(left.name)-i-len(left.infix) == len(hash) {
+			readable, hash = left.name[:i], left.name[i+len(left.infix):]
 			break
 		}
 	}
@@ -73,11 +75,11 @@ func newNames(s *Settings, last *LastState) names {
 		// 64 characters is the most of a role's name and of a function's.
 		return strings.TrimRight(readable[:min(len(readable), 64-len(suffix))], "-") + suffix
 	}
-	function := cmp.Or(text(last.outputs(functionResource).Name), name(""))
+	function = cmp.Or(function, name(""))
 	return names{
 		function:       function,
-		invocationRole: cmp.Or(text(last.outputs(invocationRoleResource).Name), name("-invoke")),
-		executionRole:  cmp.Or(text(last.outputs(executionRoleResource).Name), name("-run")),
+		invocationRole: cmp.Or(invocationRole, name("-invoke")),
+		executionRole:  cmp.Or(executionRole, name("-run")),
 		logGroup:       cmp.Or(text(last.outputs(logGroupResource).Name), "/aws/lambda/"+function),
 		rule:           cmp.Or(text(last.outputs(keepWarmResource).Name), function),
 		archive:        archiveKey(last),

@@ -99,8 +99,12 @@ func (d *deployment) toNameServer(group *securityGroup, server netip.Addr, proto
 		args.CidrIpv6 = host
 	}
 	var rule securityGroupRule
-	name := toNameServerResource + protocol + "-" + strings.NewReplacer(".", "-", ":", "-").Replace(server.String())
-	return &rule, register(d.ctx, egressRuleToken, name, args, &rule)
+	return &rule, register(d.ctx, egressRuleToken, nameServerRule(server, protocol), args, &rule)
+}
+
+// nameServerRule is the logical name of the rule that lets the function ask a DNS server.
+func nameServerRule(server netip.Addr, protocol string) string {
+	return toNameServerResource + protocol + "-" + strings.NewReplacer(".", "-", ":", "-").Replace(server.String())
 }
 
 // tellIngress prints the rule that the database's security group needs, and which is not ours to add.

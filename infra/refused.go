@@ -2,18 +2,26 @@ package infra
 
 import (
 	"encoding/json"
-	"maps"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/urn"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
 // The provider leaves a change that AWS has refused in the state as done (https://github.com/pulumi/pulumi-aws/issues/6062), so
-// that the next update would find nothing to do. A function that stands is given its code once more. To make it anew would
-// delete it first, and where AWS refuses the code again there would be none.
+// that the next update finds nothing to do. To make the function anew would delete it first, and where AWS refuses the same
+// again there would be none. So the program compares a function that stands with the state:
+//
+//	what differs             what it means                        what is done
+//	the code                 AWS refused it, or never got it      it is sent again
+//	configuration, signing   AWS refused it, or somebody changed  a warning names the refresh that finds it
+//	a tag                    the same                             nothing: a refresh finds it
+//	nothing                  a failure has left a broken function it is made anew
 
 // afterFailure makes a function anew, under the same name, whose last change failed. The engine's name for such a failure is
 // in pkg/resource/deploy.
@@ -21,35 +29,114 @@ var afterFailure = pulumi.ReplaceOnChanges([]string{"#initerror"})
 
 // sentAgain marks a hash of code that is sent another time: for the provider the hash is any text, whose change has it send
 // the code (needsFunctionCodeUpdate in
-// https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/lambda/function.go).
+// https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/lambda/function.go). Of code in S3 the mark is
+// all of the hash, and is put on or taken away by turns.
 const sentAgain = " again"
 
-// uploaded is code that is not signed, whose hash AWS reports as it is here. Where AWS has the function as the state has it but
-// for its code, the code is what a failure has kept away.
-func (d *deployment) uploaded(archive *Archive) *functionCode {
-	hash, inPlace := d.hashToSend(archive.SHA256)
-	return &functionCode{upload: pulumi.NewFileArchive(archive.Path), hash: pulumi.String(hash), inPlace: inPlace}
+var marks = []string{"sent" + sentAgain, "sent" + sentAgain + sentAgain}
+
+// signedPrefix is where the signed archives are in the bucket, each named by its signing job.
+const signedPrefix = "signed/"
+
+// standing is a function as the state has it and as AWS has it.
+type standing struct {
+	was  resourceOutputs
+	live *lambda.LookupFunctionResult
+	// What of the live one differs, but for the code.
+	configuration []string
+	tags          bool
 }
 
-func (d *deployment) hashToSend(hash string) (toSend string, inPlace bool) {
-	was := d.last.resources[functionResource]
-	if d.last.arnPart(regionPart) == "" { // it was never whole
-		return hash, false
+// findStanding is nil where the state has no whole function, or AWS does not tell of it.
+func (d *deployment) findStanding() *standing {
+	was := d.last.outputs(functionResource)
+	if d.last.arnPart(regionPart) == "" {
+		return nil
 	}
 	live, err := lambda.LookupFunction(d.ctx, &lambda.LookupFunctionArgs{FunctionName: d.names.function})
-	if err != nil || !was.configured(live) {
-		return hash, false
+	if err != nil {
+		return nil
 	}
-	sent := text(was.SourceCodeHash)
-	arrived := live.CodeSha256 == strings.TrimSuffix(sent, sentAgain)
-	if strings.TrimSuffix(sent, sentAgain) == hash && arrived == strings.HasSuffix(sent, sentAgain) {
-		hash += sentAgain
+	s, err := compared(was, live, d.account.Region)
+	if err != nil {
+		return nil
 	}
-	return hash, !arrived
+	return s
 }
 
-// configured reports whether AWS has the function's configuration as the state has it.
-func (r resourceOutputs) configured(live *lambda.LookupFunctionResult) bool {
+func compared(was resourceOutputs, live *lambda.LookupFunctionResult, region string) (*standing, error) {
+	differing, err := was.differing(live)
+	s := &standing{was: was, live: live, configuration: differing}
+	if slices.Contains(readSigning, region) && text(was.CodeSigningConfigArn) != live.CodeSigningConfigArn {
+		s.configuration = append(s.configuration, "CodeSigningConfigArn")
+	}
+	own, _ := was.Tags.(map[string]any)
+	for key, value := range own {
+		s.tags = s.tags || live.Tags[key] != text(value)
+	}
+	return s, err
+}
+
+// arrived tells whether AWS has the code that the state has. Where nothing tells, it does.
+func (s *standing) arrived() bool {
+	_, job, signed := strings.Cut(s.live.SigningJobArn, "/signing-jobs/")
+	switch key := text(s.was.S3Key); {
+	case key == "":
+		return s.live.CodeSha256 == strings.TrimSuffix(text(s.was.SourceCodeHash), sentAgain)
+	case signed && strings.HasPrefix(key, signedPrefix):
+		return strings.Contains(key, job)
+	}
+	return true
+}
+
+// inPlace tells whether a failure of the last update is one that making the function anew would not mend.
+func (s *standing) inPlace() bool {
+	return s != nil && (!s.arrived() || len(s.configuration) > 0 || s.tags)
+}
+
+// toSendAgain tells of code that AWS has not taken. With a configuration that it refused it gets no new code: that may need it.
+func (s *standing) toSendAgain() bool { return s != nil && len(s.configuration) == 0 && !s.arrived() }
+
+// hashOf is the hash of code that is uploaded, whose own AWS reports.
+func (s *standing) hashOf(archive *Archive) string {
+	if s == nil || len(s.configuration) > 0 {
+		return archive.SHA256
+	}
+	sent := text(s.was.SourceCodeHash)
+	if strings.TrimSuffix(sent, sentAgain) == archive.SHA256 && s.arrived() == strings.HasSuffix(sent, sentAgain) {
+		return archive.SHA256 + sentAgain
+	}
+	return archive.SHA256
+}
+
+// mark is the hash of code in S3, nil for code that was never sent again.
+func (s *standing) mark() pulumi.StringPtrInput {
+	if s == nil {
+		return nil
+	}
+	at := slices.Index(marks, text(s.was.SourceCodeHash))
+	if s.toSendAgain() {
+		at = (at + 1) % len(marks)
+	}
+	if at < 0 {
+		return nil
+	}
+	return pulumi.String(marks[at])
+}
+
+// warnOfConfiguration tells of a configuration in AWS that an update does not see.
+func (d *deployment) warnOfConfiguration() error {
+	if d.stands == nil || len(d.stands.configuration) == 0 {
+		return nil
+	}
+	return d.ctx.Log.Warn(fmt.Sprintf(`AWS has the function %s otherwise than this stack's state says (%s): it has refused a change, or somebody has made one. An update does not see that:
+    pulumi refresh --target %s
+    pulumi up`, d.names.function, strings.Join(d.stands.configuration, ", "),
+		urn.New(tokens.QName(d.ctx.Stack()), tokens.PackageName(d.ctx.Project()), "", tokens.Type(registeredTypes[functionResource]), functionResource).Quote()), nil)
+}
+
+// differing are the parts of the function's configuration that AWS has otherwise than the state.
+func (r resourceOutputs) differing(live *lambda.LookupFunctionResult) ([]string, error) {
 	type network struct {
 		SubnetIds, SecurityGroupIds []string
 		Ipv6AllowedForDualStack     bool
@@ -63,8 +150,11 @@ func (r resourceOutputs) configured(live *lambda.LookupFunctionResult) bool {
 	}
 	var is, state configuration
 	encoded, err := json.Marshal(r)
-	if err != nil || json.Unmarshal(encoded, &state) != nil {
-		return false
+	if err == nil {
+		err = json.Unmarshal(encoded, &state)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the function's state: %w", err)
 	}
 	is.Role, is.Runtime, is.Handler, is.Description = live.Role, live.Runtime, live.Handler, live.Description
 	is.Timeout, is.MemorySize = live.Timeout, live.MemorySize
@@ -74,10 +164,18 @@ func (r resourceOutputs) configured(live *lambda.LookupFunctionResult) bool {
 		is.LoggingConfig.LogFormat, is.LoggingConfig.LogGroup = logging.LogFormat, logging.LogGroup
 	}
 	for _, c := range []*configuration{&is, &state} {
-		slices.Sort(c.VpcConfig.SubnetIds)
-		slices.Sort(c.VpcConfig.SecurityGroupIds)
+		c.VpcConfig.SubnetIds = slices.Sorted(slices.Values(c.VpcConfig.SubnetIds))
+		c.VpcConfig.SecurityGroupIds = slices.Sorted(slices.Values(c.VpcConfig.SecurityGroupIds))
+		if len(c.Environment.Variables) == 0 {
+			c.Environment.Variables = nil
+		}
 	}
-	same := maps.Equal(is.Environment.Variables, state.Environment.Variables)
-	is.Environment.Variables, state.Environment.Variables = nil, nil
-	return same && reflect.DeepEqual(is, state)
+	var names []string
+	one, other := reflect.ValueOf(is), reflect.ValueOf(state)
+	for i := range one.NumField() {
+		if !reflect.DeepEqual(one.Field(i).Interface(), other.Field(i).Interface()) {
+			names = append(names, one.Type().Field(i).Name)
+		}
+	}
+	return names, nil
 }

@@ -80,10 +80,9 @@ func unreadSigning(settings *Settings, last *LastState, account *Account) []stri
 // functionCode is where Lambda takes the function's code from: an upload or an object in S3.
 type functionCode struct {
 	upload        pulumi.ArchiveInput
-	hash          pulumi.StringPtrInput // of the upload
+	hash          pulumi.StringPtrInput // of the upload, or a mark of what was sent again
 	bucket, key   pulumi.StringPtrInput
 	signingConfig pulumi.StringPtrInput // ARN, nil where signatures are not asked for
-	inPlace       bool                  // whether a function that stands is never made anew for a failure of its code
 }
 
 // signed has the archive signed by a profile of the stack's own, whose signature the function's code
@@ -118,7 +117,7 @@ func (d *deployment) signed(archive *Archive) (*functionCode, error) {
 	err = register(d.ctx, signingJobToken, signingJobResource, signingJobArgs{
 		ProfileName: profile.Name,
 		Source:      pulumi.Map{"s3": pulumi.Map{"bucket": bucket, "key": source.Key, "version": d.versioned(bucket, source.VersionId)}},
-		Destination: pulumi.Map{"s3": pulumi.Map{"bucket": bucket, "prefix": pulumi.String("signed/")}},
+		Destination: pulumi.Map{"s3": pulumi.Map{"bucket": bucket, "prefix": pulumi.String(signedPrefix)}},
 	}, &job)
 	if err != nil {
 		return nil, err
@@ -127,7 +126,7 @@ func (d *deployment) signed(archive *Archive) (*functionCode, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &functionCode{bucket: bucket, key: job.key(), signingConfig: config}, nil
+	return &functionCode{bucket: bucket, key: job.key(), hash: d.stands.mark(), signingConfig: config}, nil
 }
 
 // archiveKey is where the archive is, or is to be. An object that S3 has kept without a version gets none later, and the

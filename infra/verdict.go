@@ -10,8 +10,6 @@ import (
 
 	"esc-connector-lambda-go/environments"
 
-	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
-	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
 	"github.com/pulumi/pulumi-pulumiservice/sdk/go/pulumiservice"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/urn"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -29,10 +27,11 @@ type evidence struct {
 	// Of Pulumi Cloud and AWS, where they have been asked.
 	asked bool
 	live  map[environments.Name]bool // environments that exist
-	taken names                      // what AWS has of the names that the state lacks, and else nothing
-	cli   string                     // the AWS CLI, for commands
+	// What AWS has that the state lacks, and that an update would create.
+	remnants []remnant
+	cli      string // the AWS CLI, for commands
 
-	imports func(logicalName string, name environments.Name) string // the command that takes an environment over
+	imports func(resourceType, logicalName, id string) string // the command that takes it over
 }
 
 // holds is which environment the state's entry of a logical name names.
@@ -89,7 +88,7 @@ var stackTable = []struct {
 	{(*evidence).foreign, "the state is another stack's: the engine creates all anew, and deletes that stack's", (*evidence).letGo},
 	{(*evidence).backendMoved, "another instance of Pulumi Cloud: the engine deletes the environments of the one before", (*evidence).backendBack},
 	{(*evidence).regionMoved, "another region: the engine makes another function, and the documents name the one before", (*evidence).regionBack},
-	{(*evidence).namesTaken, "AWS has what the state lacks: the engine creates it, and AWS refuses", (*evidence).freeNames},
+	{(*evidence).taken, "AWS has what the state lacks: the engine creates it, and AWS refuses", (*evidence).freeNames},
 }
 
 // environment is one of the two that the settings name.
@@ -260,16 +259,20 @@ func (e *evidence) exchange(environment) verdict {
 }
 
 // followOrganization lets go of the old organization's entries and of what stands beside them, a schedule and a team's
-// permission, which an update makes again.
+// permission.
 func (e *evidence) followOrganization(environment) verdict {
 	var letGo, takeOver []string
-	was := ""
+	was, schedule := "", text(e.last.outputs(environments.ScheduleResource).ScheduleId)
 	for _, environment := range e.environments() {
 		if e.holds(environment) == inAnother && e.isLive(environment) == yes {
 			name, _ := e.last.environment(environment.logicalName)
 			was = name.Organization
 			letGo = append(letGo, "pulumi state delete --force --target-dependents "+e.urn(environment.logicalName).Quote())
-			takeOver = append(takeOver, e.imports(environment.logicalName, environment.wanted))
+			takeOver = append(takeOver, e.imports(environments.Type, environment.logicalName, environment.wanted.String()))
+			// An update makes the team's permission again, but an environment has no second schedule.
+			if environment.logicalName == environments.RotatorResource && schedule != "" {
+				takeOver = append(takeOver, e.imports(environments.ScheduleType, environments.ScheduleResource, environments.ScheduleID(environment.wanted, schedule)))
+			}
 		}
 	}
 	slices.Reverse(letGo) // the rotator environment depends on the other
@@ -285,7 +288,7 @@ func (e *evidence) takeOver(environment environment) verdict {
   If it is another stack's, or somebody else's, choose another name
   If it was this stack's, take it over as it is: %[3]s
   If it is empty, left by an update that was killed: pulumi env rm %[1]s`,
-		environment.wanted, nothingDone, e.imports(environment.logicalName, environment.wanted))}
+		environment.wanted, nothingDone, e.imports(environments.Type, environment.logicalName, environment.wanted.String()))}
 }
 
 // key is a setting's full name.
@@ -393,30 +396,21 @@ func (e *evidence) letGo() verdict {
 		e.settings.Stack, len(foreign), strings.Join(slices.Sorted(maps.Keys(of)), " and "), nothingDone, which)}
 }
 
-func (e *evidence) namesTaken() bool { return e.taken != names{} }
+func (e *evidence) taken() bool { return len(e.remnants) > 0 }
 
-// freeNames lists the policies before their roles, which AWS deletes without policies only.
+// freeNames names all that is in the way at once, and what deletes it.
 func (e *evidence) freeNames() verdict {
 	var found, commands []string
-	if name := e.taken.function; name != "" {
-		found = append(found, "the function "+name)
-		commands = append(commands, e.cli+" lambda delete-function --region "+e.settings.Region+" --function-name "+name)
-	}
-	for _, role := range []struct{ name, policy string }{{e.taken.executionRole, executionPolicyName}, {e.taken.invocationRole, invocationPolicyName}} {
-		if role.name != "" {
-			found = append(found, "the role "+role.name)
-			commands = append(commands, e.cli+" iam delete-role-policy --role-name "+role.name+" --policy-name "+role.policy,
-				e.cli+" iam delete-role --role-name "+role.name)
+	for _, remnant := range e.remnants {
+		found = append(found, remnant.what)
+		for _, call := range remnant.delete {
+			commands = append(commands, e.cli+" "+call)
 		}
-	}
-	if name := e.taken.logGroup; name != "" {
-		found = append(found, "the log group "+name)
-		commands = append(commands, e.cli+" logs delete-log-group --region "+e.settings.Region+" --log-group-name "+name)
 	}
 	return verdict{text: fmt.Sprintf(`checking the names of this stack in AWS: AWS has %[1]s, and this stack's state does not; %[2]s.
   They are of an earlier state of this stack, or of an update that was killed. See first that no other login of the Pulumi CLI has that state: pulumi whoami --verbose
   Where the state can be had back, from another login, a file of pulumi stack export, or in Pulumi Cloud from an earlier version: pulumi stack export --version <number> >state.json, and pulumi stack import --file state.json
-  Where it cannot, delete them. pulumi up makes them again under the same ARNs, and both environments stay as they are:
+  Where it cannot, delete them (NoSuchEntity for a policy: its role has none yet). pulumi up makes them again under the same ARNs, and both environments stay as they are:
     %[3]s
   What else that state had (a security group and its rules, a bucket) has the tags pulumi:project and pulumi:stack:
     %[7]s resourcegroupstaggingapi get-resources --region %[4]s --tag-filters Key=pulumi:project,Values=%[5]s Key=pulumi:stack,Values=%[6]s`,
@@ -430,12 +424,12 @@ func (l *LastState) Examine(ctx *pulumi.Context, settings *Settings, cloud *pulu
 		return nil
 	}
 	e := &evidence{settings: settings, last: l, asked: true, live: map[environments.Name]bool{}, cli: awsCLI(ctx),
-		imports: func(logicalName string, name environments.Name) string {
-			return environments.ImportCommand(ctx, logicalName, name)
+		imports: func(resourceType, logicalName, id string) string {
+			return environments.ImportCommand(ctx, resourceType, logicalName, id)
 		}}
 	asked := e.toAsk()
 	exist := make([]bool, len(asked))
-	asking := []func() error{func() error { e.taken = l.takenNames(ctx, settings); return nil }}
+	asking := []func() error{func() error { e.remnants = l.remnants(ctx, settings); return nil }}
 	for i, environment := range asked {
 		asking = append(asking, func() (err error) {
 			exist[i], err = environments.Exists(ctx, cloud, environment.wanted)
@@ -452,35 +446,4 @@ func (l *LastState) Examine(ctx *pulumi.Context, settings *Settings, cloud *pulu
 		e.live[environment.wanted] = exist[i]
 	}
 	return e.judge()
-}
-
-// takenNames are those of the names that the state lacks and AWS has. A question that fails is no answer: AWS refuses to
-// create what it has, in the end.
-func (l *LastState) takenNames(ctx *pulumi.Context, settings *Settings) names {
-	wanted, taken := newNames(settings, l), names{}
-	ask := func(logicalName, name string, field *string, lookup func(name string) error) func() error {
-		return func() error {
-			if _, there := l.resources[logicalName]; !there && lookup(name) == nil {
-				*field = name
-			}
-			return nil
-		}
-	}
-	role := func(name string) error {
-		_, err := iam.LookupRole(ctx, &iam.LookupRoleArgs{Name: name})
-		return err
-	}
-	_ = together( // none of them fails
-		ask(functionResource, wanted.function, &taken.function, func(name string) error {
-			_, err := lambda.LookupFunction(ctx, &lambda.LookupFunctionArgs{FunctionName: name})
-			return err
-		}),
-		ask(invocationRoleResource, wanted.invocationRole, &taken.invocationRole, role),
-		ask(executionRoleResource, wanted.executionRole, &taken.executionRole, role),
-		ask(logGroupResource, wanted.logGroup, &taken.logGroup, func(name string) error {
-			var group struct{}
-			return invoke(ctx, logGroupLookupToken, logGroupLookupArgs{Name: name}, &group, "logs:DescribeLogGroups")
-		}),
-	)
-	return taken
 }

@@ -40,7 +40,7 @@ func TestWhatIsFoundDecidesWhatIsDone(t *testing.T) {
 		state   state
 		live    []environments.Name
 		unasked bool
-		taken   names
+		taken   []remnant
 		says    []string // none: goes on
 		not     string
 	}{
@@ -81,19 +81,23 @@ func TestWhatIsFoundDecidesWhatIsDone(t *testing.T) {
 			"those of the stack prod of the project shop", "pulumi state delete --force --all"}},
 		"another stack's state among ours": {state: state{"rotator": rotator, "urn:pulumi:dev::old::pulumiservice:index:Environment::rotator": rotator}, says: []string{
 			"pulumi state delete --force 'urn:pulumi:dev::old::pulumiservice:index:Environment::rotator'"}, not: "--all"},
-		"AWS has what the state lacks": {state: both, taken: names{function: "f", executionRole: "r", invocationRole: "i", logGroup: "/l"}, says: []string{
+		"AWS has what the state lacks": {state: both, taken: []remnant{functionRemnant("eu-west-1", "f"), roleRemnant("r", "connector"), roleRemnant("i", "invoke"), logGroupRemnant("eu-west-1", "/l")}, says: []string{
 			"aws lambda delete-function --region eu-west-1 --function-name f\n", "aws iam delete-role-policy --role-name r --policy-name connector\n    aws iam delete-role --role-name r\n",
 			"aws iam delete-role-policy --role-name i --policy-name invoke\n    aws iam delete-role --role-name i\n", "aws logs delete-log-group --region eu-west-1 --log-group-name /l\n"}},
-		"everything but the state": {live: []environments.Name{rotator, managing}, taken: names{function: "f"}, says: []string{
+		"AWS has rules that the state lacks": {state: both, taken: []remnant{
+			ruleRemnant("eu-west-1", &foundRule{SecurityGroupRuleId: "sgr-1", SecurityGroupId: "sg-own", IsEgress: true}),
+			ruleRemnant("eu-west-1", &foundRule{SecurityGroupRuleId: "sgr-2", SecurityGroupId: "sg-db"})}, says: []string{
+			"the rule sgr-1 of the security group sg-own, the rule sgr-2 of the security group sg-db",
+			"aws ec2 revoke-security-group-egress --region eu-west-1 --group-id sg-own --security-group-rule-ids sgr-1\n",
+			"aws ec2 revoke-security-group-ingress --region eu-west-1 --group-id sg-db --security-group-rule-ids sgr-2\n"}},
+		"everything but the state": {live: []environments.Name{rotator, managing}, taken: []remnant{functionRemnant("eu-west-1", "f")}, says: []string{
 			"aws lambda delete-function", "import rotator", "import managingCreds"}, not: "delete-role"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := &evidence{
 				settings: &Settings{Project: "shop", Stack: "dev", Organization: "acme", Region: "eu-west-1", Rotator: rotator, Managing: managing},
-				last:     found(c.state), asked: !c.unasked, live: map[environments.Name]bool{}, taken: c.taken, cli: "aws",
-				imports: func(logicalName string, name environments.Name) string {
-					return "import " + logicalName + " " + name.String()
-				},
+				last:     found(c.state), asked: !c.unasked, live: map[environments.Name]bool{}, remnants: c.taken, cli: "aws",
+				imports: func(_, logicalName, id string) string { return "import " + logicalName + " " + id },
 			}
 			for _, name := range c.live {
 				e.live[name] = true
@@ -140,5 +144,47 @@ func TestAPartThatIsMadeAnewHasTheNameThatItHad(t *testing.T) {
 	} {
 		is := newNames(&Settings{Project: "shop", Stack: "renamed", Organization: "acme", Region: "eu-west-1"}, &LastState{resources: left})
 		assert.Equal(t, was, is, "%v", left)
+	}
+}
+
+// An export of a stack whose function and both roles are gone still has what its outputs called them.
+func TestNamesThatOutputsTellStayToo(t *testing.T) {
+	was := newNames(&Settings{Project: "shop", Stack: "dev", Organization: "acme", Region: "eu-west-1"}, &LastState{})
+	is := newNames(&Settings{Project: "shop", Stack: "renamed", Organization: "acme", Region: "eu-west-1"},
+		&LastState{function: was.function, invocationRole: was.invocationRole})
+	assert.Equal(t, was, is)
+}
+
+// The schedule goes where its environment goes.
+func TestTheScheduleFollowsARenamedOrganization(t *testing.T) {
+	rotator := environments.Name{Organization: "acme", Project: "shop", Environment: "orders"}
+	managing := environments.Name{Organization: "acme", Project: "shop", Environment: "ordersManagingCreds"}
+	formerly := func(name environments.Name) environments.Name { name.Organization = "formerly"; return name }
+	last := found(map[string]environments.Name{"rotator": formerly(rotator), "managingCreds": formerly(managing)})
+	last.resources[environments.ScheduleResource] = resourceOutputs{ScheduleId: "1234"}
+	err := (&evidence{
+		settings: &Settings{Project: "shop", Stack: "dev", Organization: "acme", Rotator: rotator, Managing: managing}, last: last, asked: true,
+		live:    map[environments.Name]bool{rotator: true, managing: true},
+		imports: func(_, logicalName, id string) string { return "import " + logicalName + " " + id },
+	}).judge()
+	assert.ErrorContains(t, err, "import managingCreds acme/shop/ordersManagingCreds\n    import rotator acme/shop/orders\n    import rotationSchedule acme/shop/orders/rotations/1234\n")
+}
+
+// Only rules that an update would make again are in its way.
+func TestARuleIsKnownByWhatItIs(t *testing.T) {
+	for name, c := range map[string]struct {
+		rule foundRule
+		want string
+	}{
+		"to the database":           {foundRule{SecurityGroupId: "sg-own", IsEgress: true, ReferencedSecurityGroupId: "sg-db"}, "toDatabase"},
+		"to a name server":          {foundRule{SecurityGroupId: "sg-own", IsEgress: true, IpProtocol: "udp", CidrIpv4: "10.0.0.2/32"}, "toNameServer-udp-10-0-0-2"},
+		"to a name server by IPv6":  {foundRule{SecurityGroupId: "sg-own", IsEgress: true, IpProtocol: "tcp", CidrIpv6: "fd00::2/128"}, "toNameServer-tcp-fd00--2"},
+		"from the connector":        {foundRule{SecurityGroupId: "sg-db", ReferencedSecurityGroupId: "sg-own"}, "fromConnector"},
+		"into the connector":        {foundRule{SecurityGroupId: "sg-own", ReferencedSecurityGroupId: "sg-db"}, ""},
+		"of groups of another's":    {foundRule{SecurityGroupId: "sg-db", ReferencedSecurityGroupId: "sg-app"}, ""},
+		"to what no address names":  {foundRule{SecurityGroupId: "sg-own", IsEgress: true}, ""},
+		"from another group, again": {foundRule{SecurityGroupId: "sg-db", IsEgress: true, ReferencedSecurityGroupId: "sg-own"}, ""},
+	} {
+		assert.Equal(t, c.want, c.rule.logicalName("sg-own"), name)
 	}
 }

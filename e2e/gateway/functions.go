@@ -302,9 +302,9 @@ func (f *functions) create(w http.ResponseWriter, r *http.Request, body []byte) 
 func (f *functions) accept(
 	w http.ResponseWriter, r *http.Request, body []byte, name, under, signingConfig string,
 ) (folder string, accepted code, ok bool) {
-	content, fromS3, rewritten, err := f.signing.inline(r, body, under)
+	content, bucket, key, rewritten, err := f.signing.inline(r, body, under)
 	if err == nil {
-		if err := f.signing.check(signingConfig, content, fromS3); err != nil {
+		if err := f.signing.check(signingConfig, content, bucket != ""); err != nil {
 			lambdaError(w, http.StatusBadRequest, "CodeVerificationFailedException", err.Error())
 			return "", code{}, false
 		}
@@ -317,7 +317,7 @@ func (f *functions) accept(
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(rewritten)), int64(len(rewritten))
 	r.Header.Set("Content-Length", strconv.Itoa(len(rewritten)))
 	digest := sha256.Sum256(content)
-	return folder, code{base64.StdEncoding.EncodeToString(digest[:]), len(content)}, true
+	return folder, code{base64.StdEncoding.EncodeToString(digest[:]), len(content), f.signing.jobOf(r, bucket, key)}, true
 }
 
 func partition(region string) string {

@@ -464,31 +464,47 @@ func (s *signing) check(arn string, content []byte, fromS3 bool) error {
 type code struct {
 	CodeSha256 string
 	CodeSize   int
+	// SigningJobArn is empty of code that is not signed.
+	SigningJobArn string `json:",omitempty"`
+}
+
+// jobOf is the ARN of the signing job that made the object, or empty.
+func (s *signing) jobOf(r *http.Request, bucket, key string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, job := range s.jobs {
+		if made, _ := job.SignedObject["s3"].(map[string]string); key != "" && made["bucketName"] == bucket && made["key"] == key {
+			region := regionOf(r)
+			return fmt.Sprintf("arn:%s:signer:%s:%s:/signing-jobs/%s", partition(region), region, s.functions.gateway.options.Account, id)
+		}
+	}
+	return ""
 }
 
 // inline reads the code that a call brings, or names in S3. It answers the content, and the call's body for moto, which
 // gets the content's digest for the code: an archive is large, and of what moto keeps of it only ListFunctions tells. In
 // CreateFunction the code stands under Code.
-func (s *signing) inline(r *http.Request, body []byte, under string) (content []byte, fromS3 bool, rewritten []byte, err error) {
+func (s *signing) inline(r *http.Request, body []byte, under string) (content []byte, bucket, key string, rewritten []byte, err error) {
 	var request map[string]any
 	if err := json.Unmarshal(body, &request); err != nil {
-		return nil, false, nil, err
+		return nil, "", "", nil, err
 	}
 	code := request
 	if under != "" {
 		code, _ = request[under].(map[string]any)
 	}
 	text := func(key string) string { value, _ := code[key].(string); return value }
-	if fromS3 = text("S3Bucket") != ""; fromS3 {
-		content, err = object(r.Context(), s3Client(s.functions.config(regionOf(r))), text("S3Bucket"), text("S3Key"), text("S3ObjectVersion"))
+	bucket, key = text("S3Bucket"), text("S3Key")
+	if bucket != "" {
+		content, err = object(r.Context(), s3Client(s.functions.config(regionOf(r))), bucket, key, text("S3ObjectVersion"))
 	} else {
 		content, err = base64.StdEncoding.DecodeString(text("ZipFile"))
 	}
 	if err != nil {
-		return nil, fromS3, nil, err
+		return nil, bucket, key, nil, err
 	}
 	if code == nil {
-		return nil, false, nil, fmt.Errorf("the call has no %s", under)
+		return nil, bucket, key, nil, fmt.Errorf("the call has no %s", under)
 	}
 	for _, key := range []string{"S3Bucket", "S3Key", "S3ObjectVersion"} {
 		delete(code, key)
@@ -496,7 +512,7 @@ func (s *signing) inline(r *http.Request, body []byte, under string) (content []
 	digest := sha256.Sum256(content)
 	code["ZipFile"] = digest[:]
 	rewritten, err = json.Marshal(request)
-	return content, fromS3, rewritten, err
+	return content, bucket, key, rewritten, err
 }
 
 func answer(w http.ResponseWriter, status int, value any) {

@@ -191,6 +191,9 @@ func (f *functions) mayRun(ctx context.Context, function *function) (code string
 // tell puts into an answer of moto's what the gateway keeps of the function. The lock is the caller's.
 func (fn *function) tell(target map[string]any) {
 	target["CodeSha256"], target["CodeSize"] = fn.CodeSha256, fn.CodeSize
+	if fn.SigningJobArn != "" {
+		target["SigningJobArn"] = fn.SigningJobArn
+	}
 	if text, err := json.Marshal(fn.status); err == nil {
 		for _, key := range []string{"State", "StateReason", "StateReasonCode", "LastUpdateStatus"} {
 			delete(target, key)

@@ -275,6 +275,7 @@ func (c *clients) readFunction(ctx context.Context, name string, state resource.
 		"name": config.FunctionName, "arn": config.FunctionArn, "role": config.Role, "runtime": string(config.Runtime),
 		"handler": config.Handler, "timeout": config.Timeout, "memorySize": config.MemorySize, "codeSha256": config.CodeSha256,
 		"lastModified": config.LastModified, "version": config.Version, "architectures": architectureNames,
+		"signingJobArn": config.SigningJobArn,
 	})
 	set := func(key resource.PropertyKey, there bool, value any) {
 		outputs[key] = resource.NewNullProperty()

@@ -89,6 +89,8 @@ func main() {
 			"aws:rds/getSubnetGroup:getSubnetGroup":                     c.getSubnetGroup,
 			"aws:secretsmanager/getSecretVersion:getSecretVersion":      c.getSecretVersion,
 			"aws:signer/getSigningProfile:getSigningProfile":            c.getSigningProfile,
+			"aws:vpc/getSecurityGroupRule:getSecurityGroupRule":         c.getSecurityGroupRule,
+			"aws:vpc/getSecurityGroupRules:getSecurityGroupRules":       c.getSecurityGroupRules,
 		},
 	})
 }

@@ -241,7 +241,8 @@ func (c *clients) securityGroupRule(egress bool) provider.Resource {
 			}), nil
 		},
 		Read: func(ctx context.Context, id string, _ resource.PropertyMap) (resource.PropertyMap, error) {
-			return c.readRule(ctx, id)
+			live, _, err := c.readRule(ctx, id)
+			return live, err
 		},
 		Update: func(ctx context.Context, id string, state, inputs resource.PropertyMap) (resource.PropertyMap, error) {
 			return nil, c.updateRule(ctx, id, state, inputs)
@@ -320,13 +321,14 @@ func (c *clients) authorize(ctx context.Context, egress bool, in ruleInputs) ([]
 	return made.SecurityGroupRules, nil
 }
 
-func (c *clients) readRule(ctx context.Context, id string) (resource.PropertyMap, error) {
+// readRule answers nil where there is no such rule, and beside the properties whether it is one for what goes out.
+func (c *clients) readRule(ctx context.Context, id string) (live resource.PropertyMap, egress bool, err error) {
 	found, err := c.ec2.DescribeSecurityGroupRules(ctx, &ec2.DescribeSecurityGroupRulesInput{SecurityGroupRuleIds: []string{id}})
 	if isNotFound(err) || err == nil && len(found.SecurityGroupRules) == 0 {
-		return nil, nil
+		return nil, false, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading VPC Security Group Rule (%s): %w", id, err)
+		return nil, false, fmt.Errorf("reading VPC Security Group Rule (%s): %w", id, err)
 	}
 	rule := found.SecurityGroupRules[0]
 	values := map[string]any{
@@ -341,7 +343,45 @@ func (c *clients) readRule(ctx context.Context, id string) (resource.PropertyMap
 		}
 		values["referencedSecurityGroupId"] = group
 	}
-	return properties(values), nil
+	return properties(values), aws.ToBool(rule.IsEgress), nil
+}
+
+// getSecurityGroupRules filters by tags here, since moto does not: vpc_security_group_rules_data_source.go of the same folder.
+func (c *clients) getSecurityGroupRules(ctx context.Context, args resource.PropertyMap) (resource.PropertyMap, error) {
+	if args.HasValue("filters") || len(textMap(args["tags"])) == 0 {
+		return nil, errors.New("the stand-in lists security groups' rules by tags only")
+	}
+	found, err := c.ec2.DescribeSecurityGroupRules(ctx, &ec2.DescribeSecurityGroupRulesInput{})
+	if err != nil {
+		return nil, fmt.Errorf("reading Security Group Rules: %w", err)
+	}
+	ids := []string{}
+	for _, rule := range found.SecurityGroupRules {
+		tags, all := fromEC2Tags(rule.Tags), true
+		for key, value := range textMap(args["tags"]) {
+			all = all && tags[key] == value
+		}
+		if all {
+			ids = append(ids, *rule.SecurityGroupRuleId)
+		}
+	}
+	return properties(map[string]any{"id": c.region, "ids": ids}), nil
+}
+
+// getSecurityGroupRule is vpc_security_group_rule_data_source.go of the same folder, for an ID.
+func (c *clients) getSecurityGroupRule(ctx context.Context, args resource.PropertyMap) (resource.PropertyMap, error) {
+	if !args.HasValue("securityGroupRuleId") {
+		return nil, errors.New("the stand-in finds a security group's rule by its ID only")
+	}
+	live, egress, err := c.readRule(ctx, args["securityGroupRuleId"].StringValue())
+	if err != nil {
+		return nil, err
+	}
+	if live == nil {
+		return nil, errors.New("no matching Security Group Rule found")
+	}
+	live["isEgress"] = resource.NewProperty(egress)
+	return live, nil
 }
 
 type filterInputs struct {

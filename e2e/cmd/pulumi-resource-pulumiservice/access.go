@@ -159,18 +159,27 @@ func (s *service) createSchedule(ctx context.Context, inputs resource.PropertyMa
 	return strings.Join([]string{env.id(), "rotations", created.ID}, "/"), outputs, nil
 }
 
-func (s *service) readSchedule(ctx context.Context, id string, state resource.PropertyMap) (resource.PropertyMap, error) {
+// readSchedule knows the schedule by its id alone, as an import names it
+// (https://github.com/pulumi/pulumi-pulumiservice/blob/v1.3.0/provider/pkg/resources/rotation_schedules.go).
+func (s *service) readSchedule(ctx context.Context, id string, _ resource.PropertyMap) (resource.PropertyMap, error) {
+	parts := strings.Split(id, "/")
+	if len(parts) != 5 || parts[3] != "rotations" {
+		return nil, fmt.Errorf("invalid schedule id: %s", id)
+	}
+	env, scheduleID := environment{parts[0], parts[1], parts[2]}, parts[4]
 	var found schedule
-	err := s.call(ctx, http.MethodGet, nil, &found, schedulePath(subject(state), text(state, "scheduleId"))...)
+	err := s.call(ctx, http.MethodGet, nil, &found, schedulePath(env, scheduleID)...)
 	switch {
 	case isNotFound(err):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("failed to read EnvironmentRotationSchedule (%q): failed to get environment schedule with scheduleId %s : %w", id, text(state, "scheduleId"), err)
+		return nil, fmt.Errorf("failed to read EnvironmentRotationSchedule (%q): failed to get environment schedule with scheduleId %s : %w", id, scheduleID, err)
 	}
-	live := state.Copy()
-	live["scheduleCron"] = resource.NewProperty(found.ScheduleCron)
-	return live, nil
+	return resource.PropertyMap{
+		"organization": resource.NewProperty(env.organization), "project": resource.NewProperty(env.project),
+		"environment": resource.NewProperty(env.name), "scheduleCron": resource.NewProperty(found.ScheduleCron),
+		"scheduleId": resource.NewProperty(scheduleID),
+	}, nil
 }
 
 func (s *service) updateSchedule(ctx context.Context, _ string, state, inputs resource.PropertyMap) (resource.PropertyMap, error) {

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"bytes"
 	"io"
 	"maps"
 	"net/http"
@@ -24,6 +25,8 @@ type Fault struct {
 	Method string
 	// Path limits the fault to URL paths that contain it. Empty: all.
 	Path string
+	// Says limits the fault to requests whose query, body or header X-Amz-Target contains it, as those of AWS that name a call. Empty: all.
+	Says string
 	// After lets this many matching requests pass first.
 	After int
 	// Times ends the fault after so many requests. 0: until [Faults.Recover].
@@ -102,11 +105,21 @@ func (f *Faults) hang(r *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
+// says leaves the body to be read again.
+func says(r *http.Request, text string) bool {
+	if text == "" || strings.Contains(r.URL.RawQuery, text) || strings.Contains(r.Header.Get("X-Amz-Target"), text) {
+		return true
+	}
+	body, err := io.ReadAll(r.Body)
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return err == nil && bytes.Contains(body, []byte(text))
+}
+
 func (f *Faults) match(r *http.Request) *Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, fault := range f.faults {
-		if fault.Method != "" && fault.Method != r.Method || !strings.Contains(r.URL.Path, fault.Path) {
+		if fault.Method != "" && fault.Method != r.Method || !strings.Contains(r.URL.Path, fault.Path) || !says(r, fault.Says) {
 			continue
 		}
 		if fault.After > 0 {
