@@ -20,6 +20,9 @@ func parseAccount(username string) account {
 // String is the account as SQL writes it, for people.
 func (a account) String() string { return literal(a.name) + "@" + literal(a.host) }
 
+// sql is the account in a statement, in which it means the same in all modes of the server.
+func (a account) sql() string { return quoted(a.name) + "@" + quoted(a.host) }
+
 func literal(text string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, "'", "''").Replace(text) + "'"
 }

@@ -1,6 +1,9 @@
 package mysql
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Numbers of errors that the code tells apart. What the others mean is in the table alone.
 const (
@@ -11,14 +14,20 @@ const (
 	unknownVariable  = 1193
 	lockTimeout      = 1205
 	deadlock         = 1213
+	userConnections  = 1203
+	userLimit        = 1226
 	statementTimeout = 1969 // MariaDB's max_statement_time
 	privilegeMissing = 1227
 	optionPrevents   = 1290 // read_only, skip_grant_tables, or MariaDB's strict_password_validation
 	badHash          = 1372
 	accountFailed    = 1396
+	noGrants         = 1141
 	noAccount        = 1410 // MariaDB, as a warning
 	policy           = 1819
+	existsOnMariaDB  = 1973 // as a warning
 	noAccountWarned  = 3162 // as a warning
+	existsOnMySQL    = 3163 // as a warning
+	badAttribute     = 3982
 )
 
 // meaning is what an error tells of a login's password, or of a change.
@@ -51,7 +60,7 @@ const (
 	lookUp             = "Look the number up in the manual's error reference, and read the server's log"
 	moreMemory         = "Find out what uses the memory of the server's machine, or give it more"
 	moreDisk           = "Give the server more disk, or free some of it: binary logs and temporary tables are the first to look at"
-	rightAgain         = "Rotate again when the server is up"
+	rightAgain         = "Try again when the server is up"
 	unlock             = "Run as the database's master user: ALTER USER $account ACCOUNT UNLOCK;"
 	byPassword         = "Give the account an authentication by password: caching_sha2_password on MySQL, mysql_native_password on MariaDB"
 )
@@ -120,7 +129,7 @@ var (
 		{1598, untold, "the server could not write the change into its binary log", "Read the server's log: its disk may be full"},
 		{1792, refused, "its sessions only read (transaction_read_only, on MariaDB before 11.1 tx_read_only)",
 			"Use the writer endpoint as host. Where it is that: Run as the database's master user: SET GLOBAL transaction_read_only = OFF; (or tx_read_only)"},
-		{1836, refused, "the server is read-only, a replica or an Aurora reader endpoint", "Use the writer endpoint as host in the rotator environment"},
+		{1836, refused, "the server is read-only, a replica or an Aurora reader endpoint", "Use the writer endpoint as host"},
 		{1927, busy, "the session was killed", "Find out who kills sessions: an administrator, a job, or a fail-over"},
 		// max_statement_time. In the last stage of a backup (BACKUP STAGE BLOCK_COMMIT) the change is applied before it waits.
 		{statementTimeout, untold, "other sessions, or a backup, kept it locked", "Find the session that holds a lock and does not end: SHOW FULL PROCESSLIST"},
@@ -129,6 +138,18 @@ var (
 		{3638, untold, "the account's password history does not let it be used again", "Rotate again: each rotation brings another password"},
 	}
 )
+
+// causesOfPreparation are the errors of a statement that makes a user or gives it privileges.
+var causesOfPreparation = slices.Concat(causesOfChange, []cause{
+	{1133, busy, "the account is not there any more, so somebody has dropped it", "Prepare again"}, // MariaDB, MySQL 5.7
+	{userLimit, refused, "a limit of the master user's own is reached (MAX_QUERIES_PER_HOUR or MAX_UPDATES_PER_HOUR)", "Raise the account's limits"},
+	{1300, refused, "the name holds characters that none can have, those of four bytes in UTF-8", "Correct the user name"}, // MariaDB
+	{3854, refused, "the name holds characters that none can have, those of four bytes in UTF-8", "Correct the user name"}, // MySQL
+	{accountFailed, refused, "the server does not tell why; it may have privileges left of an account of that name", "Run as the database's master user: DROP USER IF EXISTS $account;"},
+	{noAccount, busy, "the account is not there any more, so somebody has dropped it", "Prepare again"},
+	{1524, refused, "the authentication plugin for new accounts is not loaded", "Correct authentication_policy or default_authentication_plugin of the server"},
+	{1827, refused, "the server does not take the hash that was computed here", lookUp},
+})
 
 // lookup is the row of an error, or one that says to look it up.
 func lookup(causes []cause, number uint16, a account, otherwise string) cause {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -100,6 +101,15 @@ func (c *conn) rows(ctx context.Context, few int, query string, arguments ...str
 		all = append(all, row)
 	}
 	return all, nil
+}
+
+// table is rows of that many columns.
+func (c *conn) table(ctx context.Context, few, columns int, query string, arguments ...string) ([][]string, error) {
+	all, err := c.rows(ctx, few, query, arguments...)
+	if err == nil && slices.ContainsFunc(all, func(row []string) bool { return len(row) != columns }) {
+		err = errMalformed
+	}
+	return all, err
 }
 
 // row is the first row of a query with that many columns.

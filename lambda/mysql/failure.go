@@ -94,12 +94,8 @@ func (r *rotation) loginFailure(err error) *connector.Failure {
 	as := fmt.Sprintf("%q at %s: ", manager.name, r.server.Address())
 	switch number(err) {
 	case loginDenied:
-		fix := "Check managingUser in the managing credentials environment, and that the account's host lets this function in"
-		if r.server.TLS == nil {
-			fix += "; the answer is the same where the server or the account wants TLS (require_secure_transport, REQUIRE SSL): " +
-				"set the stack's databaseSslMode to verify-full (" + connector.SSLModeVariable + ")"
-		}
-		failure := r.server.Fail(as+"the server refused the user name or the password (error 1045)", fix).
+		failure := r.server.Fail(as+"the server refused the user name or the password (error 1045)",
+			"Check managingUser in the managing credentials environment, and that the account's host lets this function in"+r.orTLS()).
 			Before(manager.unquoted("managingUser.username")).Before(r.request.Hint("managingUser.username", "managingUser.password"))
 		failure.Refused = true
 		return failure
@@ -111,6 +107,15 @@ func (r *rotation) loginFailure(err error) *connector.Failure {
 			Before(r.request.Hint("database"))
 	}
 	return refusedLogin(r.server, err, as, manager)
+}
+
+// orTLS ends a sentence about a refused login by what else may be the reason, where the terms are plain text.
+func (v *visit) orTLS() string {
+	if v.server.TLS != nil {
+		return ""
+	}
+	return "; the answer is the same where the server or the account wants TLS (require_secure_transport, REQUIRE SSL): " +
+		"set the stack's databaseSslMode to verify-full (" + connector.SSLModeVariable + ")"
 }
 
 // proofFailure is the failure of a login as the rotated user.
@@ -133,33 +138,36 @@ func (r *rotation) proofFailure(err error) *connector.Failure {
 func quoted(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
 
 // checkFailure is the failure of what is looked at before a change.
-func (r *rotation) checkFailure(err error) *connector.Failure {
-	if number(err) == 0 && !errors.Is(err, errNoRow) {
-		return broken(r.server, err)
+func (v *visit) checkFailure(err error) *connector.Failure {
+	if failure := connector.AsFailure(err); failure != nil {
+		return failure
 	}
-	cause := lookup(causesOfChange, number(err), r.target, "reading the server's settings failed")
-	failure := r.server.Fail(fmt.Sprintf("%s: %s (%s)", r.server.Address(), cause.why, described(err)), cause.fix)
+	if number(err) == 0 && !errors.Is(err, errNoRow) {
+		return broken(v.server, err)
+	}
+	cause := lookup(causesOfChange, number(err), account{}, "reading the server's settings failed")
+	failure := v.server.Fail(fmt.Sprintf("%s: %s (%s)", v.server.Address(), cause.why, described(err)), cause.fix)
 	failure.Transient = cause.means == busy
 	return failure
 }
 
 // boundFailure is the failure of the bound that the server is given for a change.
-func (r *rotation) boundFailure(err error) *connector.Failure {
+func (v *visit) boundFailure(err error) *connector.Failure {
 	if failure := connector.AsFailure(err); failure != nil || number(err) == 0 {
-		return broken(r.server, err)
+		return broken(v.server, err)
 	}
-	return r.server.Fail(fmt.Sprintf("%s: setting a time limit for the change failed (%s)", r.server.Address(), described(err)), lookUp)
+	return v.server.Fail(fmt.Sprintf("%s: setting a time limit for the change failed (%s)", v.server.Address(), described(err)), lookUp)
 }
 
 // readOnly is the failure of a server that takes no change.
-func (r *rotation) readOnly() *connector.Failure {
-	return r.server.Fail(r.server.Address()+": the server is read-only, a replica or an Aurora reader endpoint", "Use the writer endpoint as host in the rotator environment")
+func (v *visit) readOnly() *connector.Failure {
+	return v.server.Fail(v.server.Address()+": the server is read-only, a replica or an Aurora reader endpoint", "Use the writer endpoint as host")
 }
 
 // itself is the failure of a managing user that is to change its own password.
-func (r *rotation) itself(name string) *connector.Failure {
+func (r *rotation) itself() *connector.Failure {
 	why := "managingUser and rotateUser name the same user, " + strconv.Quote(r.target.name)
-	if name != r.target.name {
+	if r.found.name() != r.target.name {
 		why = "managingUser and rotateUser differ in quotes or case alone (" + strconv.Quote(r.target.name) + ")"
 	}
 	return r.server.Fail(r.server.Address()+": "+why+": a managing user that changes its own password would lock the connector out",
@@ -217,12 +225,12 @@ func (r *rotation) unread(err error) *connector.Failure {
 // proves reports whether an error proves that the change was not applied. On MySQL a statement on accounts is applied
 // whole or not at all since 8.0 (https://dev.mysql.com/doc/refman/8.4/en/atomic-ddl.html), and a lock is waited for
 // before; MariaDB changes its tables first, and waits for a backup then.
-func (r *rotation) proves(cause cause, reason uint16) bool {
+func (v *visit) proves(cause cause, reason uint16) bool {
 	switch reason {
 	case accountFailed, noAccount, noAccountWarned, policy, optionPrevents, privilegeMissing, tableDenied, databaseDenied, loginDenied:
 		return true
 	case lockTimeout, deadlock:
-		return !r.found.mariaDB && atLeast(r.found.version, 8, 0)
+		return !v.found.mariaDB && atLeast(v.found.version, 8, 0)
 	}
 	return cause.means == refused
 }
@@ -253,17 +261,7 @@ func (r *rotation) ofAccount(ctx context.Context, err error, reason uint16) *con
 		}
 		return r.changing("the new password does not satisfy the server's password policy", told, fix)
 	case optionPrevents:
-		switch {
-		case says(err, "read-only"), says(err, "read_only"):
-			return r.readOnly()
-		case says(err, "skip-grant-tables"):
-			return r.changing("the server runs with skip_grant_tables: it knows no accounts, and lets everybody in", told, "Start the server without skip_grant_tables")
-		case !r.found.mariaDB:
-			return r.changing("an option of the server forbids it", told, "Read the server's log: it names the option")
-		}
-		return r.changing("the server has a password check and strict_password_validation, and refuses the hash that was computed here; the password in clear, "+
-			"which the connector never sends to MariaDB, would be written into its binary log", told,
-			"On RDS set strict_password_validation to OFF in the parameter group. Elsewhere: "+connector.SQL("SET GLOBAL strict_password_validation = OFF"))
+		return r.prevented(err, func(why, fix string) *connector.Failure { return r.changing(why, told, fix) })
 	case privilegeMissing, tableDenied, databaseDenied, loginDenied:
 		if says(err, "SYSTEM_USER") {
 			return r.changing("it is a system user, and the managing user is none", told,
@@ -272,6 +270,21 @@ func (r *rotation) ofAccount(ctx context.Context, err error, reason uint16) *con
 		return r.changing("the managing user may not change it", told, connector.SQL("GRANT CREATE USER ON *.* TO "+manager))
 	}
 	return nil
+}
+
+// prevented is the failure of a statement on accounts that an option of the server forbids. fail makes it of the reason.
+func (v *visit) prevented(err error, fail func(why, fix string) *connector.Failure) *connector.Failure {
+	switch {
+	case says(err, "read-only"), says(err, "read_only"):
+		return v.readOnly()
+	case says(err, "skip-grant-tables"):
+		return fail("the server runs with skip_grant_tables: it knows no accounts, and lets everybody in", "Start the server without skip_grant_tables")
+	case !v.found.mariaDB:
+		return fail("an option of the server forbids it", "Read the server's log: it names the option")
+	}
+	return fail("the server has a password check and strict_password_validation, and refuses the hash that was computed here; the password in clear, "+
+		"which the connector never sends to MariaDB, would be written into its binary log",
+		"On RDS set strict_password_validation to OFF in the parameter group. Elsewhere: "+connector.SQL("SET GLOBAL strict_password_validation = OFF"))
 }
 
 // reason is what MariaDB's error 1396 means, from the warnings of the same connection.

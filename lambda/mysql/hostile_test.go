@@ -113,6 +113,10 @@ func says(t testing.TB, scripts ...[]byte) (request event.Request, closed func()
 		Type: event.TypeMySQL, Host: "127.0.0.1", Port: listener.Addr().(*net.TCPAddr).Port, Database: "app",
 		ManagingUser: &event.ManagingUser{Username: "managing", Password: event.NewSecret(managerPassword)},
 		RotateUser:   &event.RotateUser{Username: "user", NewPassword: event.NewSecret(newPassword)},
+		Prepare: &event.Prepare{
+			MasterUser:   event.MasterUser{Username: "master", Password: event.NewSecret(masterPassword)},
+			ManagingUser: event.ManagingUser{Username: "managing", Password: event.NewSecret(managerPassword)}, RotateUsers: []string{"user", "other"}, Privileges: []string{"SELECT"},
+		},
 	}
 	return request, func() {
 		listener.Close()
@@ -254,8 +258,11 @@ func FuzzServerSaysAnything(f *testing.F) {
 	}
 	f.Add(new(script).known().after(1).refuse(1396, "evil").after(1).rows("Error", "1410", "evil").Bytes(), proof)
 	f.Add(new(script).known().after(1).refuse(1819, "evil").after(1).rows("evil", "8").Bytes(), proof)
+	prepares := new(script).known().after(1).rows("lower_case_table_names", "evil").after(1).packet(ok...).after(1).rows("1")
+	f.Add(bytes.Clone(prepares.Bytes()), proof)
+	f.Add(bytes.Clone(prepares.after(1).rows("evil").after(1).rows("'managing'@'%'", "*", "evil", "evil").after(1).rows("'managing'@'%'", "%", "evil", "YES").Bytes()), proof)
 	f.Fuzz(func(t *testing.T, first, second []byte) {
-		for _, run := range []func(context.Context, *connector.Server, event.Request) (connector.Outcome, error){mysql.Rotate, mysql.DryRun} {
+		for _, run := range []func(context.Context, *connector.Server, event.Request) (connector.Outcome, error){mysql.Rotate, mysql.DryRun, mysql.Prepare} {
 			request, closed := says(t, first, second)
 			ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond) // too little to try again
 			outcome, err := run(ctx, connector.NewServer(request, nil), request)

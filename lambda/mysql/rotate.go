@@ -29,29 +29,36 @@ func Rotate(ctx context.Context, server *connector.Server, request event.Request
 	return outcome, err
 }
 
-// rotation is one event: the managing user's session, and what it found.
-type rotation struct {
+// visit is the session of somebody who may change accounts, and what it told.
+type visit struct {
 	server  *connector.Server
 	request event.Request
-	target  account // empty in a dry run without a rotated user
 
-	session *conn // nil but between Open and Close
+	session *conn // nil where none is open
 	found   *findings
-	note    string // for the log
+}
+
+// rotation is one event that changes a password: the managing user's visit.
+type rotation struct {
+	visit
+	target account // empty in a dry run without a rotated user
+	note   string  // for the log
 }
 
 func newRotation(server *connector.Server, request event.Request) *rotation {
-	r := &rotation{server: server, request: request}
+	r := &rotation{visit: visit{server: server, request: request}}
 	if request.RotateUser != nil {
 		r.target = parseAccount(request.RotateUser.Username)
 	}
 	return r
 }
 
-// findings are what the managing user's session tells.
+// findings are what a session tells.
 type findings struct {
 	mariaDB bool
 	version string
+	// current is the account that logged in, user@host.
+	current string
 	// client is the host of this function as the server sees it, a name or an address.
 	client string
 	// thread is the session's number on the server.
@@ -69,53 +76,60 @@ func (r *rotation) Open(ctx context.Context, address netip.AddrPort) error {
 	}
 	r.session = session
 	r.server.SetStage(connector.StageCheck)
-	if err = r.inspect(ctx); err != nil {
+	err = r.inspect(ctx)
+	// The server takes quotes off the name that logs in, and so it alone knows who that is.
+	if err == nil && r.target.name != "" && sameName(r.found.name(), r.target.name) {
+		err = r.itself()
+	}
+	if err != nil {
 		r.Close()
 	}
 	return err
 }
 
-// Close ends the managing user's session.
-func (r *rotation) Close() {
-	if r.session != nil {
-		r.session.Close()
-		r.session = nil
+// Close ends the session.
+func (v *visit) Close() {
+	if v.session != nil {
+		v.session.Close()
+		v.session = nil
 	}
 }
 
 // inspect reads what the session can tell. SET and SELECT are one round trip each.
-func (r *rotation) inspect(ctx context.Context) error {
-	bounded, err := r.session.ready(ctx, r.server)
+func (v *visit) inspect(ctx context.Context) error {
+	bounded, err := v.session.ready(ctx, v.server)
 	if err != nil {
-		return r.checkFailure(err)
+		return v.checkFailure(err)
 	}
 	const query = "SELECT VERSION(), CAST(USER() AS BINARY), CAST(CURRENT_USER() AS BINARY), CONNECTION_ID(), " + oneOrTwo
-	row, err := r.session.row(ctx, 6, query+", @@global.innodb_read_only")
+	row, err := v.session.row(ctx, 6, query+", @@global.innodb_read_only")
 	if number(err) == unknownVariable { // a server without InnoDB has no such variable
-		if row, err = r.session.row(ctx, 5, query); err == nil {
+		if row, err = v.session.row(ctx, 5, query); err == nil {
 			row = append(row, "")
 		}
 	}
 	if err != nil {
-		return r.checkFailure(err)
+		return v.checkFailure(err)
 	}
 	version, user, current, thread, marker, readOnly := row[0], row[1], row[2], row[3], row[4], row[5]
 	if readOnly == "1" || readOnly == "ON" {
-		return r.readOnly()
-	}
-	// The server takes quotes off the name that logs in, and so it alone knows who that is.
-	if name, _ := event.SplitAccount(current); r.target.name != "" && sameName(name, r.target.name) {
-		return r.itself(name)
+		return v.readOnly()
 	}
 	_, client := event.SplitAccount(user)
-	r.found = &findings{mariaDB: isMariaDB(marker, version), version: version, client: client, bounded: bounded}
+	v.found = &findings{mariaDB: isMariaDB(marker, version), version: version, current: current, client: client, bounded: bounded}
 	if _, err := strconv.ParseUint(thread, 10, 64); err == nil {
-		r.found.thread = thread
+		v.found.thread = thread
 	}
-	if r.found.mariaDB && marker != "2" { // something between leaves comments out, and MariaDB's bound with them
-		r.found.bounded = time.Time{}
+	if v.found.mariaDB && marker != "2" { // something between leaves comments out, and MariaDB's bound with them
+		v.found.bounded = time.Time{}
 	}
 	return nil
+}
+
+// name is the one that logged in.
+func (f *findings) name() string {
+	name, _ := event.SplitAccount(f.current)
+	return name
 }
 
 // oneOrTwo is 2 on MariaDB, which alone looks into a comment that begins with M!.
