@@ -67,6 +67,9 @@ type user struct {
 	given []grant
 }
 
+// absent reports whether it was not there, or in a dry run is not.
+func (u *user) absent(dryRun bool) bool { return u.tried || dryRun && !u.there }
+
 func newPreparation(server *connector.Server, request event.Request) *preparation {
 	wanted := request.Prepare
 	p := &preparation{visit: visit{server: server, request: request}}
@@ -349,25 +352,67 @@ func (p *preparation) enter(ctx context.Context, u *user, database string) error
 // outcome is what was made and what was there.
 func (p *preparation) outcome() connector.Outcome {
 	if p.request.DryRun {
-		return p.report.Outcome()
+		outcome := p.report.Outcome()
+		_, outcome.Found = p.result()
+		return outcome
 	}
-	outcome := connector.Outcome{Proof: connector.ProofNone}
-	var told []string
+	made, found := p.result()
+	return connector.Outcome{Proof: connector.ProofNone, Message: strings.Join(p.told("made", "added"), "; "), Made: made, Found: found}
+}
+
+// result is the names of those that were made, or would be, and of those that were there.
+func (p *preparation) result() (made, found []string) {
 	for _, u := range p.users {
-		if u.tried {
-			outcome.Made = append(outcome.Made, u.name)
-			told = append(told, "made "+u.account.String()+having(u.given))
-			continue
+		if u.absent(p.request.DryRun) {
+			made = append(made, u.name)
+		} else {
+			found = append(found, u.name)
 		}
-		outcome.Found = append(outcome.Found, u.name)
-		sentence := "found " + u.account.String()
-		if len(u.given) > 0 {
-			sentence += ", which is now" + having(u.given)
-		}
-		told = append(told, sentence)
 	}
-	outcome.Message = strings.Join(told, "; ")
-	return outcome
+	return made, found
+}
+
+// told are the parts of a message: what was made, was there and was added, or would be.
+func (p *preparation) told(madeWord, addedWord string) (parts []string) {
+	var made, found, added []string
+	for _, u := range p.users {
+		grants := u.given
+		if p.request.DryRun {
+			grants = u.lacks
+		}
+		switch {
+		case u.absent(p.request.DryRun):
+			made = append(made, u.account.String()+" with "+listed(grants))
+			continue
+		case len(grants) > 0:
+			added = append(added, listed(grants)+" to "+u.account.String())
+		}
+		found = append(found, u.account.String())
+	}
+	for _, part := range []struct {
+		word string
+		list []string
+	}{{madeWord, made}, {"found", found}, {addedWord, added}} {
+		if len(part.list) > 0 {
+			parts = append(parts, part.word+" "+strings.Join(part.list, ", "))
+		}
+	}
+	if made == nil && added == nil {
+		parts = append(parts, "nothing was missing")
+	}
+	return parts
+}
+
+// listed are grants for people.
+func listed(grants []grant) string {
+	if len(grants) == 0 {
+		return "no privilege"
+	}
+	var texts []string
+	for _, grant := range grants {
+		texts = append(texts, grant.String())
+	}
+	return strings.Join(texts, " and ")
 }
 
 // foresee reports what would be made, and what is there.
@@ -385,15 +430,8 @@ func (p *preparation) foresee(ctx context.Context) error {
 	case refused:
 		return p.readOnly()
 	}
-	for _, u := range p.users {
-		sentence := "would make " + u.account.String() + having(u.lacks)
-		if u.there {
-			sentence = u.account.String() + " is there"
-			if len(u.lacks) > 0 {
-				sentence += ", and would be one" + having(u.lacks)
-			}
-		}
-		p.report.Add(sentence)
+	for _, part := range p.told("would make", "would add") {
+		p.report.Add(part)
 	}
 	if !slices.ContainsFunc(grants, func(grant string) bool {
 		return makesUsers(grant) && strings.Contains(grant, withGrantOption)
@@ -401,16 +439,4 @@ func (p *preparation) foresee(ctx context.Context) error {
 		p.report.Unknown("whether the master user may do so: none of the grants that the server shows of it says so")
 	}
 	return nil
-}
-
-// having is what grants give, for people.
-func having(grants []grant) string {
-	if len(grants) == 0 {
-		return " without privileges"
-	}
-	var texts []string
-	for _, grant := range grants {
-		texts = append(texts, grant.String())
-	}
-	return " with " + strings.Join(texts, " and ")
 }
