@@ -4,14 +4,15 @@
 //   - [ReadSettings]: settings.go has a row for each setting, configuration.go reads the stack's configuration by them,
 //     combinations.go checks what settings must be to each other, misspelt.go looks for names that are nearly one, and
 //     backend.go reads the address of Pulumi Cloud
-//   - [ReadLastState] and [LastState.Examine]: laststate.go reads what this stack has written before, and verdict.go decides
-//     by it what must not go on
+//   - [ReadLastState] and [LastState.Examine]: laststate.go reads what this stack has written before, remnants.go finds what
+//     AWS has of it that the state lacks, and verdict.go decides by both what must not go on
 //   - [FindSite]: site.go asks for all of this at once: database.go for the database in RDS, vpc.go for its network,
 //     authorities.go for the certificate authorities of its region, trust.go for the OIDC identity provider
 //   - [LastState.WarnOfDrift]: drift.go compares the two environments with what was found
 //   - [BuildArchive]: archive.go compiles ./lambda
 //   - [DeployConnector]: connector.go registers the function, roles.go the two roles, network.go the security group,
-//     signing.go and refused.go the function's code (published.go: Pulumi's), keepwarm.go the weekly invocation
+//     signing.go its code (published.go: Pulumi's), keepwarm.go the weekly invocation; standing.go compares the function that
+//     stands with the state, for what AWS has refused before
 //   - [Connector.Contents] and [Connector.ExportOutputs]: connector.go says what the environments are to hold, outputs.go
 //     what the stack's outputs are, and dryrun.go how to check the connector
 //

@@ -147,16 +147,16 @@ func (e *evidence) judge() error {
 // once leaves out what follows from another problem: the organization's is both environments', and a managing name that was
 // never set follows the rotator's.
 func (e *evidence) once(problems []problem) []problem {
-	var kept []problem
+	var independent []problem
 	for _, p := range problems {
 		same := func(other problem) bool { return other.key == p.key }
 		follows := p.key == e.key("managingCredsEnvironmentName") && e.settings.Managing == e.settings.derivedManaging() &&
 			slices.ContainsFunc(problems, func(other problem) bool { return other.key == e.key("rotatedSecretsEnvironmentName") })
-		if !follows && !slices.ContainsFunc(kept, same) {
-			kept = append(kept, p)
+		if !follows && !slices.ContainsFunc(independent, same) {
+			independent = append(independent, p)
 		}
 	}
-	return kept
+	return independent
 }
 
 func (e *evidence) environments() []environment {
@@ -182,8 +182,8 @@ func (e *evidence) holds(environment environment) holds {
 	return anotherName
 }
 
-// others are the entries under other logical names that name the environment.
-func (e *evidence) others(environment environment) []entry {
+// otherEntries are the entries under other logical names that name the environment.
+func (e *evidence) otherEntries(environment environment) []entry {
 	var found []entry
 	for _, entry := range e.last.entries {
 		if string(entry.urn.Type()) == environments.Type && entry.outputs.environment() == environment.wanted &&
@@ -196,7 +196,7 @@ func (e *evidence) others(environment environment) []entry {
 }
 
 func (e *evidence) under(environment environment) known {
-	if len(e.others(environment)) > 0 {
+	if len(e.otherEntries(environment)) > 0 {
 		return yes
 	}
 	return no
@@ -223,7 +223,7 @@ func (e *evidence) toAsk() []environment {
 const nothingDone = "nothing was created or changed"
 
 func (e *evidence) dropEntry(environment environment) verdict {
-	other := e.others(environment)[0].urn
+	other := e.otherEntries(environment)[0].urn
 	return verdict{text: fmt.Sprintf(`checking the state of the environment %s: the state has it twice, as %q and as %q, and an update would delete the environment itself to be rid of the second, with what it holds; %s.
   Let go of the second in the state alone: pulumi state delete --force %s
   If that is refused since other entries depend on it: let go of the first, and give the second its name:
@@ -234,7 +234,7 @@ func (e *evidence) dropEntry(environment environment) verdict {
 }
 
 func (e *evidence) renameEntry(environment environment) verdict {
-	other := e.others(environment)[0].urn
+	other := e.otherEntries(environment)[0].urn
 	if other.QualifiedType() != other.Type() { // which a rename does not change
 		return verdict{text: fmt.Sprintf(`checking the state of the environment %s: the state has it as %q below another resource, where this program does not look for it, and an update would delete the environment, with what it holds; %s.
   Let go of it in the state alone: pulumi state delete --force %s

@@ -77,7 +77,7 @@ func compared(was resourceOutputs, live *lambda.LookupFunctionResult, region str
 	return s, err
 }
 
-// arrived tells whether AWS has the code that the state has. Where nothing tells, it does.
+// arrived reports whether AWS has the code that the state has. Where nothing tells, it does.
 func (s *standing) arrived() bool {
 	_, job, signed := strings.Cut(s.live.SigningJobArn, "/signing-jobs/")
 	switch key := text(s.was.S3Key); {
@@ -89,12 +89,12 @@ func (s *standing) arrived() bool {
 	return true
 }
 
-// inPlace tells whether a failure of the last update is one that making the function anew would not mend.
+// inPlace reports whether a failure of the last update is one that making the function anew would not mend.
 func (s *standing) inPlace() bool {
 	return s != nil && (!s.arrived() || len(s.configuration) > 0 || s.tags)
 }
 
-// toSendAgain tells of code that AWS has not taken. With a configuration that it refused it gets no new code: that may need it.
+// toSendAgain reports whether there is code that AWS has not taken. With a configuration that it refused it gets no new code: that may need it.
 func (s *standing) toSendAgain() bool { return s != nil && len(s.configuration) == 0 && !s.arrived() }
 
 // hashOf is the hash of code that is uploaded, whose own AWS reports.
@@ -124,7 +124,7 @@ func (s *standing) mark() pulumi.StringPtrInput {
 	return pulumi.String(marks[at])
 }
 
-// warnOfConfiguration tells of a configuration in AWS that an update does not see.
+// warnOfConfiguration warns of a configuration in AWS that an update does not see.
 func (d *deployment) warnOfConfiguration() error {
 	if d.stands == nil || len(d.stands.configuration) == 0 {
 		return nil
