@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -86,7 +87,9 @@ func newPreparation(server *connector.Server, request event.Request) *preparatio
 // attempt makes what is not there, in a session of its own. opened tells whether there was one.
 func (p *preparation) attempt(ctx context.Context) (opened bool, err error) {
 	defer p.Close()
-	if err := p.server.Retry(ctx, p.open); err != nil {
+	whole := left(ctx)
+	err = p.server.Retry(ctx, func(ctx context.Context, address netip.AddrPort) error { return p.open(ctx, address, whole) })
+	if err != nil {
 		return false, err
 	}
 	if !p.request.DryRun {
@@ -103,8 +106,16 @@ func (p *preparation) attempt(ctx context.Context) (opened bool, err error) {
 	return true, p.make(ctx)
 }
 
-// open logs in as the master user.
-func (p *preparation) open(ctx context.Context, address netip.AddrPort) error {
+// left is the time that the work on an event has.
+func left(ctx context.Context) time.Duration {
+	if deadline, bound := ctx.Deadline(); bound {
+		return time.Until(deadline)
+	}
+	return time.Minute
+}
+
+// open logs in as the master user. whole is the time that the event has.
+func (p *preparation) open(ctx context.Context, address netip.AddrPort, whole time.Duration) error {
 	master := p.request.Prepare.MasterUser
 	session, err := login(ctx, p.server, address, connector.StageMaster, parseAccount(master.Username).name, master.Password, p.request.Database)
 	if err != nil {
@@ -113,7 +124,7 @@ func (p *preparation) open(ctx context.Context, address netip.AddrPort) error {
 	p.session, p.address = session, address
 	p.server.SetStage(connector.StagePrepare)
 	if err = p.inspect(ctx); err == nil {
-		err = p.settings(ctx)
+		err = p.settings(ctx, whole)
 	}
 	if err != nil {
 		p.Close()
@@ -121,8 +132,9 @@ func (p *preparation) open(ctx context.Context, address netip.AddrPort) error {
 	return err
 }
 
-// settings reads what new accounts and their grants depend on.
-func (p *preparation) settings(ctx context.Context) error {
+// settings reads what new accounts and their grants depend on, and sets what the session depends on. The server ends it soon
+// after the time that this event has: Lambda may freeze this process, and the connection with it.
+func (p *preparation) settings(ctx context.Context, left time.Duration) error {
 	wanted := []string{"authentication_policy", "default_authentication_plugin", "lower_case_table_names", "partial_revokes"}
 	rows, err := p.session.table(ctx, len(wanted), 2, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('"+strings.Join(wanted, "', '")+"')")
 	if err != nil {
@@ -134,28 +146,26 @@ func (p *preparation) settings(ctx context.Context) error {
 	}
 	p.names = naming{literal: value["partial_revokes"] == "ON", folds: value["lower_case_table_names"] != "0"}
 	p.plugin = defaultPlugin(value["authentication_policy"], value["default_authentication_plugin"])
+	set := fmt.Sprintf("SET wait_timeout = %d, sql_notes = 1", int(left.Seconds())+1)
+	if p.found.mariaDB || !atLeast(p.found.version, 8) {
+		// Without it, a GRANT to an account that somebody has just dropped makes one without a password. MySQL 8.0 has no such mode.
+		set += ", sql_mode = 'NO_AUTO_CREATE_USER'"
+	}
+	if !p.found.mariaDB {
+		set += ", max_execution_time = 0" // of queries; a change has bounds of its own
+	}
+	if err := p.session.exec(ctx, set); err != nil {
+		return p.checkFailure(err)
+	}
 	return nil
 }
 
 // lockName is the name of the lock under which users are made: one for the server, since its accounts are.
 const lockName = "esc-connector prepare"
 
-// lock waits until no other event makes users on the server. The lock goes with the session, which the server ends soon
-// after the time that this event has: Lambda may freeze this process, and the connection with it.
+// lock waits until no other event makes users on the server. The lock goes with the session.
 func (p *preparation) lock(ctx context.Context) error {
-	left := time.Minute
-	if deadline, bound := ctx.Deadline(); bound {
-		left = time.Until(deadline)
-	}
-	settings := fmt.Sprintf("wait_timeout = %d, sql_notes = 1", int(left.Seconds())+1)
-	if p.found.mariaDB || !atLeast(p.found.version, 8) {
-		// Without it, a GRANT to an account that somebody has just dropped makes one without a password. MySQL 8.0 has no such mode.
-		settings += ", sql_mode = 'NO_AUTO_CREATE_USER'"
-	}
-	if err := p.session.exec(ctx, "SET "+settings); err != nil {
-		return p.checkFailure(err)
-	}
-	wait := max(1, int(left.Seconds()/3)) // and less than MariaDB has for a statement, see ready
+	wait := max(1, int(left(ctx).Seconds()/3)) // and less than MariaDB has for a statement, see ready
 	row, err := p.session.row(ctx, 1, fmt.Sprintf("SELECT GET_LOCK('%s', %d)", lockName, wait))
 	switch {
 	case err != nil && number(err) != statementTimeout:
@@ -190,6 +200,11 @@ func (p *preparation) look(ctx context.Context) error {
 		if err := p.lookAt(ctx, u); err != nil {
 			return err
 		}
+		if !u.there {
+			if err := p.lookBeside(ctx, u); err != nil {
+				return err
+			}
+		}
 	}
 	if manager.there {
 		return p.enter(ctx, manager, "")
@@ -212,6 +227,22 @@ func (p *preparation) lookAt(ctx context.Context, u *user) error {
 			"Add "+strings.Join(u.needs.database, ", ")+" to the grant that it has, which SHOW GRANTS FOR "+u.sql()+" shows")
 	}
 	u.there, u.lacks = there, lacks
+	return nil
+}
+
+// lookBeside refuses a user that is not there where one of the same name is, for other hosts: from those, a login by the name is one to
+// that account, whose password no rotation changes.
+func (p *preparation) lookBeside(ctx context.Context, u *user) error {
+	const most = 100
+	rows, err := p.session.table(ctx, most, 1, "SELECT CAST(Host AS BINARY) FROM mysql.user WHERE User = ? AND Host NOT IN ('localhost', '127.0.0.1', '::1')", u.account.name)
+	if err != nil {
+		return p.lookFailure(err, u)
+	}
+	for _, row := range rows {
+		other := account{u.account.name, connector.Printable(row[0])}
+		return p.server.Fail(fmt.Sprintf("%s is not there, but %s is, to which a login as %q would still be one from its hosts", u.account, other, u.account.name),
+			"Name that account, as "+strconv.Quote(other.name+"@"+other.host)+", or another user; or drop it")
+	}
 	return nil
 }
 

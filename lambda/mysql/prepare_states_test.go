@@ -360,3 +360,26 @@ func TestPasswordThatMySQLDoesNotTakeIsToldBefore(t *testing.T) {
 		assert.Empty(t, ask(t, on, fmt.Sprintf("SELECT User FROM mysql.user WHERE User = '%s'", request.Prepare.RotateUsers[0])))
 	}
 }
+
+// A server can take a GRANT and give less, as one with revokes of its own does.
+func TestGrantThatGivesLessIsSeen(t *testing.T) {
+	onEach(t, func(t *testing.T, on site) {
+		request := newPreparation(t, on)
+		user := request.Prepare.RotateUsers[1]
+		revoke := func() {
+			assert.NoError(t, on.Exec(t.Context(), "REVOKE DELETE ON `"+strings.ReplaceAll(request.Database, "_", `\_`)+"`.* FROM "+user+"@'%'"))
+		}
+		_, proxy := through(t, on, when(`WHERE GRANTEE = '\'`+user, revoke), dbtest.Break{After: -1})
+		lessened := request
+		lessened.Port = proxy.Port
+		before := accounts(t, on, suffix(request))
+		_, err := prepare(t, site{on.Server, nil}, lessened)
+		for _, part := range []string{"the server took GRANT SELECT, INSERT, UPDATE, DELETE ON ", "still lacks DELETE ON ", "SHOW GRANTS FOR `" + user, "Nothing was changed"} {
+			assert.ErrorContains(t, err, part)
+		}
+		assert.Equal(t, before, accounts(t, on, suffix(request)))
+		_, err = prepare(t, on, request)
+		require.NoError(t, err)
+		both(t, on, request)
+	})
+}

@@ -279,9 +279,15 @@ func TestUsersThatAreThereAreKeptAndGetWhatTheyLack(t *testing.T) {
 			},
 			made: func(r event.Request) []string { return []string{manager(r), r.Prepare.RotateUsers[1]} },
 		},
-		"a user of the same name for another host": {
+		"a user of the same name for other hosts": {
 			there: func(r event.Request) []string {
-				return []string{"CREATE USER " + r.Prepare.RotateUsers[0] + "@'10.9.9.9' IDENTIFIED BY 'x'"}
+				return []string{"CREATE USER " + r.Prepare.RotateUsers[0] + "@'10.9.%' IDENTIFIED BY 'x'"}
+			},
+			refused: []string{"'@'%' is not there, but 'app_1_", "'@'10.9.%' is", `th@10.9.%", or another user`, "Nothing was changed"},
+		},
+		"a user of the same name on the server's own machine": {
+			there: func(r event.Request) []string {
+				return []string{"CREATE USER " + r.Prepare.RotateUsers[0] + "@localhost IDENTIFIED BY 'x'"}
 			},
 			made: names,
 		},
