@@ -2,7 +2,8 @@
 // database user when Pulumi ESC asks for it, and proves the new one by a login.
 //
 // Built with the tags lambda.norpc and nethttpomithttp2 as bootstrap, for the runtime provided.al2023. The event and the
-// answer are documented at event.Request and event.Answer, the environment variables at connector.ReadTLS.
+// answer are documented at connector.Request and Handler.Invoke, the environment variables at connector.ReadTLS
+// and connector.ReadIAM.
 package main
 
 import (
@@ -63,6 +64,9 @@ type Handler struct {
 func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	start := time.Now()
 	request, err := event.ParseRequest(payload)
+	if connector.UsesIAM() && request.ManagingUser != nil {
+		request.ManagingUser.Password = event.Secret{} // nobody's: it may be anything
+	}
 	var result result
 	if err == nil {
 		result = h.work(ctx, request)
@@ -114,8 +118,14 @@ func (h *Handler) work(ctx context.Context, request event.Request) (outcome resu
 		outcome.failed(connector.StageRequest, err)
 		return outcome
 	}
+	iam, err := connector.ReadIAM(terms)
+	if err != nil {
+		outcome.failed(connector.StageRequest, err)
+		return outcome
+	}
 	start, bound := time.Now(), connector.NewBound(ctx)
 	server := connector.NewServer(request, terms)
+	server.IAM = iam
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), bound.Work)
 	done := make(chan result, 1)
 	go func() {

@@ -55,10 +55,10 @@ func run(m *testing.M) int {
 	var starts sync.WaitGroup
 	var postgresErr, mariaDBErr error
 	starts.Go(func() {
-		postgresServer, postgresErr = dbtest.StartPostgres(ctx, dbtest.Options{TLS: true, Addresses: addresses, Hosts: []string{"*.test"}, HBA: []string{"hostssl all all all scram-sha-256"}})
+		postgresServer, postgresErr = dbtest.StartPostgres(ctx, dbtest.Options{TLS: true, Addresses: addresses, Hosts: []string{"*.test"}, IAM: postgresIAM, HBA: []string{"hostssl all all all scram-sha-256"}})
 	})
 	starts.Go(func() {
-		mariaDBServer, mariaDBErr = dbtest.StartMariaDB(ctx, dbtest.Options{TLS: true, Addresses: addresses, Hosts: []string{"*.test"}, Settings: map[string]string{"require_secure_transport": "ON"}})
+		mariaDBServer, mariaDBErr = dbtest.StartMariaDB(ctx, dbtest.Options{TLS: true, Addresses: addresses, Hosts: []string{"*.test"}, IAM: mariaDBIAM, Settings: map[string]string{"require_secure_transport": "ON"}})
 	})
 	starts.Wait()
 	for _, server := range []*dbtest.Server{postgresServer, mariaDBServer} {

@@ -21,6 +21,8 @@ type Server struct {
 	Port int
 	// TLS are the terms, nil for plain text.
 	TLS *TLS
+	// IAM: the managing user logs in by a Token, and not by the event's password.
+	IAM bool
 
 	patience  time.Duration // how long network trouble is tried again; 0 until the deadline
 	addresses []netip.Addr

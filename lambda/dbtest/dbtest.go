@@ -49,6 +49,9 @@ type Options struct {
 	HBA []string
 	// Addresses are what the server listens on. Default: 127.0.0.1.
 	Addresses []string
+	// IAM lets users in by a token over TLS, as RDS does: on PostgreSQL the members of a role rds_iam, on MariaDB the accounts that
+	// are IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS'.
+	IAM *IAM
 }
 
 // Server is a running database server.
@@ -75,6 +78,7 @@ type Server struct {
 	supervisor *exec.Cmd
 	lifeline   *os.File
 	folder     string
+	tokens     net.Listener // where the server asks about tokens, nil without Options.IAM
 }
 
 // Exec runs the statements as the administrator in one session, in the database postgres, or mysql.
@@ -99,6 +103,9 @@ func (s *Server) Stop() error {
 		_ = s.session.Close(ctx)
 		cancel()
 	}
+	if s.tokens != nil {
+		_ = s.tokens.Close()
+	}
 	if err := s.lifeline.Close(); err != nil {
 		return fmt.Errorf("stopping the server on port %d: %w", s.Port, err)
 	}
@@ -106,6 +113,15 @@ func (s *Server) Stop() error {
 		return fmt.Errorf("stopping the server on port %d: %w", s.Port, err)
 	}
 	return nil
+}
+
+// listenForTokens has the server's questions about tokens answered by the IAM of its options.
+func (s *Server) listenForTokens(iam *IAM, serve func(net.Listener, func(user, token string) bool)) (port int, err error) {
+	if s.tokens, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return 0, err
+	}
+	go serve(s.tokens, func(user, token string) bool { return iam.admit(s.Port, user, token) })
+	return s.tokens.Addr().(*net.TCPAddr).Port, nil
 }
 
 // startTimeout bounds a server's way from its start to its first answer.

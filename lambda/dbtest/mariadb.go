@@ -125,6 +125,17 @@ func startProduct(ctx context.Context, options Options, find func(folder string,
 		settings["ssl_cert"] = files.certificate
 		settings["ssl_key"] = files.key
 	}
+	if options.IAM != nil {
+		port, err := server.listenForTokens(options.IAM, servePAM)
+		if err != nil {
+			return nil, err
+		}
+		plugins, err := pamPlugins(folder, port, as)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(settings, map[string]string{"plugin_dir": plugins, "plugin_load_add": pamLibrary, pamCleartext: "1"})
+	}
 	maps.Copy(settings, found.settings)
 	maps.Copy(settings, options.Settings)
 	var config strings.Builder

@@ -157,6 +157,16 @@ func startPostgres(ctx context.Context, options Options) (server *Server, err er
 	if hba == nil {
 		hba = []string{"host all all all md5"} // md5 lets a SCRAM verifier in by SCRAM, says the manual's page on pg_hba.conf
 	}
+	if options.IAM != nil {
+		port, err := server.listenForTokens(options.IAM, serveLDAP)
+		if err != nil {
+			return nil, err
+		}
+		hba = append([]string{
+			fmt.Sprintf("hostssl all +rds_iam all ldap ldapserver=127.0.0.1 ldapport=%d ldapprefix=\"%s\"", port, userPrefix),
+			"hostnossl all +rds_iam all reject",
+		}, hba...)
+	}
 	hba = append([]string{"host all " + server.AdminUser + " all md5"}, hba...)
 	if err := writeFile(filepath.Join(server.DataDir, "postgresql.conf"), config.String(), as); err != nil {
 		return nil, err
@@ -176,6 +186,9 @@ func startPostgres(ctx context.Context, options Options) (server *Server, err er
 	err = server.start(ctx, as, "QUIT", []string{filepath.Join(binDir, "postgres"), "-D", server.DataDir}, func(ctx context.Context) error {
 		return server.execPostgres(ctx, []string{"SELECT 1"})
 	})
+	if err == nil && options.IAM != nil {
+		err = server.execPostgres(ctx, []string{"CREATE ROLE rds_iam"})
+	}
 	return server, err
 }
 

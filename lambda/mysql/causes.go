@@ -20,6 +20,7 @@ const (
 	privilegeMissing = 1227
 	optionPrevents   = 1290 // read_only, skip_grant_tables, or MariaDB's strict_password_validation
 	badHash          = 1372
+	pluginMissing    = 1524
 	accountFailed    = 1396
 	noGrants         = 1141
 	noAccount        = 1410 // MariaDB, as a warning
@@ -90,7 +91,7 @@ var (
 		{1226, proved, "a limit of the account's own is reached (MAX_USER_CONNECTIONS, MAX_CONNECTIONS_PER_HOUR, MAX_QUERIES_PER_HOUR or MAX_UPDATES_PER_HOUR)",
 			"Raise the account's limits, or find the client that uses them up"},
 		{1251, untold, "the server wants an authentication that the connector does not speak", byPassword},
-		{1524, untold, "the account's authentication plugin is not loaded (MySQL starts without mysql_native_password since 8.4, and has none since 9.0)",
+		{pluginMissing, untold, "the account's authentication plugin is not loaded (MySQL starts without mysql_native_password since 8.4, and has none since 9.0)",
 			"Run as the database's master user: ALTER USER $account IDENTIFIED WITH caching_sha2_password BY '<a password>';"}, // manual: "Native Pluggable Authentication"
 		{1698, untold, "the account does not log in by a password, but as a user of the server's machine (unix_socket, auth_socket)", byPassword},
 		{1820, untold, "the account's password has expired", "Run as the database's master user: ALTER USER $account PASSWORD EXPIRE NEVER;"},
@@ -124,7 +125,7 @@ var (
 		{1317, untold, "the statement was interrupted", "Find out who interrupts statements: an administrator, a job, or a fail-over"},
 		{badHash, refused, "the server does not take the hash that was computed here", lookUp},
 		{1470, refused, "the name is longer than an account's can be (MySQL 32 characters, MariaDB 128, a host 255)", "Correct the user name"},
-		{1524, refused, "the account's authentication plugin is not loaded (MySQL starts without mysql_native_password since 8.4, and has none since 9.0)",
+		{pluginMissing, refused, "the account's authentication plugin is not loaded (MySQL starts without mysql_native_password since 8.4, and has none since 9.0)",
 			"Run as the database's master user: ALTER USER $account IDENTIFIED WITH caching_sha2_password BY '<a first password>';"},
 		{1598, untold, "the server could not write the change into its binary log", "Read the server's log: its disk may be full"},
 		{1792, refused, "its sessions only read (transaction_read_only, on MariaDB before 11.1 tx_read_only)",

@@ -22,9 +22,27 @@ type conn struct {
 	wire *wire
 }
 
+// credential is who logs in, and by what.
+type credential struct {
+	name     string
+	password event.Secret
+	// token makes what goes to the server in a password's place, where that asks for it in clear (mysql_clear_password) and for
+	// nothing else. nil for a password, which never does.
+	token func() (event.Secret, error)
+}
+
+// managing is the managing user's.
+func (r *rotation) managing() credential {
+	name := parseAccount(r.request.ManagingUser.Username).name
+	if r.server.IAM {
+		return credential{name: name, token: func() (event.Secret, error) { return r.server.Token(name) }}
+	}
+	return credential{name: name, password: r.request.ManagingUser.Password}
+}
+
 // login connects at an address and logs in by the server's terms.
-func login(ctx context.Context, server *connector.Server, address netip.AddrPort, stage connector.Stage, username string, password event.Secret, database string) (c *conn, err error) {
-	wire, err := dial(ctx, server, address, stage, password)
+func login(ctx context.Context, server *connector.Server, address netip.AddrPort, stage connector.Stage, by credential, database string) (c *conn, err error) {
+	wire, err := dial(ctx, server, address, stage, by)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +57,8 @@ func login(ctx context.Context, server *connector.Server, address netip.AddrPort
 	if server.TLS != nil {
 		config.Net = "unix" // the driver's word for a connection on which a server that asks for the password gets it
 	}
-	config.User, config.Passwd, config.DBName = username, password.Reveal(), database
+	config.User, config.Passwd, config.DBName = by.name, by.password.Reveal(), database
+	config.AllowCleartextPasswords = by.token != nil // which the driver never gets: wire puts it into the driver's packet
 	config.InterpolateParams = true
 	config.Logger = &mysql.NopLogger{}
 	config.DialFunc = func(context.Context, string, string) (net.Conn, error) { return wire, nil }

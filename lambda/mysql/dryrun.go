@@ -17,7 +17,7 @@ func DryRun(ctx context.Context, server *connector.Server, request event.Request
 	report := connector.Report{Server: server}
 	if request.ManagingUser == nil {
 		err := server.Retry(ctx, func(ctx context.Context, address netip.AddrPort) error {
-			wire, err := dial(ctx, server, address, connector.StageCheck, event.Secret{})
+			wire, err := dial(ctx, server, address, connector.StageCheck, credential{})
 			if err != nil {
 				return err
 			}
@@ -46,7 +46,7 @@ func DryRun(ctx context.Context, server *connector.Server, request event.Request
 	defer r.Close()
 	report.TLS = r.session.wire.tls
 	report.Add(r.found.product())
-	report.Add(fmt.Sprintf("logged in as %q", parseAccount(request.ManagingUser.Username).name))
+	report.Add(fmt.Sprintf("logged in as %q%s", parseAccount(request.ManagingUser.Username).name, server.ByToken()))
 	targets := request.Targets()
 	if len(targets) == 0 {
 		report.Unknown("whether the users to rotate exist and may be changed (no rotateUser in the event)")

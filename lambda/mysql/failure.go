@@ -69,7 +69,8 @@ func turnedAway(server *connector.Server, number uint16) *connector.Failure {
 func refusedLogin(server *connector.Server, err error, as string, a account) *connector.Failure {
 	switch {
 	case errors.Is(err, mysql.ErrCleartextPassword):
-		return server.Fail(as+"the account logs in by a password in clear (PAM, LDAP, or AWSAuthenticationPlugin on RDS), which the connector never sends", byPassword)
+		return server.Fail(as+"the account logs in by a password in clear (PAM, LDAP, or AWSAuthenticationPlugin on RDS), which the connector never sends", byPassword).
+			And(orByToken(server))
 	case errors.Is(err, mysql.ErrOldPassword), errors.Is(err, mysql.ErrUnknownPlugin), errors.Is(err, mysql.ErrNativePassword):
 		return server.Fail(as+"the account's authentication plugin is one that the connector does not speak", byPassword)
 	case errors.Is(err, mysql.ErrMalformPkt), errors.Is(err, mysql.ErrPktSync), errors.Is(err, mysql.ErrPktSyncMul), errors.Is(err, mysql.ErrOldProtocol):
@@ -85,6 +86,14 @@ func refusedLogin(server *connector.Server, err error, as string, a account) *co
 	return failure
 }
 
+// orByToken is a sentence for the managing user, who may log in as an IAM user of RDS.
+func orByToken(server *connector.Server) string {
+	if server.Stage() != connector.StageLogin {
+		return ""
+	}
+	return "A managing user with AWSAuthenticationPlugin: set the stack's managingAuthentication to iam (" + connector.ManagingAuthVariable + ")"
+}
+
 // loginFailure is the failure of the managing user's login.
 func (r *rotation) loginFailure(err error) *connector.Failure {
 	if failure := connector.AsFailure(err); failure != nil {
@@ -92,6 +101,11 @@ func (r *rotation) loginFailure(err error) *connector.Failure {
 	}
 	manager := parseAccount(r.request.ManagingUser.Username)
 	as := fmt.Sprintf("%q at %s: ", manager.name, r.server.Address())
+	if r.server.IAM {
+		if failure := r.tokenFailure(err, as, manager); failure != nil {
+			return failure
+		}
+	}
 	switch number(err) {
 	case loginDenied:
 		failure := r.server.Fail(as+"the server refused the user name or the password (error 1045)",
@@ -116,6 +130,26 @@ func (v *visit) orTLS() string {
 	}
 	return "; the answer is the same where the server or the account wants TLS (require_secure_transport, REQUIRE SSL): " +
 		"set the stack's databaseSslMode to verify-full (" + connector.SSLModeVariable + ")"
+}
+
+// tokenFailure is the failure of the managing user's login where it is one of a login by a token, else nil.
+func (r *rotation) tokenFailure(err error, as string, manager account) *connector.Failure {
+	var method errMethod
+	switch {
+	case errors.Is(err, errTokenRefused):
+		return r.server.Fail(as+"the server refused the token of RDS IAM authentication (error 1045)", connector.RefusedToken).
+			Before(manager.unquoted("managingUser.username")).Before(r.request.Hint("managingUser.username"))
+	case errors.As(err, &method):
+		return r.server.Fail(as+"the server asks for "+string(method)+", and not for the token of RDS IAM authentication, which is all that this login gives: "+
+			"there is no such account, or it is none that logs in by IAM",
+			"Name an account that is IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' as managingUser, or set the stack's managingAuthentication to password ("+connector.ManagingAuthVariable+")").
+			Before(manager.unquoted("managingUser.username")).Before(r.request.Hint("managingUser.username"))
+	// https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.DBAccounts.html
+	case number(err) == pluginMissing:
+		return r.server.Fail(as+"the account's authentication plugin is not loaded (error 1524), as AWSAuthenticationPlugin is where IAM authentication is off",
+			"Turn it on: aws rds modify-db-instance, or modify-db-cluster, with --enable-iam-database-authentication")
+	}
+	return nil
 }
 
 // proofFailure is the failure of a login as the rotated user.

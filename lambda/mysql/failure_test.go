@@ -75,7 +75,7 @@ func TestSessionOfSomebodyElseIsNotEnded(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	connected := connector.NewServer(request, nil)
-	bystander, err := login(ctx, connected, address, connector.StageCheck, "bystander", event.NewSecret(secret), "")
+	bystander, err := login(ctx, connected, address, connector.StageCheck, credential{name: "bystander", password: event.NewSecret(secret)}, "")
 	require.NoError(t, err)
 	defer bystander.Close()
 	thread, err := bystander.row(ctx, 1, "SELECT CONNECTION_ID()")

@@ -117,7 +117,7 @@ func left(ctx context.Context) time.Duration {
 // open logs in as the master user. whole is the time that the event has.
 func (p *preparation) open(ctx context.Context, address netip.AddrPort, whole time.Duration) error {
 	master := p.request.Prepare.MasterUser
-	session, err := login(ctx, p.server, address, connector.StageMaster, parseAccount(master.Username).name, master.Password, p.request.Database)
+	session, err := login(ctx, p.server, address, connector.StageMaster, credential{name: parseAccount(master.Username).name, password: master.Password}, p.request.Database)
 	if err != nil {
 		return p.masterFailure(err)
 	}
@@ -362,7 +362,7 @@ func (p *preparation) undo(ctx context.Context, err error) error {
 
 // enter logs in as the managing user, as a rotation does.
 func (p *preparation) enter(ctx context.Context, u *user, database string) error {
-	session, err := login(ctx, p.server, p.address, connector.StagePrepare, u.account.name, p.request.Prepare.ManagingUser.Password, database)
+	session, err := login(ctx, p.server, p.address, connector.StagePrepare, credential{name: u.account.name, password: p.request.Prepare.ManagingUser.Password}, database)
 	if err != nil {
 		return p.enterFailure(err, u, database)
 	}

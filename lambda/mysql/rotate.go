@@ -69,8 +69,7 @@ type findings struct {
 
 // Open logs in as the managing user, reads what can be known before the change, and refuses what could not go well.
 func (r *rotation) Open(ctx context.Context, address netip.AddrPort) error {
-	manager := parseAccount(r.request.ManagingUser.Username).name
-	session, err := login(ctx, r.server, address, connector.StageLogin, manager, r.request.ManagingUser.Password, r.request.Database)
+	session, err := login(ctx, r.server, address, connector.StageLogin, r.managing(), r.request.Database)
 	if err != nil {
 		return r.loginFailure(err)
 	}
@@ -209,8 +208,7 @@ func (r *rotation) Settle(ctx context.Context, address netip.AddrPort) error {
 	if r.found.thread == "" {
 		return r.server.Fail(r.server.Address()+": the server did not tell which session made the change", "")
 	}
-	manager := parseAccount(r.request.ManagingUser.Username).name
-	session, err := login(ctx, r.server, address, connector.StageLogin, manager, r.request.ManagingUser.Password, "")
+	session, err := login(ctx, r.server, address, connector.StageLogin, r.managing(), "")
 	if err != nil {
 		return r.loginFailure(err)
 	}
@@ -268,7 +266,7 @@ func (r *rotation) Login(ctx context.Context, address netip.AddrPort, password e
 	if !r.target.admits(r.found.client) {
 		return skipped(fmt.Sprintf("the account %s does not let in this function, which the server sees as %s", r.target, seen(r.found.client)))
 	}
-	session, err := login(ctx, r.server, address, connector.StageProve, r.target.name, password, "")
+	session, err := login(ctx, r.server, address, connector.StageProve, credential{name: r.target.name, password: password}, "")
 	if err != nil {
 		if proof := lookup(causesOfLogin, number(err), r.target, ""); proof.means == proved {
 			done.Note = fmt.Sprintf("the server took the password, and then: %s (error %d)", proof.why, proof.number)

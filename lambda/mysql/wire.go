@@ -21,7 +21,6 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"esc-connector-lambda-go/lambda/connector"
-	"esc-connector-lambda-go/lambda/event"
 )
 
 // wire is a connection to a server, beneath the driver, which trusts a server: it takes 16 MB for a packet whose header
@@ -30,7 +29,7 @@ import (
 type wire struct {
 	net.Conn // TCP, or TLS over it
 	server   *connector.Server
-	password event.Secret
+	by       credential
 	plain    net.Conn
 	from     *bufio.Reader // of Conn
 	read     int           // bytes, so far
@@ -72,15 +71,17 @@ const clientProtocol41, clientSSL, clientSecureConnection = 0x200, 0x800, 0x8000
 var (
 	errMalformed = errors.New("the server sent what is none of MySQL's protocol")
 	errTooLong   = errors.New("the server sent more than the connector reads")
+	// errTokenRefused is the error 1045 for a login whose token the server had asked for.
+	errTokenRefused = errors.New("the server refused the token")
 )
 
 // dial connects at an address and reads the server's greeting. stage is the one that comes after TLS.
-func dial(ctx context.Context, server *connector.Server, address netip.AddrPort, stage connector.Stage, password event.Secret) (w *wire, err error) {
+func dial(ctx context.Context, server *connector.Server, address netip.AddrPort, stage connector.Stage, by credential) (w *wire, err error) {
 	plain, err := server.Dial(ctx, address)
 	if err != nil {
 		return nil, err
 	}
-	w = &wire{Conn: plain, server: server, password: password, plain: plain, from: bufio.NewReader(plain)}
+	w = &wire{Conn: plain, server: server, by: by, plain: plain, from: bufio.NewReader(plain)}
 	defer func() {
 		if err != nil {
 			plain.Close()
@@ -198,10 +199,18 @@ func (w *wire) outgoing(packet []byte) ([]byte, error) {
 		return packet, nil
 	}
 	packet = bytes.Clone(packet)
+	switch {
 	// On a way that the driver did not encrypt it asks for the server's key by a 1, where MySQL takes the password
 	// inside TLS (page "Sha-256 authentication").
-	if w.plugin == sha256Password && bytes.Equal(packet[4:], []byte{1}) {
-		packet = append(packet[:4], w.password.Reveal()+"\x00"...)
+	case w.plugin == sha256Password && bytes.Equal(packet[4:], []byte{1}):
+		packet = append(packet[:4], w.by.password.Reveal()+"\x00"...)
+		putLength(packet)
+	case w.plugin == clearPassword && w.by.token != nil:
+		token, err := w.by.token()
+		if err != nil {
+			return nil, err
+		}
+		packet = append(packet[:4], token.Reveal()+"\x00"...)
 		putLength(packet)
 	}
 	packet[3] += w.ahead
@@ -246,6 +255,11 @@ func (w *wire) incoming(packet []byte) ([]byte, error) {
 	if len(payload) == 0 {
 		return nil, errMalformed
 	}
+	if w.phase == inHandshake && w.by.token != nil && payload[0] != errorPacket {
+		if err := w.onlyToken(payload); err != nil {
+			return nil, err
+		}
+	}
 	good := true
 	switch first := payload[0]; {
 	case w.phase == inRows:
@@ -278,6 +292,28 @@ func (w *wire) incoming(packet []byte) ([]byte, error) {
 	return packet, nil
 }
 
+// errMethod is the error for a server that wants something else than a token.
+type errMethod string
+
+func (e errMethod) Error() string { return "the server asks for " + string(e) }
+
+// onlyToken refuses, before the driver sees and answers it, what a server asks for in a login by a token, but the token, once. The
+// plugins whose names are told are those that come with MySQL and MariaDB.
+func (w *wire) onlyToken(payload []byte) error {
+	const known = " mysql_native_password sha256_password caching_sha2_password mysql_old_password client_ed25519 dialog parsec "
+	plugin, _, _ := bytes.Cut(payload[1:], []byte{0})
+	name := string(plugin)
+	switch first := payload[0]; {
+	case first == switchPlugin && w.plugin == "" && name == clearPassword, first == okPacket && w.plugin == clearPassword:
+		return nil
+	case first == okPacket:
+		return errMethod("nothing, and lets anybody in")
+	case first == switchPlugin && name != "" && strings.Contains(known, " "+name+" "):
+		return errMethod("a password (" + name + ")")
+	}
+	return errMethod("something else")
+}
+
 // greet reads Protocol::HandshakeV10.
 func (w *wire) greet(packet []byte) ([]byte, error) {
 	payload := packet[4:]
@@ -292,14 +328,21 @@ func (w *wire) greet(packet []byte) ([]byte, error) {
 	w.greeting.version = strings.TrimPrefix(string(version[1:]), "5.5.5-") // MariaDB's prefix for old replicas
 	w.greeting.tls = binary.LittleEndian.Uint16(rest[flags:])&clientSSL != 0
 	// The driver would answer this plugin at once, and by a request for the server's key.
+	instead := ""
 	if strings.HasPrefix(string(rest[least:]), sha256Password) {
-		packet = append(bytes.Clone(packet[:len(packet)-len(rest)+least]), cachingSHA2Password+"\x00"...)
+		instead = cachingSHA2Password
+	}
+	if w.by.token != nil { // for which the driver has nothing to answer, and the server has to ask for the token
+		instead = nativePassword
+	}
+	if instead != "" {
+		packet = append(bytes.Clone(packet[:len(packet)-len(rest)+least]), instead+"\x00"...)
 		putLength(packet)
 	}
 	return packet, nil
 }
 
-const nativePassword, sha256Password, cachingSHA2Password = "mysql_native_password", "sha256_password", "caching_sha2_password"
+const nativePassword, sha256Password, cachingSHA2Password, clearPassword = "mysql_native_password", "sha256_password", "caching_sha2_password", "mysql_clear_password"
 
 // warnings reads Protocol::OK_Packet.
 func warnings(payload []byte) (count int, ok bool) {
@@ -346,7 +389,13 @@ func isPublicKey(text []byte) bool {
 // came over one that did not.
 func (w *wire) cause(err error) error {
 	switch {
-	case err == nil, number(err) != 0, connector.TimedOut(err):
+	case err == nil:
+		return nil
+	case w.by.token != nil && w.phase == inHandshake && number(err) == loginDenied && w.plugin == clearPassword:
+		return errTokenRefused
+	case w.by.token != nil && w.phase == inHandshake && number(err) == loginDenied:
+		return errMethod("a password")
+	case number(err) != 0, connector.TimedOut(err):
 		return err
 	case w.failed != nil:
 		return w.failed

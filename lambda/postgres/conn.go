@@ -28,6 +28,8 @@ type conn struct {
 	tls      *tls.ConnectionState
 	status   byte // of the last ReadyForQuery: I idle, T in a transaction, E in a failed one
 
+	// byToken: the login is one by a token. tokenSent: the server has asked for it, and got it.
+	byToken, tokenSent bool
 	// accepted: the server has taken the password. What it says from then on comes after authentication.
 	accepted   bool
 	version    string
@@ -158,8 +160,8 @@ func (c *conn) readEarlyError() (sqlState string, ok bool) {
 	return "", false
 }
 
-// login authenticates by SCRAM-SHA-256 or md5 and waits until the server is ready. The error is a *serverError, an
-// errMethod, errIterations, errSCRAM, or that of the network.
+// login authenticates by SCRAM-SHA-256 or md5, or by a token and nothing else, and waits until the server is ready. The error
+// is a *serverError, an errMethod, errIterations, errSCRAM, a *connector.Failure, or that of the network.
 func (c *conn) login(username string, secret *password, database, application string) error {
 	c.frontend.Send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{
 		"user": username, "database": database, "client_encoding": "UTF8", "application_name": application,
@@ -167,6 +169,7 @@ func (c *conn) login(username string, secret *password, database, application st
 	if err := c.frontend.Flush(); err != nil {
 		return err
 	}
+	c.byToken = secret.token != nil
 	asked := false // the server has seen a proof of the password
 	var exchange *exchange
 	for {
@@ -181,9 +184,15 @@ func (c *conn) login(username string, secret *password, database, application st
 			}
 			c.accepted = true
 		case *pgproto3.AuthenticationMD5Password:
+			if c.byToken {
+				return errMethod("a password (md5)")
+			}
 			asked = true
 			c.frontend.Send(&pgproto3.PasswordMessage{Password: "md5" + hexMD5(hexMD5(secret.Reveal()+username)+string(message.Salt[:]))})
 		case *pgproto3.AuthenticationSASL:
+			if c.byToken {
+				return errMethod("a password (scram-sha-256)")
+			}
 			var mechanism string
 			if exchange, mechanism, err = newExchange(secret, message.AuthMechanisms, c.tls); err != nil {
 				return err
@@ -208,7 +217,18 @@ func (c *conn) login(username string, secret *password, database, application st
 			}
 			exchange = nil
 		case *pgproto3.AuthenticationCleartextPassword:
-			return errMethod("the password in clear (password, ldap, pam or radius in pg_hba.conf; rds_iam on RDS)")
+			if !c.byToken {
+				return errMethod("the password in clear (password, ldap, pam or radius in pg_hba.conf; rds_iam on RDS)")
+			}
+			if c.tokenSent {
+				return errMethod("it a second time")
+			}
+			token, err := secret.token()
+			if err != nil {
+				return err
+			}
+			asked, c.tokenSent = true, true
+			c.frontend.Send(&pgproto3.PasswordMessage{Password: token.Reveal()})
 		case *pgproto3.AuthenticationGSS:
 			return errMethod("Kerberos (gss in pg_hba.conf)")
 		case *pgproto3.ParameterStatus:

@@ -55,7 +55,7 @@ func (r *rotation) look(ctx context.Context, address netip.AddrPort, report *con
 	defer session.close()
 	*report = connector.Report{Server: r.server, TLS: session.tls}
 	report.Add("PostgreSQL " + connector.Version(session.version))
-	report.Add(fmt.Sprintf("logged in as %q to the database %q", r.request.ManagingUser.Username, r.request.Database))
+	report.Add(fmt.Sprintf("logged in as %q to the database %q%s", r.request.ManagingUser.Username, r.request.Database, r.server.ByToken()))
 	if r.request.RotateUser == nil {
 		report.Unknown("whether the users to rotate exist and may be changed (no rotateUser in the event)")
 		return nil

@@ -15,7 +15,7 @@ func (r *rotation) failure(c *conn, err error, at moment, as string) *connector.
 	if known := connector.AsFailure(err); known != nil {
 		return known
 	}
-	if method := c.methodFailure(err, as); method != nil {
+	if method := c.methodFailure(err, at, as); method != nil {
 		return method
 	}
 	var refused *serverError
@@ -25,6 +25,9 @@ func (r *rotation) failure(c *conn, err error, at moment, as string) *connector.
 			broken.Why = as + broken.Why
 		}
 		return broken
+	}
+	if refusedToken := at == atDoor && c.tokenSent && (refused.code == "28000" || refused.code == "28P01"); refusedToken {
+		return r.server.Fail(as+"the server refused the token of RDS IAM authentication ("+code(refused)+")", connector.RefusedToken).Before(r.request.Hint(managingUser))
 	}
 	known := causeOf(refused, at)
 	failure := r.server.Fail(as+r.fill(known.why)+" ("+code(refused)+")", r.fill(known.fix))
@@ -47,13 +50,21 @@ func (r *rotation) fill(sentence string) string {
 }
 
 // methodFailure is the failure of a login that the connector would not go on with, nil for other errors.
-func (c *conn) methodFailure(err error, as string) *connector.Failure {
+func (c *conn) methodFailure(err error, at moment, as string) *connector.Failure {
 	var method errMethod
 	switch {
+	case errors.As(err, &method) && c.tokenSent:
+		return c.server.Fail(as+"the server took the token of RDS IAM authentication, and then asks for "+string(method), "Check that host and port are those of the database itself")
+	case errors.As(err, &method) && c.byToken:
+		return c.server.Fail(as+"the server asks for "+string(method)+", and not for the token of RDS IAM authentication, which is all that this login gives: the user is no member of rds_iam",
+			"Name an IAM user as managingUser, or set the stack's managingAuthentication to password ("+connector.ManagingAuthVariable+")")
 	case errors.As(err, &method):
-		return c.server.Fail(as+"the server asks for "+string(method)+", and the connector only logs in by scram-sha-256 or md5: it never sends a password in clear",
-			"Let the user log in by scram-sha-256 in pg_hba.conf. On RDS it is a member of rds_iam, itself or by another role, "+
-				"such as one of the users to rotate: REVOKE rds_iam FROM that one")
+		fix := "Let the user log in by scram-sha-256 in pg_hba.conf. On RDS it is a member of rds_iam, itself or by another role, " +
+			"such as one of the users to rotate: REVOKE rds_iam FROM that one"
+		if at == atDoor {
+			fix += ", or set the stack's managingAuthentication to iam (" + connector.ManagingAuthVariable + ")"
+		}
+		return c.server.Fail(as+"the server asks for "+string(method)+", and the connector only logs in by scram-sha-256 or md5: it never sends a password in clear", fix)
 	case errors.Is(err, errIterations):
 		return c.server.Fail(fmt.Sprintf("%sthe server asks for more SCRAM iterations than the connector does, %d at the most", as, maxIterations),
 			"Lower scram_iterations, and set the user's password again so that it is stored with fewer")

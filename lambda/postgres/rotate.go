@@ -45,6 +45,9 @@ func newRotation(server *connector.Server, request event.Request) *rotation {
 	r := &rotation{server: server, request: request, application: "pulumi-esc-rotation-connector " + hex.EncodeToString(random)}
 	if request.ManagingUser != nil {
 		r.managing = &password{Secret: request.ManagingUser.Password}
+		if server.IAM {
+			r.managing = &password{token: func() (event.Secret, error) { return server.Token(request.ManagingUser.Username) }}
+		}
 	}
 	if request.RotateUser != nil {
 		r.secret = &password{Secret: request.RotateUser.NewPassword}

@@ -39,6 +39,9 @@ type keys struct{ client, stored, server []byte }
 // those of the verifier: to derive them takes most of the time that a login costs.
 type password struct {
 	event.Secret
+	// token makes what goes to the server in the password's place, where that asks for it in clear and for nothing else. nil for
+	// a password, which never does.
+	token      func() (event.Secret, error)
 	salt       []byte
 	iterations int // 0 as long as there are no keys
 	derived    keys
