@@ -3,6 +3,7 @@ package mysql_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	sqldriver "database/sql/driver"
 	"flag"
 	"fmt"
@@ -40,7 +41,24 @@ func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
 
+// The terms of the servers that tests play, on which a token goes out.
+var (
+	playedTLS   *tls.Config
+	playedTerms *connector.TLS
+)
+
 func run(m *testing.M) int {
+	var err error
+	if playedTLS, playedTerms, err = dbtest.VerifiedTLS(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	for variable, value := range map[string]string{"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "ASIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"} {
+		if err := os.Setenv(variable, value); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
 	if flag.Parse(); flag.Lookup("test.fuzz").Value.String() != "" { // a fuzz test plays its servers, in many processes
 		return m.Run()
 	}
@@ -70,7 +88,6 @@ func run(m *testing.M) int {
 			return 1
 		}
 	}
-	var err error
 	if trusted, err = verifying(oracle); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -3,13 +3,14 @@ package postgres_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,12 +19,16 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"esc-connector-lambda-go/lambda/connector"
+	"esc-connector-lambda-go/lambda/dbtest"
 	"esc-connector-lambda-go/lambda/event"
 	"esc-connector-lambda-go/lambda/postgres"
 )
 
 // script is what a server says on a connection, whatever it hears.
-type script struct{ bytes.Buffer }
+type script struct {
+	bytes.Buffer
+	iam bool // it lets a user in by a token
+}
 
 // say adds messages.
 func (s *script) say(messages ...pgproto3.BackendMessage) *script {
@@ -47,8 +52,11 @@ func (s *script) raw(kind byte, length int, body string) *script {
 
 func (s *script) ready() *script { return s.say(&pgproto3.ReadyForQuery{TxStatus: 'I'}) }
 
-// letIn lets anyone in by md5, which is no proof that the server knows the password.
+// letIn lets anyone in, by md5, which is no proof that the server knows the password, or by any token.
 func (s *script) letIn() *script {
+	if s.iam {
+		return s.say(&pgproto3.AuthenticationCleartextPassword{}, &pgproto3.AuthenticationOk{}).ready()
+	}
 	return s.say(&pgproto3.AuthenticationMD5Password{Salt: [4]byte{1, 2, 3, 4}}, &pgproto3.AuthenticationOk{}).ready()
 }
 
@@ -71,8 +79,10 @@ func (s *script) refuse(code string) *script {
 	return s.say(&pgproto3.ErrorResponse{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: code, Message: "evil", Detail: "evil", Hint: "evil", Routine: "evil"})
 }
 
-// hostile are servers that break the protocol, lie or have no measure. The seeds of the fuzz test are these.
-func hostile() map[string]*script {
+// hostile are servers that break the protocol, lie or have no measure, and let a user in by a password or by a token. The seeds
+// of the fuzz test are these.
+func hostile(iam bool) map[string]*script {
+	begin := func() *script { return &script{iam: iam} }
 	const most = 1<<31 - 1
 	endless := func(begin *script, message pgproto3.BackendMessage) *script {
 		for range 40_000 {
@@ -83,36 +93,36 @@ func hostile() map[string]*script {
 	notice := &pgproto3.NoticeResponse{Severity: "NOTICE", Message: strings.Repeat("evil ", 50)}
 	large := strings.Repeat("evil", 1<<20)
 	return map[string]*script{
-		"nothing":                       new(script),
-		"no message":                    new(script).raw('?', 4, ""),
-		"a message of the largest size": new(script).raw('R', most, large),
-		"a message without a length":    new(script).raw('R', 0, ""),
-		"a message of a negative size":  new(script).raw('R', -1, large),
-		"a login of no kind":            new(script).raw('R', 8, "\xff\xff\xff\xff"),
-		"a SASL login without a name":   new(script).raw('R', 8, "\x00\x00\x00\x0a"),
-		"a SASL login cut short":        new(script).raw('R', 12, "\x00\x00\x00\x0aSCRA"),
-		"a challenge nobody asked for":  new(script).say(&pgproto3.AuthenticationSASLContinue{Data: []byte("r=evil,s=,i=1")}),
-		"a salt that is none":           new(script).say(&pgproto3.AuthenticationSASL{AuthMechanisms: []string{"SCRAM-SHA-256"}}, &pgproto3.AuthenticationSASLContinue{Data: []byte("r=evil,s=evil,i=999999999999")}),
-		"the end of no exchange":        new(script).say(&pgproto3.AuthenticationSASL{AuthMechanisms: []string{"SCRAM-SHA-256"}}, &pgproto3.AuthenticationSASLFinal{Data: []byte("v=evil")}),
-		"ready without a login":         new(script).ready(),
-		"a login that is let in twice":  new(script).letIn().letIn(),
-		"endless notices at the login":  endless(new(script), notice),
-		"endless notices at a query":    endless(new(script).letIn(), notice),
-		"endless parameters":            endless(new(script), &pgproto3.ParameterStatus{Name: "server_version", Value: strings.Repeat("evil ", 50)}),
-		"endless rows":                  endless(new(script).letIn().ready(), &pgproto3.DataRow{Values: [][]byte{[]byte(strings.Repeat("evil", 60))}}),
-		"a row of too many columns":     new(script).letIn().ready().raw('D', 6, "\xff\xff"),
-		"a row of a negative column":    new(script).letIn().ready().raw('D', 10, "\x00\x01\xff\xff\xff\xfe"),
-		"a row cut short":               new(script).letIn().ready().raw('D', 12, "\x00\x02\x00\x00\x00\x09ev"),
-		"a row without columns":         new(script).letIn().ready().row().ready().ready(),
-		"a version that is none":        new(script).letIn().ready().row(append([]string{"evil"}, make([]string, 19)...)...).ready().ready(),
-		"an error of no code":           new(script).refuse(""),
-		"an error of a long code":       new(script).refuse(strings.Repeat("evil", 100)),
-		"an error at the change":        new(script).known().refuse("evil!").ready(),
-		"an error without an end":       new(script).known().refuse("XX000"),
-		"a change that goes well":       new(script).known().ready(),
-		"a change and rows":             endless(new(script).known(), &pgproto3.DataRow{Values: [][]byte{[]byte("evil")}}),
-		"a copy":                        new(script).known().raw('G', 7, "\x00\x00\x00"),
-		"a notification":                new(script).known().say(&pgproto3.NotificationResponse{PID: 1, Channel: "evil", Payload: "evil"}),
+		"nothing":                       begin(),
+		"no message":                    begin().raw('?', 4, ""),
+		"a message of the largest size": begin().raw('R', most, large),
+		"a message without a length":    begin().raw('R', 0, ""),
+		"a message of a negative size":  begin().raw('R', -1, large),
+		"a login of no kind":            begin().raw('R', 8, "\xff\xff\xff\xff"),
+		"a SASL login without a name":   begin().raw('R', 8, "\x00\x00\x00\x0a"),
+		"a SASL login cut short":        begin().raw('R', 12, "\x00\x00\x00\x0aSCRA"),
+		"a challenge nobody asked for":  begin().say(&pgproto3.AuthenticationSASLContinue{Data: []byte("r=evil,s=,i=1")}),
+		"a salt that is none":           begin().say(&pgproto3.AuthenticationSASL{AuthMechanisms: []string{"SCRAM-SHA-256"}}, &pgproto3.AuthenticationSASLContinue{Data: []byte("r=evil,s=evil,i=999999999999")}),
+		"the end of no exchange":        begin().say(&pgproto3.AuthenticationSASL{AuthMechanisms: []string{"SCRAM-SHA-256"}}, &pgproto3.AuthenticationSASLFinal{Data: []byte("v=evil")}),
+		"ready without a login":         begin().ready(),
+		"a login that is let in twice":  begin().letIn().letIn(),
+		"endless notices at the login":  endless(begin(), notice),
+		"endless notices at a query":    endless(begin().letIn(), notice),
+		"endless parameters":            endless(begin(), &pgproto3.ParameterStatus{Name: "server_version", Value: strings.Repeat("evil ", 50)}),
+		"endless rows":                  endless(begin().letIn().ready(), &pgproto3.DataRow{Values: [][]byte{[]byte(strings.Repeat("evil", 60))}}),
+		"a row of too many columns":     begin().letIn().ready().raw('D', 6, "\xff\xff"),
+		"a row of a negative column":    begin().letIn().ready().raw('D', 10, "\x00\x01\xff\xff\xff\xfe"),
+		"a row cut short":               begin().letIn().ready().raw('D', 12, "\x00\x02\x00\x00\x00\x09ev"),
+		"a row without columns":         begin().letIn().ready().row().ready().ready(),
+		"a version that is none":        begin().letIn().ready().row(append([]string{"evil"}, make([]string, 19)...)...).ready().ready(),
+		"an error of no code":           begin().refuse(""),
+		"an error of a long code":       begin().refuse(strings.Repeat("evil", 100)),
+		"an error at the change":        begin().known().refuse("evil!").ready(),
+		"an error without an end":       begin().known().refuse("XX000"),
+		"a change that goes well":       begin().known().ready(),
+		"a change and rows":             endless(begin().known(), &pgproto3.DataRow{Values: [][]byte{[]byte("evil")}}),
+		"a copy":                        begin().known().raw('G', 7, "\x00\x00\x00"),
+		"a notification":                begin().known().say(&pgproto3.NotificationResponse{PID: 1, Channel: "evil", Payload: "evil"}),
 	}
 }
 
@@ -120,84 +130,165 @@ func hostile() map[string]*script {
 // the client has ended each.
 func says(t testing.TB, scripts ...[]byte) (request event.Request, closed func()) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	var connections sync.WaitGroup
-	accepting := make(chan struct{})
-	go func() {
-		defer close(accepting)
-		for i := 0; ; i++ {
-			connection, err := listener.Accept()
-			if err != nil {
-				return
+	request, played := plays(t, false, scripts...)
+	return request, played.Close
+}
+
+// plays runs a server as says does, and has it speak TLS where the managing user logs in by a token.
+func plays(t testing.TB, iam bool, scripts ...[]byte) (event.Request, *dbtest.Played) {
+	t.Helper()
+	var secure func(net.Conn, []byte) (net.Conn, []byte, error)
+	if iam {
+		secure = func(plain net.Conn, say []byte) (net.Conn, []byte, error) {
+			const request = 8 // bytes, for TLS
+			if _, err := io.CopyN(io.Discard, plain, request); err != nil {
+				return nil, nil, err
 			}
-			say := new(script).refuse("28P01").Bytes()
-			if i < len(scripts) {
-				say = scripts[i]
+			if _, err := plain.Write([]byte("S")); err != nil {
+				return nil, nil, err
 			}
-			connections.Go(func() {
-				defer connection.Close()
-				_, _ = connection.Write(say)
-				_ = connection.(*net.TCPConn).CloseWrite()
-				_, _ = io.Copy(io.Discard, connection)
-			})
+			secured := tls.Server(plain, playedTLS)
+			return secured, say, secured.Handshake()
 		}
-	}()
-	request = event.Request{
-		Type: event.TypePostgres, Host: "127.0.0.1", Port: listener.Addr().(*net.TCPAddr).Port, Database: "app",
+	}
+	played := dbtest.Play(t, secure, func(number int) []byte {
+		if number < len(scripts) {
+			return scripts[number]
+		}
+		return new(script).refuse("28P01").Bytes()
+	})
+	return event.Request{
+		Type: event.TypePostgres, Host: "127.0.0.1", Port: played.Port, Database: "app",
 		ManagingUser: &event.ManagingUser{Username: "managing", Password: event.NewSecret(managerPassword)},
 		RotateUser:   &event.RotateUser{Username: "user", Password: event.NewSecret(oldPassword), NewPassword: event.NewSecret(newPassword)},
+	}, played
+}
+
+// at is a server that plays gave, as the event's work sees it.
+func at(request event.Request, iam bool) *connector.Server {
+	if !iam {
+		return connector.NewServer(request, nil)
 	}
-	return request, func() {
-		listener.Close()
-		<-accepting
-		connections.Wait()
+	server := connector.NewServer(request, playedTerms)
+	server.IAM = true
+	return server
+}
+
+// tokenIn is the signature of the token in what a server has heard, "" where there is none.
+func tokenIn(heard []byte) string {
+	const name, length = "X-Amz-Signature=", 64
+	_, rest, found := bytes.Cut(heard, []byte(name))
+	if !found {
+		return ""
 	}
+	return string(rest[:length])
 }
 
 // suffer rotates at a server that says a script, and checks what holds whatever it says.
-func suffer(t testing.TB, first []byte, timeout time.Duration) error {
+func suffer(t testing.TB, iam bool, first []byte, timeout time.Duration) error {
 	t.Helper()
-	request, closed := says(t, first)
+	request, played := plays(t, iam, first)
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
-	outcome, err := postgres.Rotate(ctx, connector.NewServer(request, nil), request)
-	closed() // which no connection that was left open would let end
+	outcome, err := postgres.Rotate(ctx, at(request, iam), request)
+	played.Close() // which no connection that was left open would let end
+	heard := bytes.Join(played.Heard(), nil)
+	token := tokenIn(heard)
+	assert.True(t, iam || token == "")
+	assert.False(t, iam && bytes.Contains(heard, []byte(managerPassword)))
 	assert.NotContains(t, outcome.Note, "evil")
 	if err == nil {
 		return nil
 	}
 	var failure *connector.Failure
 	require.True(t, errors.As(err, &failure), err)
-	for _, word := range []string{"evil", "{", managerPassword, oldPassword, newPassword} {
+	for _, word := range []string{"evil", "{", managerPassword, oldPassword, newPassword, "X-Amz", secretKey} {
 		assert.NotContains(t, err.Error(), word)
 	}
+	assert.False(t, token != "" && strings.Contains(err.Error(), token))
 	const longest = 2000 // bytes
 	assert.Less(t, len(err.Error()), longest)
 	return err
 }
 
 func TestHostileServerCostsOneFailedRotation(t *testing.T) {
-	for name, script := range hostile() {
+	for _, iam := range []bool{false, true} {
+		for name, script := range hostile(iam) {
+			t.Run(fmt.Sprintf("%s, by token %v", name, iam), func(t *testing.T) {
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				err := suffer(t, iam, script.Bytes(), 2*time.Second)
+				runtime.ReadMemStats(&after)
+				assert.Error(t, err)
+				const most = 32 << 20 // bytes
+				assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(most))
+			})
+		}
+	}
+}
+
+// What a server gets of a managing user, whatever it asks for: in one mode never a password in clear, in the other the token
+// where it asks for that, and nothing else.
+func TestServerGetsNothingElseThanItsDue(t *testing.T) {
+	t.Parallel()
+	inClear := &pgproto3.AuthenticationCleartextPassword{}
+	md5 := &pgproto3.AuthenticationMD5Password{Salt: [4]byte{1, 2, 3, 4}}
+	scram := &pgproto3.AuthenticationSASL{AuthMechanisms: []string{"SCRAM-SHA-256"}}
+	for name, c := range map[string]struct {
+		asks    []pgproto3.BackendMessage
+		answers int // by a token
+	}{
+		"the password in clear":        {[]pgproto3.BackendMessage{inClear}, 1},
+		"the password in clear, twice": {[]pgproto3.BackendMessage{inClear, inClear}, 1},
+		"in clear, and then md5":       {[]pgproto3.BackendMessage{inClear, md5}, 1},
+		"md5":                          {[]pgproto3.BackendMessage{md5}, 0},
+		"md5, and then in clear":       {[]pgproto3.BackendMessage{md5, inClear}, 0},
+		"SCRAM":                        {[]pgproto3.BackendMessage{scram}, 0},
+		"SCRAM with channel binding":   {[]pgproto3.BackendMessage{&pgproto3.AuthenticationSASL{AuthMechanisms: []string{"SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"}}}, 0},
+		"SCRAM, and then in clear":     {[]pgproto3.BackendMessage{scram, inClear}, 0},
+		"Kerberos":                     {[]pgproto3.BackendMessage{&pgproto3.AuthenticationGSS{}}, 0},
+		"nothing":                      {[]pgproto3.BackendMessage{&pgproto3.AuthenticationOk{}, &pgproto3.ReadyForQuery{TxStatus: 'I'}}, 0},
+	} {
 		t.Run(name, func(t *testing.T) {
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			err := suffer(t, script.Bytes(), 2*time.Second)
-			runtime.ReadMemStats(&after)
-			assert.Error(t, err)
-			const most = 32 << 20 // bytes
-			assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(most))
+			t.Parallel()
+			for _, iam := range []bool{false, true} {
+				request, played := plays(t, iam, new(script).say(c.asks...).Bytes())
+				ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond) // too little to try again
+				defer cancel()
+				_, err := postgres.Rotate(ctx, at(request, iam), request)
+				require.Error(t, err)
+				played.Close()
+				heard := played.Heard()
+				assert.False(t, bytes.Contains(bytes.Join(heard, nil), []byte(managerPassword)), "the password has left in clear")
+				if iam {
+					assert.Equal(t, c.answers, bytes.Count(heard[0], []byte("X-Amz-Signature=")), "tokens")
+					assert.Equal(t, c.answers, answersIn(heard[0]))
+				}
+			}
 		})
 	}
 }
 
+// answersIn counts the answers to a server's requests for a proof, of any kind, in what a client said: messages of the type p.
+func answersIn(heard []byte) (answers int) {
+	const header = 4 // bytes, the length, which the first message begins with
+	for rest := heard[binary.BigEndian.Uint32(heard):]; len(rest) > header; rest = rest[1+binary.BigEndian.Uint32(rest[1:]):] {
+		if rest[0] == 'p' {
+			answers++
+		}
+	}
+	return answers
+}
+
 // FuzzServerSaysAnything lets a server say anything. In go test it runs the seeds; make test has it look further for a while.
 func FuzzServerSaysAnything(f *testing.F) {
-	for _, script := range hostile() {
-		f.Add(script.Bytes()[:min(script.Len(), 2000)])
+	for _, iam := range []bool{false, true} {
+		for _, script := range hostile(iam) {
+			f.Add(iam, script.Bytes()[:min(script.Len(), 2000)])
+		}
 	}
-	f.Fuzz(func(t *testing.T, first []byte) {
-		_ = suffer(t, first, 250*time.Millisecond) // too little to try again
+	f.Fuzz(func(t *testing.T, iam bool, first []byte) {
+		_ = suffer(t, iam, first, 250*time.Millisecond) // too little to try again
 	})
 }
 

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"os"
@@ -37,7 +38,26 @@ func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
 
+// The terms of the servers that tests play, on which a token goes out.
+var (
+	playedTLS   *tls.Config
+	playedTerms *connector.TLS
+)
+
+const secretKey = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+
 func run(m *testing.M) int {
+	var err error
+	if playedTLS, playedTerms, err = dbtest.VerifiedTLS(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	for variable, value := range map[string]string{"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "ASIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": secretKey} {
+		if err := os.Setenv(variable, value); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
 	if flag.Parse(); flag.Lookup("test.fuzz").Value.String() != "" { // a fuzz test plays its servers, in many processes
 		return m.Run()
 	}
