@@ -316,6 +316,11 @@ func (v *visit) prevented(err error, fail func(why, fix string) *connector.Failu
 	case !v.found.mariaDB:
 		return fail("an option of the server forbids it", "Read the server's log: it names the option")
 	}
+	return refusesHashes(fail)
+}
+
+// refusesHashes is the failure of a server that takes passwords in clear alone.
+func refusesHashes(fail func(why, fix string) *connector.Failure) *connector.Failure {
 	return fail("the server has a password check and strict_password_validation, and refuses the hash that was computed here; the password in clear, "+
 		"which the connector never sends to MariaDB, would be written into its binary log",
 		"On RDS set strict_password_validation to OFF in the parameter group. Elsewhere: "+connector.SQL("SET GLOBAL strict_password_validation = OFF"))

@@ -461,6 +461,16 @@ func (p *preparation) foresee(ctx context.Context) error {
 	case refused:
 		return p.readOnly()
 	}
+	made, _ := p.result()
+	if len(made) > 0 && p.found.mariaDB {
+		checks, err := p.session.row(ctx, 1, "SELECT @@global.strict_password_validation AND COUNT(*) FROM information_schema.PLUGINS WHERE PLUGIN_TYPE = 'PASSWORD VALIDATION' AND PLUGIN_STATUS = 'ACTIVE'")
+		switch {
+		case err != nil:
+			return p.checkFailure(err)
+		case checks[0] == "1":
+			return refusesHashes(func(why, fix string) *connector.Failure { return p.server.Fail(p.server.Address()+": "+why, fix) })
+		}
+	}
 	for _, part := range p.told("would make", "would add") {
 		p.report.Add(part)
 	}
