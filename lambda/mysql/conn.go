@@ -31,13 +31,13 @@ type credential struct {
 	token func() (event.Secret, error)
 }
 
-// managing is the managing user's.
-func (r *rotation) managing() credential {
-	name := parseAccount(r.request.ManagingUser.Username).name
-	if r.server.IAM {
-		return credential{name: name, token: func() (event.Secret, error) { return r.server.Token(name) }}
+// managing is the credential of a managing user: a token where it logs in by RDS IAM authentication.
+func (v *visit) managing(user event.ManagingUser) credential {
+	name := parseAccount(user.Username).name
+	if v.server.IAM {
+		return credential{name: name, token: func() (event.Secret, error) { return v.server.Token(name) }}
 	}
-	return credential{name: name, password: r.request.ManagingUser.Password}
+	return credential{name: name, password: user.Password}
 }
 
 // login connects at an address and logs in by the server's terms.

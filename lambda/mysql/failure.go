@@ -102,8 +102,8 @@ func (r *rotation) loginFailure(err error) *connector.Failure {
 	manager := parseAccount(r.request.ManagingUser.Username)
 	as := fmt.Sprintf("%q at %s: ", manager.name, r.server.Address())
 	if r.server.IAM {
-		if failure := r.tokenFailure(err, as, manager); failure != nil {
-			return failure
+		if failure := r.tokenFailure(err, as); failure != nil {
+			return failure.Before(manager.unquoted("managingUser.username")).Before(r.request.Hint("managingUser.username"))
 		}
 	}
 	switch number(err) {
@@ -133,20 +133,18 @@ func (v *visit) orTLS() string {
 }
 
 // tokenFailure is the failure of the managing user's login where it is one of a login by a token, else nil.
-func (r *rotation) tokenFailure(err error, as string, manager account) *connector.Failure {
+func (v *visit) tokenFailure(err error, as string) *connector.Failure {
 	var method errMethod
 	switch {
 	case errors.Is(err, errTokenRefused):
-		return r.server.Fail(as+"the server refused the token of RDS IAM authentication (error 1045)", connector.RefusedToken).
-			Before(manager.unquoted("managingUser.username")).Before(r.request.Hint("managingUser.username"))
+		return v.server.Fail(as+"the server refused the token of RDS IAM authentication (error 1045)", connector.RefusedToken)
 	case errors.As(err, &method):
-		return r.server.Fail(as+"the server asks for "+string(method)+", and not for the token of RDS IAM authentication, which is all that this login gives: "+
+		return v.server.Fail(as+"the server asks for "+string(method)+", and not for the token of RDS IAM authentication, which is all that this login gives: "+
 			"there is no such account, or it is none that logs in by IAM",
-			"Name an account that is IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' as managingUser, or set the stack's managingAuthentication to password ("+connector.ManagingAuthVariable+")").
-			Before(manager.unquoted("managingUser.username")).Before(r.request.Hint("managingUser.username"))
+			"Name an account that is IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS' as managingUser, or set the stack's managingAuthentication to password ("+connector.ManagingAuthVariable+")")
 	// https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.DBAccounts.html
 	case number(err) == pluginMissing:
-		return r.server.Fail(as+"the account's authentication plugin is not loaded (error 1524), as AWSAuthenticationPlugin is where IAM authentication is off",
+		return v.server.Fail(as+"the account's authentication plugin is not loaded (error 1524), as AWSAuthenticationPlugin is where IAM authentication is off",
 			"Turn it on: aws rds modify-db-instance, or modify-db-cluster, with --enable-iam-database-authentication")
 	}
 	return nil

@@ -304,7 +304,7 @@ func (p *preparation) finish(ctx context.Context, u *user) error {
 
 // create makes a user. IF NOT EXISTS goes into the binary log too: a replica that has the account goes on.
 func (p *preparation) create(ctx context.Context, u *user) error {
-	credential, ok := p.credential(u.password)
+	credential, ok := p.credential(u)
 	if !ok {
 		return p.server.Fail(fmt.Sprintf("the password of %s is longer than MySQL's %s takes", u.account, p.plugin), fmt.Sprintf("Choose one of %d bytes at the most", longestOfSHA2))
 	}
@@ -362,7 +362,7 @@ func (p *preparation) undo(ctx context.Context, err error) error {
 
 // enter logs in as the managing user, as a rotation does.
 func (p *preparation) enter(ctx context.Context, u *user, database string) error {
-	session, err := login(ctx, p.server, p.address, connector.StagePrepare, credential{name: u.account.name, password: p.request.Prepare.ManagingUser.Password}, database)
+	session, err := login(ctx, p.server, p.address, connector.StagePrepare, p.managing(p.request.Prepare.ManagingUser), database)
 	if err != nil {
 		return p.enterFailure(err, u, database)
 	}

@@ -38,6 +38,14 @@ func (p *preparation) enterFailure(err error, u *user, database string) error {
 		return failure
 	}
 	as := fmt.Sprintf("%s at %s: ", u.account, p.server.Address())
+	if p.server.IAM {
+		if u.there {
+			as += "the managing user is there and kept as it is, and "
+		}
+		if failure := p.tokenFailure(err, as); failure != nil {
+			return failure
+		}
+	}
 	switch n := number(err); {
 	case n == userConnections, n == userLimit:
 		return nil
@@ -103,5 +111,11 @@ func (p *preparation) createFailure(ctx context.Context, err error, u *user) *co
 	if p.proves(lookup(causesOfPreparation, reason, u.account, ""), reason) {
 		u.tried, u.made = false, false
 	}
-	return p.statementFailure(err, reason, "making "+u.account.String(), u, "CREATE USER ON *.*", withGrantOption)
+	making := "making " + u.account.String()
+	if p.server.IAM && u.manages {
+		if failure := p.tokenFailure(err, making+" at "+p.server.Address()+": "); failure != nil {
+			return failure
+		}
+	}
+	return p.statementFailure(err, reason, making, u, "CREATE USER ON *.*", withGrantOption)
 }

@@ -15,9 +15,13 @@ import (
 // nobodys is a password that nobody knows.
 func nobodys() event.Secret { return event.NewSecret(rand.Text()) }
 
-// credential is the part of CREATE USER by which an account gets a password. ok is false where the plugin takes none so long.
-func (p *preparation) credential(password event.Secret) (part string, ok bool) {
+// credential is the part of CREATE USER by which a user gets its password. ok is false where the plugin takes none so long.
+func (p *preparation) credential(u *user) (part string, ok bool) {
+	password := u.password
 	switch {
+	case u.manages && p.server.IAM:
+		// https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.DBAccounts.html
+		return "IDENTIFIED WITH AWSAuthenticationPlugin AS 'RDS'", true
 	case p.found.mariaDB:
 		return "IDENTIFIED BY PASSWORD '" + nativeHash(password) + "'", true
 	case p.plugin == nativePassword:

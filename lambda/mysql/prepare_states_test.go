@@ -15,6 +15,7 @@ import (
 	"esc-connector-lambda-go/lambda/connector"
 	"esc-connector-lambda-go/lambda/dbtest"
 	"esc-connector-lambda-go/lambda/event"
+	"esc-connector-lambda-go/lambda/mysql"
 )
 
 // products are the two servers, each with settings of a test's own.
@@ -379,4 +380,62 @@ func TestGrantThatGivesLessIsSeen(t *testing.T) {
 		require.NoError(t, err)
 		both(t, on, request)
 	})
+}
+
+// Not parallel: the variables are the process's.
+func TestManagingUserWithoutAPasswordIsPrepared(t *testing.T) {
+	const id, secret, session = "ASIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "session"
+	for variable, value := range map[string]string{"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": id, "AWS_SECRET_ACCESS_KEY": secret, "AWS_SESSION_TOKEN": session} {
+		t.Setenv(variable, value)
+	}
+	refused := map[string]bool{}
+	iam := &dbtest.IAM{Host: "127.0.0.1", Region: "eu-west-1", Key: func(key string) (string, string, bool) { return secret, session, key == id },
+		MayConnect: func(_, user string) bool { return !refused[user] }}
+	server, err := dbtest.StartMariaDB(t.Context(), dbtest.Options{TLS: true, IAM: iam})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
+	on := site{server, trust(t, server)}
+	byToken := func(request event.Request) *connector.Server {
+		reached := connector.NewServer(request, on.terms)
+		reached.IAM = true
+		return reached
+	}
+	newPreparation := func() event.Request {
+		request := newPreparation(t, on)
+		request.Prepare.ManagingUser.Password = event.Secret{}
+		return request
+	}
+
+	request := newPreparation()
+	manager := request.Prepare.ManagingUser.Username
+	for _, made := range []bool{true, false} {
+		outcome, err := mysql.Prepare(t.Context(), byToken(request), request)
+		require.NoError(t, err)
+		assert.Equal(t, made, outcome.Found == nil, outcome.Message)
+	}
+	assert.Contains(t, read(t, server, "SHOW CREATE USER "+manager+"@'%'"), "AWSAuthenticationPlugin")
+	for i, user := range request.Prepare.RotateUsers {
+		rotation := request
+		rotation.ManagingUser, rotation.RotateUser = &event.ManagingUser{Username: manager}, &event.RotateUser{Username: user, NewPassword: event.NewSecret(fmt.Sprintf("Rotated-Secret-%d", i))}
+		_, err := mysql.Rotate(t.Context(), byToken(rotation), rotation)
+		require.NoError(t, err)
+	}
+
+	// A user with a password is never made an IAM user, and one who may not connect is not left behind.
+	request = newPreparation()
+	require.NoError(t, on.Exec(t.Context(), "CREATE USER "+request.Prepare.ManagingUser.Username+"@'%' IDENTIFIED BY '"+managerPassword+"'"))
+	before := accounts(t, on, suffix(request))
+	_, err = mysql.Prepare(t.Context(), byToken(request), request)
+	assert.ErrorContains(t, err, "the managing user is there and kept as it is")
+	assert.ErrorContains(t, err, "not for the token of RDS IAM authentication")
+	assert.Equal(t, before, accounts(t, on, suffix(request)))
+
+	request = newPreparation()
+	refused[request.Prepare.ManagingUser.Username] = true
+	before = accounts(t, on, suffix(request))
+	_, err = mysql.Prepare(t.Context(), byToken(request), request)
+	for _, part := range []string{"refused the token of RDS IAM authentication", "rds-db:connect", "Nothing was changed"} {
+		assert.ErrorContains(t, err, part)
+	}
+	assert.Equal(t, before, accounts(t, on, suffix(request)))
 }

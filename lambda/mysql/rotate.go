@@ -69,7 +69,7 @@ type findings struct {
 
 // Open logs in as the managing user, reads what can be known before the change, and refuses what could not go well.
 func (r *rotation) Open(ctx context.Context, address netip.AddrPort) error {
-	session, err := login(ctx, r.server, address, connector.StageLogin, r.managing(), r.request.Database)
+	session, err := login(ctx, r.server, address, connector.StageLogin, r.managing(*r.request.ManagingUser), r.request.Database)
 	if err != nil {
 		return r.loginFailure(err)
 	}
@@ -208,7 +208,7 @@ func (r *rotation) Settle(ctx context.Context, address netip.AddrPort) error {
 	if r.found.thread == "" {
 		return r.server.Fail(r.server.Address()+": the server did not tell which session made the change", "")
 	}
-	session, err := login(ctx, r.server, address, connector.StageLogin, r.managing(), "")
+	session, err := login(ctx, r.server, address, connector.StageLogin, r.managing(*r.request.ManagingUser), "")
 	if err != nil {
 		return r.loginFailure(err)
 	}
