@@ -2,7 +2,7 @@
 // database user when Pulumi ESC asks for it, and proves the new one by a login.
 //
 // Built with the tags lambda.norpc and nethttpomithttp2 as bootstrap, for the runtime provided.al2023. The event and the
-// answer are documented at connector.Request and Handler.Invoke, the environment variables at connector.ReadTLS
+// answer are documented at event.Request and event.Answer, the environment variables at connector.ReadTLS
 // and connector.ReadIAM.
 package main
 

@@ -154,7 +154,7 @@ func (s *Server) Broken(err error) *Failure {
 	case errors.Is(err, errTooMuch):
 		return s.Fail(s.Address()+": the server sent more than a rotation reads (a megabyte)", "Check that host and port are those of a database of this type")
 	case TimedOut(err) && spoken:
-		return fail("the server had answered before, and then did not for "+took, "Find out what the database was busy with, or whether it failed over: read its log, and rotate again")
+		return fail("the server had answered before, and then did not for "+took, "Find out what the database was busy with, or whether it failed over: read its log, and try again")
 	case TimedOut(err):
 		return fail("no answer after "+took, path)
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -162,13 +162,13 @@ func (s *Server) Broken(err error) *Failure {
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fail("there is no route to it", path)
 	case hungUp(err) && spoken:
-		return fail("the server had answered before, and then closed the connection", "Read the database's log: it tells whether it restarted, failed over or ended the session; then rotate again")
+		return fail("the server had answered before, and then closed the connection", "Read the database's log: it tells whether it restarted, failed over or ended the session; then try again")
 	case hungUp(err):
 		return fail("the server closed the connection after "+took, "Check that host and port are those of a database of this type, and read the database's log")
 	case errors.As(err, &operation) && operation.Op == "remote error": // a TLS alert after the handshake
 		return s.Fail(s.Address()+": the server broke off the TLS connection", "It may ask for a client certificate, and the connector has none; read the database's log")
 	case spoken:
-		return fail("the connection failed after the server had answered", "Read the database's log, and rotate again")
+		return fail("the connection failed after the server had answered", "Read the database's log, and try again")
 	default:
 		return fail("the connection failed after "+took, path)
 	}

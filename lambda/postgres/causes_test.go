@@ -21,7 +21,7 @@ func TestEachCauseIsReachedAndHasAFix(t *testing.T) {
 		if row.code == "" {
 			code = "42601"
 		}
-		for _, at := range []moment{atDoor, inside, checking, changing, proving} {
+		for _, at := range []moment{atDoor, inside, checking, changing, proving, masterDoor, masterInside, making, withVerifier} {
 			if row.at&at == 0 {
 				continue
 			}
@@ -30,7 +30,7 @@ func TestEachCauseIsReachedAndHasAFix(t *testing.T) {
 			}
 		}
 		assert.Less(t, row.at, causes[i].at, "row %d (%s) is never reached", i, row.code)
-		why, fix := r.fill(row.why), r.fill(row.fix)
+		why, fix := r.fill(row.why, "user"), r.fill(row.fix, "user")
 		assert.NotEmpty(t, why)
 		assert.NotEmpty(t, fix)
 		for _, text := range []string{strings.Replace(why, "{took}", "", 1), fix} {

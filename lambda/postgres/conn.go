@@ -24,6 +24,7 @@ type conn struct {
 	net      net.Conn
 	frontend *pgproto3.Frontend
 	server   *connector.Server
+	user     string // who logs in
 	stop     func() bool
 	tls      *tls.ConnectionState
 	status   byte // of the last ReadyForQuery: I idle, T in a transaction, E in a failed one
@@ -163,6 +164,7 @@ func (c *conn) readEarlyError() (sqlState string, ok bool) {
 // login authenticates by SCRAM-SHA-256 or md5, or by a token and nothing else, and waits until the server is ready. The error
 // is a *serverError, an errMethod, errIterations, errSCRAM, a *connector.Failure, or that of the network.
 func (c *conn) login(username string, secret *password, database, application string) error {
+	c.user = username
 	c.frontend.Send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{
 		"user": username, "database": database, "client_encoding": "UTF8", "application_name": application,
 	}})
@@ -274,9 +276,9 @@ func (c *conn) exec(statements string) error {
 	return err
 }
 
-// row runs statements that begin a transaction, a query with parameters as text, and ends the transaction, all in one round
-// trip. It answers the query's first row as text; NULL is "". After an error the connection is of no more use.
-func (c *conn) row(statements, text string, parameters []string) (row []string, err error) {
+// row runs statements, a query with parameters as text, and a last statement unless that is empty, all in one round trip. It
+// answers the query's first row as text; NULL is "". After an error the connection is of no more use.
+func (c *conn) row(statements, text string, parameters []string, last string) (row []string, err error) {
 	values := make([][]byte, len(parameters))
 	for i, parameter := range parameters {
 		values[i] = []byte(parameter)
@@ -286,15 +288,17 @@ func (c *conn) row(statements, text string, parameters []string) (row []string, 
 	c.frontend.Send(&pgproto3.Bind{Parameters: values})
 	c.frontend.Send(&pgproto3.Execute{})
 	c.frontend.Send(&pgproto3.Sync{})
-	c.frontend.Send(&pgproto3.Query{String: "COMMIT"})
+	if last != "" {
+		c.frontend.Send(&pgproto3.Query{String: last})
+	}
 	if err := c.frontend.Flush(); err != nil {
 		return nil, err
 	}
 	if _, err := c.results(); err != nil {
 		return nil, err
 	}
-	if row, err = c.results(); err != nil {
-		return nil, err
+	if row, err = c.results(); err != nil || last == "" {
+		return row, err
 	}
 	_, err = c.results()
 	return row, err

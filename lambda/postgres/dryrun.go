@@ -56,26 +56,49 @@ func (r *rotation) look(ctx context.Context, address netip.AddrPort, report *con
 	*report = connector.Report{Server: r.server, TLS: session.tls}
 	report.Add("PostgreSQL " + connector.Version(session.version))
 	report.Add(fmt.Sprintf("logged in as %q to the database %q%s", r.request.ManagingUser.Username, r.request.Database, r.server.ByToken()))
-	if r.request.RotateUser == nil {
+	targets := r.request.Targets()
+	if len(targets) == 0 {
 		report.Unknown("whether the users to rotate exist and may be changed (no rotateUser in the event)")
 		return nil
 	}
 	r.server.SetStage(connector.StageCheck)
-	if err := r.inspect(ctx, session); err != nil {
-		return err
+	var blocked *connector.Failure // what is in the way of either is said at once
+	for _, target := range targets {
+		r.request.RotateUser = &event.RotateUser{Username: target}
+		found, err := r.examine(ctx, session)
+		switch {
+		case err != nil:
+			return err
+		case found == nil:
+			report.Add(fmt.Sprintf("%q exists and may be changed", r.found.role.name))
+		case blocked == nil:
+			blocked = found
+		case found.Fix != blocked.Fix: // which is else of the managing user
+			blocked = blocked.And("Besides, " + found.Why).And(found.Fix)
+		}
 	}
-	if blocker := r.blocker(); blocker != nil {
-		return blocker
+	if blocked != nil {
+		return blocked
 	}
-	if err := r.askCreateRole(ctx, session); err != nil {
-		return r.checkFailure(session, err)
-	}
-	if missing := r.missingGrant(); missing != "" {
-		return r.server.Fail(fmt.Sprintf("%q at %s: the managing user %q may not change it", r.found.role.name, r.server.Address(), r.request.ManagingUser.Username), missing)
-	}
-	report.Add(fmt.Sprintf("%q exists and may be changed", r.found.role.name))
 	report.Unknown("whether a password-checking extension takes the new password, and whether pg_hba.conf lets the user in from here")
 	return nil
+}
+
+// examine looks for what is in the way of a change of the request's user.
+func (r *rotation) examine(ctx context.Context, session *conn) (blocked *connector.Failure, err error) {
+	if err := r.inspect(ctx, session); err != nil {
+		return nil, err
+	}
+	if blocked = r.blocker(); blocked != nil {
+		return blocked, nil
+	}
+	if err := r.askCreateRole(ctx, session); err != nil {
+		return nil, r.checkFailure(session, err)
+	}
+	if missing := r.missingGrant(); missing != "" {
+		blocked = r.server.Fail(fmt.Sprintf("%q at %s: the managing user %q may not change it", r.found.role.name, r.server.Address(), r.request.ManagingUser.Username), missing)
+	}
+	return blocked, nil
 }
 
 // greet asks a server without TLS whether it has any, to hear that it is PostgreSQL: that answers by a letter, and waits.

@@ -11,7 +11,7 @@ import (
 
 // failure is that of an error at a moment. as says what was being done, to what. Errors of the connection and of the
 // connector itself have failures of their own.
-func (r *rotation) failure(c *conn, err error, at moment, as string) *connector.Failure {
+func (v *visit) failure(c *conn, err error, at moment, as string) *connector.Failure {
 	if known := connector.AsFailure(err); known != nil {
 		return known
 	}
@@ -20,33 +20,29 @@ func (r *rotation) failure(c *conn, err error, at moment, as string) *connector.
 	}
 	var refused *serverError
 	if !errors.As(err, &refused) {
-		broken := r.server.Broken(err)
+		broken := v.server.Broken(err)
 		if at == proving {
 			broken.Why = as + broken.Why
 		}
 		return broken
 	}
 	if refusedToken := at == atDoor && c.tokenSent && (refused.code == "28000" || refused.code == "28P01"); refusedToken {
-		return r.server.Fail(as+"the server refused the token of RDS IAM authentication ("+code(refused)+")", connector.RefusedToken).Before(r.request.Hint(managingUser))
+		return v.server.Fail(as+"the server refused the token of RDS IAM authentication ("+code(refused)+")", connector.RefusedToken).Before(v.request.Hint(managingUser))
 	}
 	known := causeOf(refused, at)
-	failure := r.server.Fail(as+r.fill(known.why)+" ("+code(refused)+")", r.fill(known.fix))
+	failure := v.server.Fail(as+v.fill(known.why, c.user)+" ("+code(refused)+")", v.fill(known.fix, c.user))
 	failure.Transient = known.transient
 	failure.Refused = refused.code == "28P01"
-	if at == atDoor && refused.code == "28000" && r.server.TLS == nil {
+	if at&(atDoor|masterDoor) != 0 && refused.code == "28000" && v.server.TLS == nil {
 		failure.Why = as + "the server lets nobody in this way (28000): without encryption, from here, or with this user and database"
 		failure.Fix = "It may want TLS (rds.force_ssl): set the stack's databaseSslMode to verify-full (" + connector.SSLModeVariable + "), or add the user to pg_hba.conf"
 	}
-	return failure.Before(r.request.Hint(known.fields...))
+	return failure.Before(v.request.Hint(known.fields...))
 }
 
-// fill puts the names of the request into a sentence of the table.
-func (r *rotation) fill(sentence string) string {
-	role := ""
-	if r.request.RotateUser != nil {
-		role = r.request.RotateUser.Username
-	}
-	return strings.NewReplacer("{manager}", identifier(r.request.ManagingUser.Username), "{role}", identifier(role), "{database}", identifier(r.request.Database)).Replace(sentence)
+// fill puts the names of the session's user and of the database into a sentence of the table.
+func (v *visit) fill(sentence, user string) string {
+	return strings.NewReplacer("{user}", identifier(user), "{database}", identifier(v.request.Database)).Replace(sentence)
 }
 
 // methodFailure is the failure of a login that the connector would not go on with, nil for other errors.

@@ -145,5 +145,5 @@ func (c *conn) ask(ctx context.Context, text string, parameters []string) ([]str
 	}
 	const settings = "SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL standard_conforming_strings = on; SET LOCAL lock_timeout = 0; " +
 		"SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = "
-	return c.row(c.begin()+settings+strconv.FormatInt(bound.Milliseconds(), 10), text, parameters)
+	return c.row(c.begin()+settings+strconv.FormatInt(bound.Milliseconds(), 10), text, parameters, "COMMIT")
 }

@@ -17,9 +17,14 @@ import (
 // connect logs in at a server or a pooler, as an application does.
 func connect(t *testing.T, server *dbtest.Server, user, password string) (*pgconn.PgConn, error) {
 	t.Helper()
+	return connectTo(t, server, "app", user, password)
+}
+
+func connectTo(t *testing.T, server *dbtest.Server, database, user, password string) (*pgconn.PgConn, error) {
+	t.Helper()
 	config, err := pgconn.ParseConfig("sslmode=disable")
 	require.NoError(t, err)
-	config.Host, config.Port, config.User, config.Password, config.Database = server.Host, uint16(server.Port), user, password, "app"
+	config.Host, config.Port, config.User, config.Password, config.Database = server.Host, uint16(server.Port), user, password, database
 	return pgconn.ConnectConfig(t.Context(), config)
 }
 

@@ -142,9 +142,14 @@ const plenty = 30 * time.Second
 // psql runs a statement with PostgreSQL's own client.
 func psql(t *testing.T, server *dbtest.Server, username, password, statement string) (string, error) {
 	t.Helper()
+	return psqlIn(t, server, "app", username, password, statement)
+}
+
+func psqlIn(t *testing.T, server *dbtest.Server, database, username, password, statement string) (string, error) {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), dbtest.Psql(), "--no-psqlrc", "--no-password", "--tuples-only", "--no-align", "--command", statement)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "PGHOST=" + server.Host, "PGPORT=" + strconv.Itoa(server.Port),
-		"PGUSER=" + username, "PGPASSWORD=" + password, "PGDATABASE=app"}
+		"PGUSER=" + username, "PGPASSWORD=" + password, "PGDATABASE=" + database}
 	output, err := cmd.CombinedOutput()
 	return strings.TrimSpace(string(output)), err
 }
@@ -338,7 +343,7 @@ var refusals = map[string]struct {
 		prepare: func(r *event.Request) []string {
 			return []string{"ALTER ROLE " + r.ManagingUser.Username + " CONNECTION LIMIT 0"}
 		},
-		stage: connector.StageLogin, says: []string{"53300", "the managing user's own limit", "CONNECTION LIMIT -1"},
+		stage: connector.StageLogin, says: []string{"53300", "the user's own limit", "CONNECTION LIMIT -1"},
 	},
 	"a database at its limit": {
 		prepare: func(r *event.Request) []string {
@@ -659,6 +664,24 @@ func TestDryRunChangesNothingAndTellsWhatItFound(t *testing.T) {
 			assert.Contains(t, outcome.Message, part)
 		}
 		assert.Equal(t, before, stored(t, server, request.RotateUser.Username))
+
+		other := newRequest(t, server)
+		both := request
+		both.RotateUser, both.RotateUsers = nil, []string{request.RotateUser.Username, other.RotateUser.Username}
+		require.NoError(t, server.Exec(t.Context(), "GRANT "+other.RotateUser.Username+" TO "+request.ManagingUser.Username+" WITH ADMIN OPTION"))
+		outcome, err = dryRun(both)
+		require.NoError(t, err)
+		for _, user := range both.RotateUsers {
+			assert.Contains(t, outcome.Message, `"`+user+`" exists and may be changed`)
+		}
+		both.RotateUsers = []string{other.RotateUser.Username, "nobody_here"}
+		_, err = dryRun(both)
+		assert.ErrorContains(t, err, `there is no role "nobody_here"`)
+		require.NoError(t, server.Exec(t.Context(), "ALTER ROLE "+other.RotateUser.Username+" NOLOGIN"))
+		_, err = dryRun(both)
+		assert.ErrorContains(t, err, "may not log in")
+		assert.ErrorContains(t, err, `Besides, there is no role "nobody_here"`)
+		assert.ErrorContains(t, err, `CREATE ROLE "nobody_here"`)
 
 		bare := request
 		bare.RotateUser = nil

@@ -24,15 +24,26 @@ func Rotate(ctx context.Context, server *connector.Server, request event.Request
 	return connector.Rotate(ctx, server, request, newRotation(server, request))
 }
 
-// rotation is one event: what the managing user's session found, and that session.
-type rotation struct {
+// visit is one event, and what all of its sessions share.
+type visit struct {
 	server  *connector.Server
 	request event.Request
 	// application is the name of this event's sessions, by which they find each other in pg_stat_activity: a pooler between
 	// gives them process ids of its own.
 	application string
-	managing    *password
-	secret      *password // the new one
+}
+
+func newVisit(server *connector.Server, request event.Request) visit {
+	random := make([]byte, 4)
+	rand.Read(random) // never fails, says crypto/rand
+	return visit{server: server, request: request, application: "pulumi-esc-rotation-connector " + hex.EncodeToString(random)}
+}
+
+// rotation is one event: what the managing user's session found, and that session.
+type rotation struct {
+	visit
+	managing *password
+	secret   *password // the new one
 
 	session *conn // nil but between Open and Close
 	found   *findings
@@ -40,9 +51,7 @@ type rotation struct {
 }
 
 func newRotation(server *connector.Server, request event.Request) *rotation {
-	random := make([]byte, 4)
-	rand.Read(random) // never fails, says crypto/rand
-	r := &rotation{server: server, request: request, application: "pulumi-esc-rotation-connector " + hex.EncodeToString(random)}
+	r := &rotation{visit: newVisit(server, request)}
 	if request.ManagingUser != nil {
 		r.managing = &password{Secret: request.ManagingUser.Password}
 		if server.IAM {
@@ -67,7 +76,7 @@ func (r *rotation) Open(ctx context.Context, address netip.AddrPort) error {
 	err = r.inspect(ctx, session)
 	keys.Wait()
 	if err == nil {
-		err = r.prepare()
+		err = r.ready()
 	}
 	if err == nil && !session.stop() {
 		err = r.server.Broken(ctx.Err())
@@ -80,8 +89,8 @@ func (r *rotation) Open(ctx context.Context, address netip.AddrPort) error {
 	return nil
 }
 
-// prepare refuses what could not go well, and computes what the server is to store, by its own password_encryption.
-func (r *rotation) prepare() error {
+// ready refuses what could not go well, and computes what the server is to store, by its own password_encryption.
+func (r *rotation) ready() error {
 	if blocker := r.blocker(); blocker != nil {
 		return blocker
 	}
@@ -232,13 +241,13 @@ func (r *rotation) logInManaging(ctx context.Context, address netip.AddrPort) (*
 }
 
 // logIn connects and logs in. With a session and an error, the login failed; without a session, the connection.
-func (r *rotation) logIn(ctx context.Context, address netip.AddrPort, stage connector.Stage, username string, secret *password) (*conn, error) {
-	session, err := dial(ctx, r.server, address)
+func (v *visit) logIn(ctx context.Context, address netip.AddrPort, stage connector.Stage, username string, secret *password) (*conn, error) {
+	session, err := dial(ctx, v.server, address)
 	if err != nil {
 		return nil, err
 	}
-	r.server.SetStage(stage)
-	return session, session.login(username, secret, r.request.Database, r.application)
+	v.server.SetStage(stage)
+	return session, session.login(username, secret, v.request.Database, v.application)
 }
 
 // askCreateRole completes the findings for what lacks. A rotation that goes well needs no such question.
