@@ -22,8 +22,7 @@ func preparationOf(db database, manager, password string, users ...string) wire 
 }
 
 func TestUsersOfAPreparationAreRotatedAndNothingHoldsAPassword(t *testing.T) {
-	t.Parallel()
-	for _, db := range []database{mariaDBDatabase()} {
+	onBoth(t, func(t *testing.T, db database) {
 		for name, password := range passwords {
 			if len(password) < shortest {
 				password += password + password
@@ -64,5 +63,5 @@ func TestUsersOfAPreparationAreRotatedAndNothingHoldsAPassword(t *testing.T) {
 				secret(answer, other)
 			})
 		}
-	}
+	})
 }

@@ -49,7 +49,7 @@ func (t *TLS) verifies() bool { return t != nil && t.verify }
 // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html
 func (s *Server) Token(username string) (event.Secret, error) {
 	if !s.TLS.verifies() {
-		return event.Secret{}, s.Fail(s.Address()+": a token of RDS IAM authentication goes over verified TLS alone", "")
+		return event.Secret{}, s.Fail(s.Address()+": a token of RDS IAM authentication goes over verified TLS alone", "Set the stack's databaseSslMode to verify-full, and run pulumi up")
 	}
 	credentials := aws.Credentials{
 		AccessKeyID: os.Getenv("AWS_ACCESS_KEY_ID"), SecretAccessKey: os.Getenv("AWS_SECRET_ACCESS_KEY"), SessionToken: os.Getenv("AWS_SESSION_TOKEN"),

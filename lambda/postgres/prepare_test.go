@@ -191,6 +191,39 @@ func TestNoPasswordOfAPreparationReachesTheServerLog(t *testing.T) {
 	})
 }
 
+// Without TLS, whoever reads along sees verifiers, and proofs of passwords, which are another each time.
+func TestNoPasswordOfAPreparationIsSentInClear(t *testing.T) {
+	onEach(t, func(t *testing.T, _ int, server *dbtest.Server) {
+		request := newPreparation(t, server, "")
+		var lock sync.Mutex
+		var heard bytes.Buffer
+		proxy, err := dbtest.StartProxy(net.JoinHostPort(server.Host, strconv.Itoa(server.Port)), func(fromServer bool, number int, begun []byte) int {
+			size := message(fromServer, number, begun)
+			lock.Lock()
+			defer lock.Unlock()
+			if size > 0 && size <= len(begun) {
+				heard.Write(begun[:size])
+			}
+			return size
+		}, dbtest.Break{After: -1})
+		require.NoError(t, err)
+		defer proxy.Stop()
+		through := request
+		through.Port = proxy.Port
+		for range 2 {
+			_, err = prepare(t, through, plenty)
+			require.NoError(t, err)
+		}
+		rotateBoth(t, server, request)
+		proxy.Stop()
+		assert.Contains(t, heard.String(), "NOINHERIT PASSWORD 'SCRAM-SHA-256$")
+		assert.Contains(t, heard.String(), request.Prepare.ManagingUser.Username+"\x00", "its login is heard as well")
+		for _, secret := range []string{masterPassword, managerPassword} {
+			assert.NotContains(t, heard.String(), secret)
+		}
+	})
+}
+
 func TestRolesOfAPreparationMayBeLeftOut(t *testing.T) {
 	onEach(t, func(t *testing.T, _ int, server *dbtest.Server) {
 		request := newPreparation(t, server, "")
