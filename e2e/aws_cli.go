@@ -18,6 +18,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/signer"
 )
 
 // Commands are what a process that tells stories plays itself, for testscript.Main: the AWS CLI, where the machine has none.
@@ -36,6 +38,10 @@ func Commands() map[string]func() {
 
 // awsCommands are the commands of the AWS CLI that messages and pages tell a reader to run.
 var awsCommands = map[string]func(ctx context.Context, args []string) error{
+	"ec2 delete-security-group": simply(func(ctx context.Context, c aws.Config, flag func(string) *string) error {
+		_, err := ec2.NewFromConfig(c).DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: flag("group-id")})
+		return err
+	}),
 	"ec2 revoke-security-group-egress": simply(func(ctx context.Context, c aws.Config, flag func(string) *string) error {
 		_, err := ec2.NewFromConfig(c).RevokeSecurityGroupEgress(ctx, &ec2.RevokeSecurityGroupEgressInput{
 			GroupId: flag("group-id"), SecurityGroupRuleIds: []string{aws.ToString(flag("security-group-rule-ids"))}})
@@ -59,6 +65,10 @@ var awsCommands = map[string]func(ctx context.Context, args []string) error{
 		_, err := iam.NewFromConfig(c).DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: flag("role-name"), PolicyName: flag("policy-name")})
 		return err
 	}),
+	"lambda delete-code-signing-config": simply(func(ctx context.Context, c aws.Config, flag func(string) *string) error {
+		_, err := lambda.NewFromConfig(c).DeleteCodeSigningConfig(ctx, &lambda.DeleteCodeSigningConfigInput{CodeSigningConfigArn: flag("code-signing-config-arn")})
+		return err
+	}),
 	"lambda delete-function": simply(func(ctx context.Context, c aws.Config, flag func(string) *string) error {
 		_, err := lambda.NewFromConfig(c).DeleteFunction(ctx, &lambda.DeleteFunctionInput{FunctionName: flag("function-name")})
 		return err
@@ -66,6 +76,14 @@ var awsCommands = map[string]func(ctx context.Context, args []string) error{
 	"lambda invoke": invokeByCommand,
 	"logs delete-log-group": simply(func(ctx context.Context, c aws.Config, flag func(string) *string) error {
 		_, err := cloudwatchlogs.NewFromConfig(c).DeleteLogGroup(ctx, &cloudwatchlogs.DeleteLogGroupInput{LogGroupName: flag("log-group-name")})
+		return err
+	}),
+	"s3api delete-bucket": simply(func(ctx context.Context, c aws.Config, flag func(string) *string) error {
+		_, err := s3.NewFromConfig(c, func(o *s3.Options) { o.UsePathStyle = true }).DeleteBucket(ctx, &s3.DeleteBucketInput{Bucket: flag("bucket")})
+		return err
+	}),
+	"signer cancel-signing-profile": simply(func(ctx context.Context, c aws.Config, flag func(string) *string) error {
+		_, err := signer.NewFromConfig(c).CancelSigningProfile(ctx, &signer.CancelSigningProfileInput{ProfileName: flag("profile-name")})
 		return err
 	}),
 }

@@ -45,6 +45,8 @@ const (
 	dhcpOptionsToken    = "aws:ec2/getVpcDhcpOptions:getVpcDhcpOptions"
 
 	securityGroupLookupToken  = "aws:ec2/getSecurityGroup:getSecurityGroup"
+	bucketLookupToken         = "aws:s3/getBucket:getBucket"
+	taggedLookupToken         = "aws:resourcegroupstaggingapi/getResources:getResources"
 	rulesLookupToken          = "aws:vpc/getSecurityGroupRules:getSecurityGroupRules"
 	ruleLookupToken           = "aws:vpc/getSecurityGroupRule:getSecurityGroupRule"
 	logGroupLookupToken       = "aws:cloudwatch/getLogGroup:getLogGroup"
@@ -182,6 +184,10 @@ type signingProfileArgs struct {
 
 type signingProfileLookupArgs struct {
 	Name string `pulumi:"name"`
+}
+
+type foundSigningProfile struct {
+	Status string `pulumi:"status"`
 }
 
 type signingJob struct {
@@ -334,6 +340,25 @@ type securityGroupLookupArgs struct {
 
 type foundSecurityGroup struct {
 	Id string `pulumi:"id"`
+}
+
+type bucketLookupArgs struct {
+	Bucket string `pulumi:"bucket"`
+}
+
+type tagFilter struct {
+	Key    string   `pulumi:"key"`
+	Values []string `pulumi:"values"`
+}
+
+type taggedArgs struct {
+	TagFilters []tagFilter `pulumi:"tagFilters"`
+}
+
+type taggedList struct {
+	ResourceTagMappingLists []struct {
+		ResourceArn string `pulumi:"resourceArn"`
+	} `pulumi:"resourceTagMappingLists"`
 }
 
 type rulesArgs struct {

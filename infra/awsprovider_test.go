@@ -42,7 +42,7 @@ func TestTokensAndPropertiesAreThoseOfTheSDK(t *testing.T) {
 		objectToken:               {objectArgs{}, object{}, "bucketObjectv2Args", "BucketObjectv2"},
 		signingProfileToken:       {signingProfileArgs{}, signingProfile{}, "signingProfileArgs", "SigningProfile"},
 		signingJobToken:           {signingJobArgs{}, signingJob{}, "signingJobArgs", "SigningJob"},
-		signingProfileLookupToken: {signingProfileLookupArgs{}, struct{}{}, "LookupSigningProfileArgs", "LookupSigningProfileResult"},
+		signingProfileLookupToken: {signingProfileLookupArgs{}, foundSigningProfile{}, "LookupSigningProfileArgs", "LookupSigningProfileResult"},
 		callerIdentityToken:       {noArgs{}, callerIdentity{}, "GetCallerIdentityArgs", "GetCallerIdentityResult"},
 		partitionToken:            {noArgs{}, partition{}, "GetPartitionArgs", "GetPartitionResult"},
 		clustersToken:             {filterArgs{}, clusterList{}, "GetClustersArgs", "GetClustersResult"},
@@ -53,6 +53,8 @@ func TestTokensAndPropertiesAreThoseOfTheSDK(t *testing.T) {
 		subnetToken:               {subnetArgs{}, subnet{}, "LookupSubnetArgs", "LookupSubnetResult"},
 		vpcToken:                  {vpcArgs{}, vpc{}, "LookupVpcArgs", "LookupVpcResult"},
 		securityGroupLookupToken:  {securityGroupLookupArgs{}, foundSecurityGroup{}, "LookupSecurityGroupArgs", "LookupSecurityGroupResult"},
+		bucketLookupToken:         {bucketLookupArgs{}, struct{}{}, "LookupBucketArgs", "LookupBucketResult"},
+		taggedLookupToken:         {taggedArgs{}, taggedList{}, "GetResourcesArgs", "GetResourcesResult"},
 		rulesLookupToken:          {rulesArgs{}, ruleList{}, "GetSecurityGroupRulesArgs", "GetSecurityGroupRulesResult"},
 		ruleLookupToken:           {ruleArgs{}, foundRule{}, "GetSecurityGroupRuleArgs", "GetSecurityGroupRuleResult"},
 		dhcpOptionsToken:          {dhcpOptionsArgs{}, dhcpOptions{}, "LookupVpcDhcpOptionsArgs", "LookupVpcDhcpOptionsResult"},
@@ -89,6 +91,9 @@ func TestNestedPropertiesAreThoseOfTheSDK(t *testing.T) {
 			"SigningJobSource": {"s3"}, "SigningJobSourceS3": {"bucket", "key", "version"},
 			"SigningJobDestination": {"s3"}, "SigningJobDestinationS3": {"bucket", "prefix"},
 			"SigningJobSignedObject": {"s3s"}, "SigningJobSignedObjectS3": {"key"},
+		},
+		"resourcegroupstaggingapi": {
+			"GetResourcesTagFilter": {"key", "values"}, "GetResourcesResourceTagMappingList": {"resourceArn"},
 		},
 	} {
 		file := parse(t, filepath.Join(folder, "go/aws", path, "pulumiTypes.go"))

@@ -114,6 +114,7 @@ var registeredTypes = map[string]string{
 	environments.ScheduleResource: environments.ScheduleType,
 	environments.TeamResource:     environments.TeamType,
 	archiveResource:               objectToken,
+	bucketResource:                bucketToken,
 	codeSigningResource:           "aws:lambda/codeSigningConfig:CodeSigningConfig",
 	executionRoleResource:         "aws:iam/role:Role",
 	functionResource:              "aws:lambda/function:Function",
@@ -136,6 +137,13 @@ func (l *LastState) outputs(logicalName string) resourceOutputs {
 		panic("registeredTypes lacks " + logicalName + ", and so the program would never see it in a state")
 	}
 	return l.resources[logicalName]
+}
+
+// has reports whether the state has the program's resource of that logical name.
+func (l *LastState) has(logicalName string) bool {
+	_ = l.outputs(logicalName) // which asks whether it could be found
+	_, there := l.resources[logicalName]
+	return there
 }
 
 // stateToken asks the engine for the outputs of all resources of a stack.

@@ -69,7 +69,7 @@ func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) []remnant 
 	found := make([][]remnant, len(named)+1)
 	var questions []func() error
 	for i, each := range named {
-		if _, there := l.resources[each.logicalName]; there {
+		if l.has(each.logicalName) {
 			continue
 		}
 		questions = append(questions, func() error {
@@ -89,18 +89,34 @@ func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) []remnant 
 	return slices.Concat(found...)
 }
 
-// lostRules are rules with this stack's tags, of its own security group or about it, that the state lacks and that an update
-// would make again. AWS refuses a second one (InvalidPermission.Duplicate).
+// lostRules are rules of this stack's own security group or about it that the state lacks and that an update would make again.
+// AWS refuses a second one (InvalidPermission.Duplicate).
 func (l *LastState) lostRules(ctx *pulumi.Context, settings *Settings) []*foundRule {
-	_, group, _ := strings.Cut(text(l.outputs(securityGroupResource).Arn), "security-group/")
+	group := groupOf(text(l.outputs(securityGroupResource).Arn))
 	if group == "" {
 		return nil // a new group has no rules yet
 	}
+	return slices.DeleteFunc(l.unknownRules(ctx, settings), func(rule *foundRule) bool {
+		name, token := rule.logicalName(group), ingressRuleToken
+		if rule.IsEgress {
+			token = egressRuleToken
+		}
+		return name == "" || name == fromConnectorResource && !settings.ManageIngress ||
+			slices.ContainsFunc(l.entries, func(e entry) bool { return e.urn.Name() == name && string(e.urn.QualifiedType()) == token })
+	})
+}
+
+// groupOf is the ID in a security group's ARN, empty of any other.
+func groupOf(arn string) string {
+	_, group, _ := strings.Cut(arn, ":security-group/")
+	return group
+}
+
+// unknownRules are rules with this stack's tags that no entry of the state has.
+func (l *LastState) unknownRules(ctx *pulumi.Context, settings *Settings) []*foundRule {
 	const action = "ec2:DescribeSecurityGroupRules"
 	var tagged ruleList
-	err := invoke(ctx, rulesLookupToken, rulesArgs{Tags: map[string]string{"pulumi:project": settings.Project, "pulumi:stack": settings.Stack}},
-		&tagged, action)
-	if err != nil {
+	if err := invoke(ctx, rulesLookupToken, rulesArgs{Tags: stackTags(settings)}, &tagged, action); err != nil {
 		return nil
 	}
 	unknown := slices.DeleteFunc(tagged.Ids, func(id string) bool {
@@ -118,17 +134,108 @@ func (l *LastState) lostRules(ctx *pulumi.Context, settings *Settings) []*foundR
 		})
 	}
 	_ = together(questions...) // none of them fails
-	return slices.DeleteFunc(found, func(rule *foundRule) bool {
-		if rule == nil {
-			return true
-		}
-		name, token := rule.logicalName(group), ingressRuleToken
-		if rule.IsEgress {
-			token = egressRuleToken
-		}
-		return name == "" || name == fromConnectorResource && !settings.ManageIngress ||
-			slices.ContainsFunc(l.entries, func(e entry) bool { return e.urn.Name() == name && string(e.urn.QualifiedType()) == token })
+	return slices.DeleteFunc(found, func(rule *foundRule) bool { return rule == nil })
+}
+
+// stackTags are on all that this stack makes in AWS.
+func stackTags(settings *Settings) map[string]string {
+	return map[string]string{"pulumi:project": settings.Project, "pulumi:stack": settings.Stack}
+}
+
+// nameless is a kind of which the provider or AWS chooses the name: where the state has lost one, an update makes another, and
+// nobody deletes the first.
+type nameless struct {
+	logicalName string
+	arn         string // its part before the name
+	made        bool   // whether this update makes one
+	exists      func(arn, name string) bool
+	remnant     func(arn, name string) remnant
+}
+
+func (l *LastState) namelessKinds(ctx *pulumi.Context, settings *Settings) []nameless {
+	inRegion := " --region " + settings.Region
+	signed := settings.CodeSigning && !settings.Published
+	return []nameless{
+		{securityGroupResource, ":security-group/", true,
+			func(_, name string) bool {
+				return invoke(ctx, securityGroupLookupToken, securityGroupLookupArgs{Id: name}, &foundSecurityGroup{}, "ec2:DescribeSecurityGroups") == nil
+			},
+			func(_, name string) remnant {
+				left := remnant{what: "the security group " + name}
+				for _, rule := range l.unknownRules(ctx, settings) { // AWS deletes no group that a rule of another one names
+					if rule.logicalName(name) == fromConnectorResource {
+						left.delete = append(left.delete, ruleRemnant(settings.Region, rule).delete...)
+					}
+				}
+				left.delete = append(left.delete, "ec2 delete-security-group"+inRegion+" --group-id "+name)
+				return left
+			}},
+		{bucketResource, ":s3:::", signed,
+			func(_, name string) bool {
+				return invoke(ctx, bucketLookupToken, bucketLookupArgs{Bucket: name}, &struct{}{}, "s3:ListBucket") == nil
+			},
+			func(_, name string) remnant {
+				return remnant{"the bucket " + name, []string{"s3api delete-bucket" + inRegion + " --bucket " + name}}
+			}},
+		{signingProfileResource, ":/signing-profiles/", signed,
+			func(_, name string) bool {
+				var profile foundSigningProfile
+				err := invoke(ctx, signingProfileLookupToken, signingProfileLookupArgs{Name: name}, &profile, "signer:GetSigningProfile")
+				return err == nil && profile.Status == "Active" // one that was cancelled is kept for years
+			},
+			func(_, name string) remnant {
+				return remnant{"the signing profile " + name, []string{"signer cancel-signing-profile" + inRegion + " --profile-name " + name}}
+			}},
+		{codeSigningResource, ":code-signing-config:", settings.CodeSigning || settings.Published,
+			func(arn, _ string) bool {
+				_, err := lambda.LookupCodeSigningConfig(ctx, &lambda.LookupCodeSigningConfigArgs{Arn: arn})
+				return err == nil
+			},
+			func(arn, name string) remnant {
+				return remnant{"the code signing configuration " + name, []string{"lambda delete-code-signing-config" + inRegion + " --code-signing-config-arn " + arn}}
+			}},
+	}
+}
+
+// leftBehind are what AWS has of these kinds with this stack's tags, where the state has none and this update makes one. AWS's
+// index of tags may still have what is gone, and so each is looked for.
+func (l *LastState) leftBehind(ctx *pulumi.Context, settings *Settings) []remnant {
+	kinds := slices.DeleteFunc(l.namelessKinds(ctx, settings), func(kind nameless) bool {
+		return !kind.made || l.has(kind.logicalName)
 	})
+	if len(kinds) == 0 {
+		return nil
+	}
+	var tags []tagFilter
+	for key, value := range stackTags(settings) {
+		tags = append(tags, tagFilter{key, []string{value}})
+	}
+	var tagged taggedList
+	if err := invoke(ctx, taggedLookupToken, taggedArgs{TagFilters: tags}, &tagged, "tag:GetResources"); err != nil {
+		return nil
+	}
+	var left []remnant
+	for _, kind := range kinds {
+		for _, found := range tagged.ResourceTagMappingLists {
+			_, name, is := strings.Cut(found.ResourceArn, kind.arn)
+			if is && kind.exists(found.ResourceArn, name) {
+				left = append(left, kind.remnant(found.ResourceArn, name))
+			}
+		}
+	}
+	return left
+}
+
+// removal names all of it, and the commands that delete it.
+func removal(cli string, remnants []remnant) (names, commands string) {
+	var found, lines []string
+	for _, remnant := range remnants {
+		found = append(found, remnant.what)
+		for _, call := range remnant.delete {
+			lines = append(lines, "\n    "+cli+" "+call)
+		}
+	}
+	return strings.Join(found, ", "), strings.Join(lines, "")
 }
 
 // logicalName is what the program calls such a rule, where the function's group is that one; empty for any other rule.

@@ -29,7 +29,9 @@ type evidence struct {
 	live  map[environments.Name]bool // environments that exist
 	// What AWS has that the state lacks, and that an update would create.
 	remnants []remnant
-	cli      string // the AWS CLI, for commands
+	// What AWS has that the state lacks, and that an update would make a second time.
+	left []remnant
+	cli  string // the AWS CLI, for commands
 
 	imports func(resourceType, logicalName, id string) string // the command that takes it over
 }
@@ -400,21 +402,29 @@ func (e *evidence) taken() bool { return len(e.remnants) > 0 }
 
 // freeNames names all that is in the way at once, and what deletes it.
 func (e *evidence) freeNames() verdict {
-	var found, commands []string
-	for _, remnant := range e.remnants {
-		found = append(found, remnant.what)
-		for _, call := range remnant.delete {
-			commands = append(commands, e.cli+" "+call)
-		}
+	found, commands := removal(e.cli, e.remnants)
+	besides := ""
+	if left, commands := removal(e.cli, e.left); left != "" {
+		besides = fmt.Sprintf("\n  AWS has %s, too. %s%s", left, staysBehind, commands)
 	}
-	return verdict{text: fmt.Sprintf(`checking the names of this stack in AWS: AWS has %[1]s, and this stack's state does not; %[2]s.
+	return verdict{text: fmt.Sprintf(`checking the names of this stack in AWS: AWS has %s, and this stack's state does not; %s.
   They are of an earlier state of this stack, or of an update that was killed. See first that no other login of the Pulumi CLI has that state: pulumi whoami --verbose
   Where the state can be had back, from another login, a file of pulumi stack export, or in Pulumi Cloud from an earlier version: pulumi stack export --version <number> >state.json, and pulumi stack import --file state.json
-  Where it cannot, delete them (NoSuchEntity for a policy: its role has none yet). pulumi up makes them again under the same ARNs, and both environments stay as they are:
-    %[3]s
-  What else that state had (a security group and its rules, a bucket) has the tags pulumi:project and pulumi:stack:
-    %[7]s resourcegroupstaggingapi get-resources --region %[4]s --tag-filters Key=pulumi:project,Values=%[5]s Key=pulumi:stack,Values=%[6]s`,
-		strings.Join(found, ", "), nothingDone, strings.Join(commands, "\n    "), e.settings.Region, e.settings.Project, e.settings.Stack, e.cli)}
+  Where it cannot, delete them (NoSuchEntity for a policy: its role has none yet). pulumi up makes them again under the same ARNs, and both environments stay as they are:%s%s`,
+		found, nothingDone, commands, besides)}
+}
+
+// staysBehind is said of what an update makes a second time.
+const staysBehind = "pulumi up makes another one of each, and these stay until you delete them, once nothing uses them any more:"
+
+// warnOfWhatIsLeft says once what is made a second time: at the next update the state has its own.
+func (e *evidence) warnOfWhatIsLeft(ctx *pulumi.Context) error {
+	left, commands := removal(e.cli, e.left)
+	if left == "" {
+		return nil
+	}
+	return ctx.Log.Warn(fmt.Sprintf("AWS has %s with this stack's tags, and its state does not: of an earlier state, or of an update that was killed. "+
+		"This warning comes once. %s%s", left, staysBehind, commands), nil)
 }
 
 // Examine stops where going on would delete an environment, or write one that exists, or fail half-way over names that are
@@ -429,7 +439,10 @@ func (l *LastState) Examine(ctx *pulumi.Context, settings *Settings, cloud *pulu
 		}}
 	asked := e.toAsk()
 	exist := make([]bool, len(asked))
-	asking := []func() error{func() error { e.remnants = l.remnants(ctx, settings); return nil }}
+	asking := []func() error{
+		func() error { e.remnants = l.remnants(ctx, settings); return nil },
+		func() error { e.left = l.leftBehind(ctx, settings); return nil },
+	}
 	for i, environment := range asked {
 		asking = append(asking, func() (err error) {
 			exist[i], err = environments.Exists(ctx, cloud, environment.wanted)
@@ -445,5 +458,8 @@ func (l *LastState) Examine(ctx *pulumi.Context, settings *Settings, cloud *pulu
 	for i, environment := range asked {
 		e.live[environment.wanted] = exist[i]
 	}
-	return e.judge()
+	if err := e.judge(); err != nil {
+		return err
+	}
+	return e.warnOfWhatIsLeft(ctx)
 }

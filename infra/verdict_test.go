@@ -41,6 +41,7 @@ func TestWhatIsFoundDecidesWhatIsDone(t *testing.T) {
 		live    []environments.Name
 		unasked bool
 		taken   []remnant
+		left    []remnant
 		says    []string // none: goes on
 		not     string
 	}{
@@ -83,20 +84,24 @@ func TestWhatIsFoundDecidesWhatIsDone(t *testing.T) {
 			"pulumi state delete --force 'urn:pulumi:dev::old::pulumiservice:index:Environment::rotator'"}, not: "--all"},
 		"AWS has what the state lacks": {state: both, taken: []remnant{functionRemnant("eu-west-1", "f"), roleRemnant("r", "connector"), roleRemnant("i", "invoke"), logGroupRemnant("eu-west-1", "/l")}, says: []string{
 			"aws lambda delete-function --region eu-west-1 --function-name f\n", "aws iam delete-role-policy --role-name r --policy-name connector\n    aws iam delete-role --role-name r\n",
-			"aws iam delete-role-policy --role-name i --policy-name invoke\n    aws iam delete-role --role-name i\n", "aws logs delete-log-group --region eu-west-1 --log-group-name /l\n"}},
+			"aws iam delete-role-policy --role-name i --policy-name invoke\n    aws iam delete-role --role-name i\n", "aws logs delete-log-group --region eu-west-1 --log-group-name /l"}},
 		"AWS has rules that the state lacks": {state: both, taken: []remnant{
 			ruleRemnant("eu-west-1", &foundRule{SecurityGroupRuleId: "sgr-1", SecurityGroupId: "sg-own", IsEgress: true}),
 			ruleRemnant("eu-west-1", &foundRule{SecurityGroupRuleId: "sgr-2", SecurityGroupId: "sg-db"})}, says: []string{
 			"the rule sgr-1 of the security group sg-own, the rule sgr-2 of the security group sg-db",
 			"aws ec2 revoke-security-group-egress --region eu-west-1 --group-id sg-own --security-group-rule-ids sgr-1\n",
-			"aws ec2 revoke-security-group-ingress --region eu-west-1 --group-id sg-db --security-group-rule-ids sgr-2\n"}},
+			"aws ec2 revoke-security-group-ingress --region eu-west-1 --group-id sg-db --security-group-rule-ids sgr-2"}},
+		"AWS has something that is made a second time, too": {state: both, taken: []remnant{functionRemnant("eu-west-1", "f")},
+			left: []remnant{{"the security group sg-1", []string{"ec2 delete-security-group --group-id sg-1"}}}, says: []string{
+				"AWS has the security group sg-1, too.", "    aws ec2 delete-security-group --group-id sg-1"}},
+		"AWS has something that is made a second time, and no more": {state: both, left: []remnant{{"the security group sg-1", []string{"x"}}}},
 		"everything but the state": {live: []environments.Name{rotator, managing}, taken: []remnant{functionRemnant("eu-west-1", "f")}, says: []string{
 			"aws lambda delete-function", "import rotator", "import managingCreds"}, not: "delete-role"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := &evidence{
 				settings: &Settings{Project: "shop", Stack: "dev", Organization: "acme", Region: "eu-west-1", Rotator: rotator, Managing: managing},
-				last:     found(c.state), asked: !c.unasked, live: map[environments.Name]bool{}, remnants: c.taken, cli: "aws",
+				last:     found(c.state), asked: !c.unasked, live: map[environments.Name]bool{}, remnants: c.taken, left: c.left, cli: "aws",
 				imports: func(_, logicalName, id string) string { return "import " + logicalName + " " + id },
 			}
 			for _, name := range c.live {

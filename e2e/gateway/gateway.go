@@ -169,6 +169,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.addClientID(w, r, body)
 	case service == "s3":
 		g.buckets.serve(w, r, body)
+	case service == "tagging":
+		g.serveTagging(w, r, body)
 	case service == "secretsmanager":
 		g.serveSecrets(w, r, action, body)
 	case service == "signer":

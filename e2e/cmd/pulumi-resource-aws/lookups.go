@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
@@ -33,4 +35,60 @@ func (c *clients) getLogGroup(ctx context.Context, args resource.PropertyMap) (r
 		group["id"] = group["name"]
 	}
 	return group, err
+}
+
+// getResources follows the pages, as the provider does, and answers tags as a map: internal/service/resourcegroupstaggingapi/
+// resources_data_source.go in https://github.com/hashicorp/terraform-provider-aws.
+func (c *clients) getResources(ctx context.Context, args resource.PropertyMap) (resource.PropertyMap, error) {
+	var in struct {
+		TagFilters []struct {
+			Key    string
+			Values []string
+		}
+	}
+	if err := decode(args, &in); err != nil {
+		return nil, err
+	}
+	found := []any{}
+	for token := ""; ; {
+		var page struct {
+			PaginationToken        string
+			ResourceTagMappingList []struct {
+				ResourceARN string
+				Tags        []struct{ Key, Value string }
+			}
+		}
+		err := c.json.call(ctx, taggingAPI, "GetResources", map[string]any{"TagFilters": in.TagFilters, "PaginationToken": token}, &page)
+		if err != nil {
+			return nil, fmt.Errorf("reading Resource Groups Tagging API Resources: %w", err)
+		}
+		for _, each := range page.ResourceTagMappingList {
+			tags := map[string]any{}
+			for _, tag := range each.Tags {
+				tags[tag.Key] = tag.Value
+			}
+			found = append(found, map[string]any{"resourceArn": each.ResourceARN, "tags": tags})
+		}
+		if token = page.PaginationToken; token == "" {
+			break
+		}
+	}
+	return properties(map[string]any{"id": c.region, "resourceTagMappingLists": found}), nil
+}
+
+func (c *clients) getBucket(ctx context.Context, args resource.PropertyMap) (resource.PropertyMap, error) {
+	name := args["bucket"].StringValue()
+	if _, err := c.s3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &name}); err != nil {
+		return nil, fmt.Errorf("reading S3 Bucket (%s): %w", name, err)
+	}
+	return properties(map[string]any{"id": name, "bucket": name, "arn": fmt.Sprintf("arn:%s:s3:::%s", c.partition(), name)}), nil
+}
+
+func (c *clients) getCodeSigningConfig(ctx context.Context, args resource.PropertyMap) (resource.PropertyMap, error) {
+	arn := args["arn"].StringValue()
+	live, err := c.lambda.GetCodeSigningConfig(ctx, &lambda.GetCodeSigningConfigInput{CodeSigningConfigArn: &arn})
+	if err != nil {
+		return nil, fmt.Errorf("reading Lambda Code Signing Config (%s): %w", arn, err)
+	}
+	return properties(map[string]any{"id": arn, "arn": arn, "configId": live.CodeSigningConfig.CodeSigningConfigId}), nil
 }

@@ -88,6 +88,9 @@ func main() {
 			"aws:rds/getInstances:getInstances":                         c.getInstances,
 			"aws:rds/getSubnetGroup:getSubnetGroup":                     c.getSubnetGroup,
 			"aws:secretsmanager/getSecretVersion:getSecretVersion":      c.getSecretVersion,
+			"aws:s3/getBucket:getBucket":                                c.getBucket,
+			"aws:lambda/getCodeSigningConfig:getCodeSigningConfig":      c.getCodeSigningConfig,
+			"aws:resourcegroupstaggingapi/getResources:getResources":    c.getResources,
 			"aws:signer/getSigningProfile:getSigningProfile":            c.getSigningProfile,
 			"aws:vpc/getSecurityGroupRule:getSecurityGroupRule":         c.getSecurityGroupRule,
 			"aws:vpc/getSecurityGroupRules:getSecurityGroupRules":       c.getSecurityGroupRules,
@@ -107,7 +110,7 @@ type clients struct {
 	logs    *cloudwatchlogs.Client
 	rds     *rds.Client
 	s3      *s3.Client
-	secrets *secretsManager
+	json    *jsonClient
 	signer  *signer.Client
 	sts     *sts.Client
 }
@@ -158,7 +161,7 @@ func (c *clients) configure(ctx context.Context, settings map[string]string) err
 	c.logs = cloudwatchlogs.NewFromConfig(loaded)
 	c.rds = rds.NewFromConfig(loaded)
 	c.s3 = s3.NewFromConfig(loaded, func(o *s3.Options) { o.UsePathStyle = true })
-	c.secrets = &secretsManager{loaded}
+	c.json = &jsonClient{loaded}
 	c.signer = signer.NewFromConfig(loaded)
 	c.sts = sts.NewFromConfig(loaded)
 	if settings["skipCredentialsValidation"] == "true" && len(accounts) == 0 {

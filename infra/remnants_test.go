@@ -1,0 +1,142 @@
+package infra
+
+import (
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// AWS has one of each kind whose name it or the provider chooses, and a rule of each group. Which of them are named depends on
+// what the state has, and on what this update makes.
+func TestWhatIsLeftInAWSIsNamed(t *testing.T) {
+	const (
+		group   = "arn:aws:ec2:eu-west-1:111122223333:security-group/sg-left"
+		bucket  = "arn:aws:s3:::esc-connector-left"
+		profile = "arn:aws:signer:eu-west-1:111122223333:/signing-profiles/esc_connector_left"
+		signing = "arn:aws:lambda:eu-west-1:111122223333:code-signing-config:csc-left"
+	)
+	all := []string{"the security group sg-left", "the bucket esc-connector-left", "the signing profile esc_connector_left", "the code signing configuration csc-left"}
+	for name, c := range map[string]struct {
+		state     map[string]any
+		settings  map[string]string
+		cancelled bool
+		denied    bool
+		want      []string
+	}{
+		"a new stack, of which an earlier state was lost": {want: all},
+		"a stack that has its own": {state: map[string]any{"securityGroup": map[string]any{"arn": "arn:aws:ec2:eu-west-1:111122223333:security-group/sg-own"},
+			"archives": map[string]any{}, "signingProfile": map[string]any{}, "codeSigningConfig": map[string]any{}}},
+		"a stack that has some of its own": {state: map[string]any{"securityGroup": map[string]any{}, "archives": map[string]any{}}, want: all[2:]},
+		"without code signing":             {settings: map[string]string{"shop:codeSigning": "false"}, want: all[:1]},
+		"a profile that was cancelled":     {cancelled: true, want: []string{all[0], all[1], all[3]}},
+		"who may not ask":                  {denied: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cloud := newCloud()
+			resources := written()
+			for logicalName, outputs := range c.state {
+				resources[logicalName] = outputs
+			}
+			cloud.answers[stateToken] = state(resources)
+			answer := func(result map[string]any) func(resource.PropertyMap) (map[string]any, error) {
+				return func(resource.PropertyMap) (map[string]any, error) { return result, nil }
+			}
+			if !c.denied {
+				var found []any
+				for _, arn := range []string{group, bucket, profile, signing, "arn:aws:lambda:eu-west-1:111122223333:function:f"} {
+					found = append(found, map[string]any{"resourceArn": arn})
+				}
+				cloud.answers[taggedLookupToken] = answer(map[string]any{"resourceTagMappingLists": found})
+			}
+			cloud.answers[bucketLookupToken] = answer(map[string]any{})
+			cloud.answers["aws:lambda/getCodeSigningConfig:getCodeSigningConfig"] = answer(map[string]any{})
+			status := "Active"
+			if c.cancelled {
+				status = "Canceled"
+			}
+			cloud.answers[signingProfileLookupToken] = answer(map[string]any{"status": status})
+			cloud.answers[rulesLookupToken] = answer(map[string]any{"ids": []any{"sgr-in", "sgr-out"}})
+			cloud.answers[ruleLookupToken] = func(args resource.PropertyMap) (map[string]any, error) {
+				if id := args["securityGroupRuleId"].StringValue(); id == "sgr-in" {
+					return map[string]any{"securityGroupRuleId": id, "securityGroupId": "sg-database", "referencedSecurityGroupId": "sg-left"}, nil
+				}
+				return map[string]any{"securityGroupRuleId": "sgr-out", "securityGroupId": "sg-left", "referencedSecurityGroupId": "sg-database", "isEgress": true}, nil
+			}
+			require.NoError(t, run(t, cloud, minimal(c.settings), func(ctx *pulumi.Context, configuration Config) error {
+				settings, err := ReadSettings(ctx, configuration)
+				require.NoError(t, err)
+				last, err := ReadLastState(ctx, settings)
+				require.NoError(t, err)
+				var names []string
+				for _, left := range last.leftBehind(ctx, settings) {
+					names = append(names, left.what)
+					if left.what == all[0] {
+						assert.Equal(t, []string{"ec2 revoke-security-group-ingress --region eu-west-1 --group-id sg-database --security-group-rule-ids sgr-in",
+							"ec2 delete-security-group --region eu-west-1 --group-id sg-left"}, left.delete, "a rule of another group holds it")
+					}
+				}
+				assert.Equal(t, c.want, names)
+				return nil
+			}))
+		})
+	}
+}
+
+// Of the rules with this stack's tags those are lost that an update would make again: about its own group, and in no entry of
+// the state.
+func TestLostRulesAreThoseThatAnUpdateWouldMakeAgain(t *testing.T) {
+	rules := map[string]map[string]any{
+		"sgr-out":   {"securityGroupId": "sg-own", "referencedSecurityGroupId": "sg-database", "isEgress": true},
+		"sgr-in":    {"securityGroupId": "sg-database", "referencedSecurityGroupId": "sg-own"},
+		"sgr-dns":   {"securityGroupId": "sg-own", "cidrIpv4": "10.0.0.2/32", "ipProtocol": "udp", "isEgress": true},
+		"sgr-other": {"securityGroupId": "sg-database", "referencedSecurityGroupId": "sg-of-another-stack"},
+	}
+	own := map[string]any{"arn": "arn:aws:ec2:eu-west-1:111122223333:security-group/sg-own"}
+	for name, c := range map[string]struct {
+		state    map[string]any
+		settings map[string]string
+		want     []string
+	}{
+		"no group yet":              {},
+		"all are lost":              {state: map[string]any{"securityGroup": own}, want: []string{"sgr-dns", "sgr-in", "sgr-out"}},
+		"the state has one by name": {state: map[string]any{"securityGroup": own, "toDatabase": map[string]any{"securityGroupRuleId": "sgr-newer"}}, want: []string{"sgr-dns", "sgr-in"}},
+		"the state has one by ID":   {state: map[string]any{"securityGroup": own, "toDatabase": map[string]any{"securityGroupRuleId": "sgr-out"}}, want: []string{"sgr-dns", "sgr-in"}},
+		"another tool lets it in":   {state: map[string]any{"securityGroup": own}, settings: map[string]string{"shop:manageDatabaseIngress": "false"}, want: []string{"sgr-dns", "sgr-out"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cloud := newCloud()
+			resources := written()
+			for logicalName, outputs := range c.state {
+				resources[logicalName] = outputs
+			}
+			cloud.answers[stateToken] = state(resources)
+			cloud.answers[rulesLookupToken] = func(args resource.PropertyMap) (map[string]any, error) {
+				assert.Equal(t, map[string]any{"pulumi:project": "shop", "pulumi:stack": "dev"}, args["tags"].Mappable())
+				return map[string]any{"ids": []any{"sgr-dns", "sgr-in", "sgr-other", "sgr-out"}}, nil
+			}
+			cloud.answers[ruleLookupToken] = func(args resource.PropertyMap) (map[string]any, error) {
+				id := args["securityGroupRuleId"].StringValue()
+				found := map[string]any{"securityGroupRuleId": id}
+				for key, value := range rules[id] {
+					found[key] = value
+				}
+				return found, nil
+			}
+			require.NoError(t, run(t, cloud, minimal(c.settings), func(ctx *pulumi.Context, configuration Config) error {
+				settings, err := ReadSettings(ctx, configuration)
+				require.NoError(t, err)
+				last, err := ReadLastState(ctx, settings)
+				require.NoError(t, err)
+				var ids []string
+				for _, rule := range last.lostRules(ctx, settings) {
+					ids = append(ids, rule.SecurityGroupRuleId)
+				}
+				assert.Equal(t, c.want, ids)
+				return nil
+			}))
+		})
+	}
+}
