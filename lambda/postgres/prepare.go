@@ -57,6 +57,12 @@ func (p *preparation) attempt(ctx context.Context, address netip.AddrPort) error
 	}
 	p.session = session
 	p.server.SetStage(connector.StageCheck)
+	if p.server.State() == connector.MaybeMade {
+		// Its session may wait with the lock in hand for a standby that does not answer, or for a commit that never came.
+		if _, err := session.ask(ctx, endOthers, nil); err != nil {
+			return p.checkFailure(err)
+		}
+	}
 	if err := p.begin(ctx); err != nil {
 		return err
 	}

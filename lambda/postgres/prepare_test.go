@@ -527,6 +527,51 @@ func TestPreparationsAtTheSameTimeWaitForEachOther(t *testing.T) {
 	})
 }
 
+// A commit that waits for a standby is made, though others see it only after the wait.
+func TestPreparationThatWaitsForAStandbyIsFoundToBeMade(t *testing.T) {
+	t.Parallel()
+	server, err := startServer(18)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
+	request := newPreparation(t, server, "")
+	require.NoError(t, server.Exec(t.Context(), "ALTER SYSTEM SET synchronous_standby_names = 'none'", "SELECT pg_reload_conf()"))
+	outcome, err := prepare(t, request, 10*time.Second)
+	require.NoError(t, err)
+	assert.Equal(t, all(request), outcome.Made)
+}
+
+func TestPreparationThatMeetsAnotherChangeOfARoleIsRepeated(t *testing.T) {
+	onEach(t, func(t *testing.T, _ int, server *dbtest.Server) {
+		request := newPreparation(t, server, "")
+		master, user := request.Prepare.MasterUser.Username, request.Prepare.RotateUsers[0]
+		output, err := in(t, server, request.Database, master, masterPassword, "CREATE ROLE "+user+" LOGIN; REVOKE CONNECT ON DATABASE "+request.Database+" FROM PUBLIC")
+		require.NoError(t, err, output)
+		session, err := connectTo(t, server, request.Database, master, masterPassword)
+		require.NoError(t, err)
+		defer session.Close(t.Context())
+		_, err = session.Exec(t.Context(), "BEGIN; CREATE ROLE "+request.Prepare.RotateUsers[1]+" LOGIN; GRANT CONNECT ON DATABASE "+request.Database+" TO "+user).ReadAll()
+		require.NoError(t, err)
+		before := everything(t, server, request)
+		_, err = prepare(t, request, 3*time.Second)
+		assert.ErrorContains(t, err, "another session kept it locked (55P03)")
+		assert.ErrorContains(t, err, "Nothing was changed")
+		assert.Equal(t, before, everything(t, server, request))
+		ended := make(chan error, 1)
+		go func() {
+			_, err := prepare(t, request, plenty)
+			ended <- err
+		}()
+		require.Eventually(t, func() bool {
+			waiting, err := server.Query(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE usename = '"+master+"' AND wait_event_type = 'Lock'")
+			return err == nil && waiting != "0"
+		}, 10*time.Second, 20*time.Millisecond)
+		_, err = session.Exec(t.Context(), "COMMIT").ReadAll()
+		require.NoError(t, err)
+		require.NoError(t, <-ended)
+		rotateBoth(t, server, request)
+	})
+}
+
 func TestPreparationThatIsStillAtWorkIsNamed(t *testing.T) {
 	t.Parallel()
 	server := servers[15]
