@@ -234,6 +234,12 @@ func (r Request) checkPreparation() *Refusal {
 	if prepare == nil {
 		return nil
 	}
+	blank := func(name string) bool { return strings.TrimSpace(name) != name }
+	for _, text := range r.texts() { // it would be a part of the name that is made
+		if (text.kind == aUser || text.kind == aName) && (blank(text.value) || text.kind == aUser && blank(r.loginName(text.value))) {
+			return refuse("%s %q has a blank or a line end at an end", text.field, text.value).fix("Remove it: it may have been pasted along")
+		}
+	}
 	if r.Type == TypeMySQL {
 		if prepare.ApplicationRole != "" {
 			return refuse("prepare.applicationRole is for PostgreSQL alone").fix("Name what both users may do with the database's tables in prepare.privileges")

@@ -230,20 +230,22 @@ func (p *preparation) lookAt(ctx context.Context, u *user) error {
 	return nil
 }
 
-// lookBeside refuses a user that is not there where one of the same name is, for other hosts: from those, a login by the name is one to
-// that account, whose password no rotation changes.
+// lookBeside refuses a user that is not there and whose name would be taken for another's.
 func (p *preparation) lookBeside(ctx context.Context, u *user) error {
-	const most = 100
-	rows, err := p.session.table(ctx, most, 1, "SELECT CAST(Host AS BINARY) FROM mysql.user WHERE User = ? AND Host NOT IN ('localhost', '127.0.0.1', '::1')", u.account.name)
+	if plain := u.unquoted(strconv.Quote(u.name)); plain != "" {
+		return p.server.Fail(u.account.String()+" is not there, and no such name could log in: a server takes quotes off the name that does", plain)
+	}
+	// From the other's hosts, a login by the name is one to that account, whose password no rotation changes.
+	rows, err := p.session.table(ctx, 1, 1, "SELECT CAST(Host AS BINARY) FROM mysql.user WHERE User = ? AND Host NOT IN ('', 'localhost', '127.0.0.1', '::1')", u.account.name)
 	if err != nil {
 		return p.lookFailure(err, u)
 	}
-	for _, row := range rows {
-		other := account{u.account.name, connector.Printable(row[0])}
-		return p.server.Fail(fmt.Sprintf("%s is not there, but %s is, to which a login as %q would still be one from its hosts", u.account, other, u.account.name),
-			"Name that account, as "+strconv.Quote(other.name+"@"+other.host)+", or another user; or drop it")
+	if len(rows) == 0 {
+		return nil
 	}
-	return nil
+	other := account{u.account.name, connector.Printable(rows[0][0])}
+	return p.server.Fail(fmt.Sprintf("%s is not there, but %s is, to which a login as %q would still be one from its hosts", u.account, other, u.account.name),
+		"Name that account, as "+strconv.Quote(other.name+"@"+other.host)+", or another user; or drop it")
 }
 
 // make makes the users that are not there and gives all what they lack: first those whom it makes, who can be dropped again.

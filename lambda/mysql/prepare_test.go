@@ -475,6 +475,7 @@ func TestPreparationsThatCannotGoWellAreRefused(t *testing.T) {
 		"the master, in another case": {func(r *event.Request) { r.Prepare.RotateUsers[0] = strings.ToUpper(r.Prepare.MasterUser.Username) },
 			[]string{"is the master user, or differs from it in quotes or case alone"}},
 		"a name that is too long":      {func(r *event.Request) { r.Prepare.RotateUsers[1] = strings.Repeat("long", 40) }, []string{"error 1470", "longer than an account's can be"}},
+		"a name in quotes, as in SQL":  {func(r *event.Request) { r.Prepare.RotateUsers[0] = "'" + r.Prepare.RotateUsers[0] + "'@'%'" }, []string{"no such name could log in", `is in quotes, which count as a part of the name: write "app_1_`}},
 		"a name with an emoji":         {func(r *event.Request) { r.Prepare.RotateUsers[1] = "app😀" }, []string{"characters that none can have, those of four bytes in UTF-8"}},
 		"a master in quotes as in SQL": {func(r *event.Request) { r.Prepare.MasterUser.Username = "'no_master'@'%'" }, []string{"error 1045", "prepare.masterUser.username is in quotes"}},
 	} {
