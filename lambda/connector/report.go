@@ -35,6 +35,26 @@ func (r *Report) Outcome() Outcome {
 	return Outcome{Proof: ProofNone, Message: message}
 }
 
+// Prepared says for a person what a preparation made, found and added, or in a dry run would make and add.
+func Prepared(dryRun bool, made, found, added []string) (parts []string) {
+	madeWord, addedWord := "made", "added"
+	if dryRun {
+		madeWord, addedWord = "would make", "would add"
+	}
+	for _, part := range []struct {
+		word string
+		list []string
+	}{{madeWord, made}, {"found", found}, {addedWord, added}} {
+		if len(part.list) > 0 {
+			parts = append(parts, part.word+" "+strings.Join(part.list, ", "))
+		}
+	}
+	if len(made)+len(added) == 0 {
+		parts = append(parts, "nothing was missing")
+	}
+	return parts
+}
+
 // Version is the number with which a version of the server's begins, 8.0.36 of 8.0.36-log: the rest may be anything.
 func Version(text string) string {
 	const longest = 20 // bytes: three numbers

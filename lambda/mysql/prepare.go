@@ -390,7 +390,7 @@ func (p *preparation) outcome() connector.Outcome {
 		return outcome
 	}
 	made, found := p.result()
-	return connector.Outcome{Proof: connector.ProofNone, Message: strings.Join(p.told("made", "added"), "; "), Made: made, Found: found}
+	return connector.Outcome{Proof: connector.ProofNone, Message: strings.Join(p.message(), "; "), Made: made, Found: found}
 }
 
 // result is the names of those that were made, or would be, and of those that were there.
@@ -405,8 +405,8 @@ func (p *preparation) result() (made, found []string) {
 	return made, found
 }
 
-// told are the parts of a message: what was made, was there and was added, or would be.
-func (p *preparation) told(madeWord, addedWord string) (parts []string) {
+// message are its parts: what was made, was there and was added, or would be.
+func (p *preparation) message() []string {
 	var made, found, added []string
 	for _, u := range p.users {
 		grants := u.given
@@ -422,18 +422,7 @@ func (p *preparation) told(madeWord, addedWord string) (parts []string) {
 		}
 		found = append(found, u.account.String())
 	}
-	for _, part := range []struct {
-		word string
-		list []string
-	}{{madeWord, made}, {"found", found}, {addedWord, added}} {
-		if len(part.list) > 0 {
-			parts = append(parts, part.word+" "+strings.Join(part.list, ", "))
-		}
-	}
-	if made == nil && added == nil {
-		parts = append(parts, "nothing was missing")
-	}
-	return parts
+	return connector.Prepared(p.request.DryRun, made, found, added)
 }
 
 // listed are grants for people.
@@ -473,7 +462,7 @@ func (p *preparation) foresee(ctx context.Context) error {
 			return refusesHashes(func(why, fix string) *connector.Failure { return p.server.Fail(p.server.Address()+": "+why, fix) })
 		}
 	}
-	for _, part := range p.told("would make", "would add") {
+	for _, part := range p.message() {
 		p.report.Add(part)
 	}
 	if !slices.ContainsFunc(grants, func(grant string) bool {

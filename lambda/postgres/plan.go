@@ -105,8 +105,8 @@ func (p *preparation) checkFailure(err error) *connector.Failure {
 	return p.failure(p.session, err, checking, p.server.Address()+": ")
 }
 
-// refuse is the failure of a preparation after which no rotation could go well, nil where nothing is in the way.
-func (p *preparation) refuse() error {
+// blocker is the failure of a preparation after which no rotation could go well, nil where nothing is in the way.
+func (p *preparation) blocker() error {
 	if p.found.inRecovery {
 		return p.server.Fail(p.server.Address()+": the server is a read-only replica, such as an Aurora reader endpoint", "Use the writer endpoint as host")
 	}

@@ -70,7 +70,7 @@ func (p *preparation) attempt(ctx context.Context, address netip.AddrPort) error
 		return err
 	}
 	p.settle()
-	if err := p.refuse(); err != nil {
+	if err := p.blocker(); err != nil {
 		return err
 	}
 	if p.found.managing != nil {
@@ -194,7 +194,7 @@ func (p *preparation) make(ctx context.Context) error {
 		case len(steps) == 0:
 			return nil
 		case pass == passes:
-			return p.may(steps[0], "the server only warned")
+			return p.mayNot(steps[0], "the server only warned")
 		}
 		for _, step := range steps {
 			if err := p.do(ctx, step.statement); err != nil {
@@ -222,13 +222,13 @@ func (p *preparation) make(ctx context.Context) error {
 func (p *preparation) refused(of step, err error) error {
 	var refused *serverError
 	if errors.As(err, &refused) && refused.code == notAllowed {
-		return p.may(of, notAllowed)
+		return p.mayNot(of, notAllowed)
 	}
 	return p.failure(p.session, err, making|of.at, fmt.Sprintf("%q at %s: ", of.name, p.server.Address()))
 }
 
-// may is the failure of a master user that may not do it.
-func (p *preparation) may(of step, code string) *connector.Failure {
+// mayNot is the failure of a master user that may not do it.
+func (p *preparation) mayNot(of step, code string) *connector.Failure {
 	failure := p.server.Fail(fmt.Sprintf("%q at %s: the master user %q may not %s (%s), which takes %s", of.name, p.server.Address(), p.wanted.MasterUser.Username, of.does, code, of.takes), of.fix)
 	if p.found.acting {
 		failure = failure.And("Its sessions act as another role, whose privileges count: see its setting role")
@@ -267,23 +267,10 @@ func (p *preparation) outcome() connector.Outcome {
 			outcome.Found, found = append(outcome.Found, one.name), append(found, one.String())
 		}
 	}
-	madeWord, addedWord := "made", "added"
 	if p.request.DryRun {
-		madeWord, addedWord = "would make", "would add"
 		outcome.Made = nil
 	}
-	var parts []string
-	for _, part := range []struct {
-		word string
-		list []string
-	}{{madeWord, made}, {"found", found}, {addedWord, p.added}} {
-		if len(part.list) > 0 {
-			parts = append(parts, part.word+" "+strings.Join(part.list, ", "))
-		}
-	}
-	if made == nil && p.added == nil {
-		parts = append(parts, "nothing was missing")
-	}
+	parts := connector.Prepared(p.request.DryRun, made, found, p.added)
 	if all := p.tables[1]; all > 0 {
 		text := fmt.Sprintf("of the %d tables and sequences in the schema public the role may use %d", all, p.tables[0])
 		if p.tables[0] < all {
