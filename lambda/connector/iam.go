@@ -20,7 +20,7 @@ const ManagingAuthVariable = "DB_MANAGING_AUTH"
 
 const iam = "iam"
 
-// UsesIAM reports whether that variable asks for RDS IAM authentication. ReadIAM tells whether it can be.
+// UsesIAM reports whether that variable asks for RDS IAM authentication. ReadIAM reports whether it can be.
 func UsesIAM() bool { return os.Getenv(ManagingAuthVariable) == iam }
 
 // ReadIAM reads from the function's environment whether the managing user logs in by RDS IAM authentication. Its token goes to

@@ -84,7 +84,7 @@ func newPreparation(server *connector.Server, request event.Request) *preparatio
 	return p
 }
 
-// attempt makes what is not there, in a session of its own. opened tells whether there was one.
+// attempt makes what is not there, in a session of its own. opened reports whether there was one.
 func (p *preparation) attempt(ctx context.Context) (opened bool, err error) {
 	defer p.Close()
 	whole := left(ctx)

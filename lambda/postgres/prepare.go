@@ -256,7 +256,7 @@ func (p *preparation) end(ctx context.Context) error {
 	return p.failure(p.session, err, making, p.server.Address()+": ")
 }
 
-// outcome tells what was made and what was there.
+// outcome is what was made and what was there.
 func (p *preparation) outcome() connector.Outcome {
 	outcome := connector.Outcome{Proof: connector.ProofNone}
 	var made, found []string
