@@ -3,6 +3,7 @@ package connector
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"esc-connector-lambda-go/lambda/event"
@@ -54,13 +55,24 @@ type Failure struct {
 
 // Error is the whole message: stage, reason, state, fix.
 func (f *Failure) Error() string {
-	message := string(f.Stage) + ": " + f.Why
-	for _, sentence := range []string{string(f.State), f.Fix} {
-		if sentence != "" {
-			message += ". " + sentence
+	return string(f.Stage) + ": " + sentences(f.Why, string(f.State), f.Fix)
+}
+
+// sentences are those that are not empty, one after the other. A question and a statement of SQL have their end.
+func sentences(all ...string) string {
+	var text string
+	for _, sentence := range all {
+		switch {
+		case sentence == "":
+		case text == "":
+			text = sentence
+		case strings.HasSuffix(text, "?"), strings.HasSuffix(text, ";"):
+			text += " " + sentence
+		default:
+			text += ". " + sentence
 		}
 	}
-	return message
+	return text
 }
 
 // AsFailure is the failure that an error is, which a refused request is too; nil where it is none.
@@ -84,10 +96,8 @@ func SQL(statements string) string { return "Run as the database's master user: 
 
 // Before puts a sentence before the fix.
 func (f *Failure) Before(sentence string) *Failure {
-	if sentence != "" && f.Fix != "" {
-		sentence += ". " + f.Fix
-	}
-	return f.Instead(sentence)
+	f.Fix = sentences(sentence, f.Fix)
+	return f
 }
 
 // Instead puts a sentence in the place of the fix, unless it is empty.
@@ -100,13 +110,7 @@ func (f *Failure) Instead(sentence string) *Failure {
 
 // And adds a sentence to the fix.
 func (f *Failure) And(sentence string) *Failure {
-	switch {
-	case sentence == "":
-	case f.Fix == "":
-		f.Fix = sentence
-	default:
-		f.Fix += ". " + sentence
-	}
+	f.Fix = sentences(f.Fix, sentence)
 	return f
 }
 

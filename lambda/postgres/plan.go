@@ -177,27 +177,27 @@ func (p *preparation) plan() ([]step, error) {
 		statement := "CREATE ROLE " + identifier(manager) + " LOGIN CREATEROLE NOINHERIT PASSWORD '" + stored + "'"
 		add("create it", step{name: manager, need: p.password(), statement: statement, makes: manager, at: withVerifier})
 	case !found.managing.createRole:
-		add("give it CREATEROLE", step{name: manager, need: p.admin(manager), statement: "ALTER ROLE " + identifier(manager) + " CREATEROLE", adds: "CREATEROLE"})
+		add("give it CREATEROLE", step{name: manager, need: p.admin(manager), statement: "ALTER ROLE " + identifier(manager) + " CREATEROLE", adds: fmt.Sprintf("CREATEROLE to %q", manager)})
 	}
 	if found.restricted && (found.managing == nil || !found.managing.inRDSGroup) {
 		add("make it a member of rds_password", step{name: manager, need: p.admin("rds_password"),
-			statement: "GRANT rds_password TO " + identifier(manager), adds: `membership in "rds_password"`})
+			statement: "GRANT rds_password TO " + identifier(manager), adds: fmt.Sprintf("membership in \"rds_password\" to %q", manager)})
 	}
 	for i, user := range p.wanted.RotateUsers {
 		if found.users[i] == nil || !found.users[i].managed {
 			add(fmt.Sprintf("give the managing user %q ADMIN OPTION on it", manager), step{name: user, need: p.admin(user),
-				statement: "GRANT " + identifier(user) + " TO " + identifier(manager) + " WITH ADMIN OPTION", adds: fmt.Sprintf("ADMIN OPTION on it for %q", manager)})
+				statement: "GRANT " + identifier(user) + " TO " + identifier(manager) + " WITH ADMIN OPTION", adds: fmt.Sprintf("ADMIN OPTION on %q to %q", user, manager)})
 		}
 		if role != "" && (found.users[i] == nil || !found.users[i].inRole) {
 			add(fmt.Sprintf("make it a member of %q", role), step{name: user, need: p.admin(role),
-				statement: "GRANT " + identifier(role) + " TO " + identifier(user), adds: fmt.Sprintf("membership in %q", role)})
+				statement: "GRANT " + identifier(role) + " TO " + identifier(user), adds: fmt.Sprintf("membership in %q to %q", role, user)})
 		}
 	}
 	for i, one := range []*present{found.managing, found.users[0], found.users[1]} {
 		if name := append([]string{manager}, p.wanted.RotateUsers...)[i]; one != nil && !one.canConnect {
 			grant := "GRANT CONNECT ON DATABASE " + identifier(p.request.Database) + " TO "
 			add(fmt.Sprintf("let it connect to the database %q", p.request.Database), step{name: name, statement: grant + identifier(name),
-				need: need{"GRANT OPTION for CONNECT", "Run as the database's owner: " + grant + master + " WITH GRANT OPTION;"}, adds: "CONNECT"})
+				need: need{"GRANT OPTION for CONNECT", "Run as the database's owner: " + grant + master + " WITH GRANT OPTION;"}, adds: fmt.Sprintf("CONNECT to %q", name)})
 		}
 	}
 	return steps, nil

@@ -173,7 +173,8 @@ func (p *preparation) proveManaging(ctx context.Context, address netip.AddrPort)
 	case errors.As(err, &refused) && refused.code == "28P01":
 		return p.server.Fail(as+"the given password does not log in (28P01). A preparation never changes it",
 			"Give the password that it has, in managingPassword, or choose another managing user. To give it a new one, say \\password "+identifier(name)+
-				" in psql; the answer is the same when it is past its VALID UNTIL, and on RDS for a member of rds_iam, which cannot log in by password")
+				" in psql; the answer is the same when it is past its VALID UNTIL, and on RDS for a member of rds_iam, which cannot log in by password").
+			Before(p.request.Hint("prepare.managingUser.password"))
 	case session.accepted && errors.As(err, &refused) && refused.code == notAllowed && !p.found.managing.canConnect:
 		return nil // which is to come
 	case session.accepted:
@@ -209,7 +210,7 @@ func (p *preparation) make(ctx context.Context) error {
 				}
 			}
 			if step.adds != "" && !slices.Contains(p.made, step.name) {
-				p.added = append(p.added, fmt.Sprintf("%q: %s", step.name, step.adds))
+				p.added = append(p.added, step.adds)
 			}
 		}
 		if err := p.inspect(ctx); err != nil {
