@@ -32,7 +32,8 @@ func Prepare(ctx context.Context, server *connector.Server, request event.Reques
 		}
 		failure.State = server.State()
 		// What was lost on the way is looked up and finished in another session. To open one has been tried long enough.
-		if !opened || !failure.Transient || !connector.Pause(ctx, tries) {
+		const enough = 2 * time.Second // less would end with the least bound of a statement
+		if !opened || !failure.Transient || left(ctx) < enough || !connector.Pause(ctx, tries) {
 			return connector.Outcome{}, failure
 		}
 	}
@@ -282,6 +283,9 @@ func (p *preparation) finish(ctx context.Context, u *user) error {
 		}
 	}
 	for _, grant := range u.lacks {
+		if err := p.bound(ctx); err != nil {
+			return err
+		}
 		p.altered = p.altered || u.there
 		if _, err := p.alter(ctx, "GRANT "+grant.String()+" TO "+u.sql()); err != nil {
 			return p.grantFailure(err, u, grant)
@@ -310,6 +314,9 @@ func (p *preparation) create(ctx context.Context, u *user) error {
 	if !ok {
 		return p.server.Fail(fmt.Sprintf("the password of %s is longer than MySQL's %s takes", u.account, p.plugin), fmt.Sprintf("Choose one of %d bytes at the most", longestOfSHA2))
 	}
+	if err := p.bound(ctx); err != nil {
+		return err
+	}
 	u.tried, u.made = true, true
 	warned, err := p.alter(ctx, "CREATE USER IF NOT EXISTS "+u.sql()+" "+credential)
 	if reason := refusal(warned); err == nil && reason != 0 {
@@ -327,11 +334,16 @@ func (p *preparation) create(ctx context.Context, u *user) error {
 	return nil
 }
 
+// bound has the server give up in time what comes next. The error is a *Failure.
+func (p *preparation) bound(ctx context.Context) error {
+	if err := p.session.bound(ctx, p.server, p.found); err != nil {
+		return p.boundFailure(err)
+	}
+	return nil
+}
+
 // alter runs a statement that changes accounts, and is the numbers of its warnings.
 func (p *preparation) alter(ctx context.Context, statement string) (warned []uint16, err error) {
-	if err := p.session.bound(ctx, p.server, p.found); err != nil {
-		return nil, p.boundFailure(err)
-	}
 	p.server.SetState(connector.MaybeMade)
 	if err := p.session.exec(ctx, statement); err != nil || p.session.wire.warnings == 0 {
 		return nil, err

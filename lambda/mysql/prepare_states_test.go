@@ -445,3 +445,44 @@ func TestManagingUserWithoutAPasswordIsPrepared(t *testing.T) {
 	}
 	assert.Equal(t, before, accounts(t, on, suffix(request)))
 }
+
+// Nothing that was given up is made later, and what may have been is said.
+func TestPreparationThatALockHoldsUp(t *testing.T) {
+	t.Parallel()
+	for product := range products {
+		t.Run(product, func(t *testing.T) {
+			t.Parallel()
+			on := siteOf(t, product, nil)
+			for name, lock := range map[string][2]string{"reads": {"FLUSH TABLES WITH READ LOCK", "UNLOCK TABLES"}, "a backup": {"BACKUP STAGE START; BACKUP STAGE BLOCK_COMMIT", "BACKUP STAGE END"}} {
+				if name == "a backup" && product == "mysql" {
+					continue // which has none of these
+				}
+				request := newPreparation(t, on)
+				before := accounts(t, on, suffix(request))
+				holder := as(t, on, on.AdminUser, on.AdminPassword, "")
+				holder.SetMaxOpenConns(1)
+				for _, statement := range strings.Split(lock[0], "; ") {
+					_, err := holder.ExecContext(t.Context(), statement)
+					require.NoError(t, err)
+				}
+				_, err := prepareWithin(t, on, 5*time.Second, request)
+				require.Error(t, err, name)
+				t.Log(err)
+				assert.Contains(t, err.Error(), "create the users: ")
+				_, unlockErr := holder.ExecContext(t.Context(), lock[1])
+				require.NoError(t, unlockErr)
+				require.NoError(t, holder.Close())
+				if strings.Contains(err.Error(), string(connector.Unchanged)) {
+					time.Sleep(500 * time.Millisecond) // a statement that still waits would be run now
+					assert.Equal(t, before, accounts(t, on, suffix(request)), name)
+				} else {
+					assert.ErrorContains(t, err, string(connector.MaybeMade))
+				}
+				outcome, err := prepare(t, on, request)
+				require.NoError(t, err)
+				assert.ElementsMatch(t, names(request), append(outcome.Made, outcome.Found...))
+				both(t, on, request)
+			}
+		})
+	}
+}
