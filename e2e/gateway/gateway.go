@@ -9,6 +9,7 @@
 //     network interfaces, or is too new; subnets or groups that are not there; a
 //     security group that a function's interfaces still hold.
 //   - EC2: rules of security groups that are changed in place ([rules]).
+//   - CloudWatch: metrics that are made of the functions' logs, alarms, and who hears of them ([watcher]).
 //   - RDS: databases stand on this machine, so their endpoints do too. The secret of a master user is moto's, and its status
 //     and its key can be played ([Gateway.SecretStatus]).
 //
@@ -52,6 +53,7 @@ type Gateway struct {
 	functions *functions
 	buckets   *buckets
 	rules     *rules
+	watcher   *watcher
 	shared    atomic.Pointer[share] // nil: the VPCs are the account's own
 	faults    faults
 
@@ -64,7 +66,7 @@ type Gateway struct {
 
 // Call is one API call that reached the gateway.
 type Call struct {
-	// Service is the name in the signature's credential scope, such as "ec2".
+	// Service is the service as IAM's actions name it, such as "ec2".
 	Service string
 	// Action is the API's action, such as "CreateSecurityGroup".
 	Action string
@@ -86,6 +88,7 @@ func New(options Options) (*Gateway, error) {
 		},
 		ModifyResponse: g.rewrite,
 	}
+	g.watcher = newWatcher(g)
 	g.functions = newFunctions(g)
 	g.rules = &rules{functions: g.functions, now: map[string]string{}}
 	g.buckets = &buckets{gateway: g, policies: map[string]string{}}
@@ -139,6 +142,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if scope := credentialScope.FindStringSubmatch(r.Header.Get("Authorization")); scope != nil {
 		service = scope[1]
 	}
+	if service == "monitoring" { // as which CloudWatch signs
+		service = "cloudwatch"
+	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		http.Error(w, "reading the request: "+err.Error(), http.StatusBadRequest)
@@ -179,6 +185,9 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "Function not found in account "+g.account(r))
 	case service == "lambda":
 		g.functions.serve(w, r, body)
+	case service == "logs" && g.watcher.serveLogs(w, r, action, body):
+	case service == "cloudwatch":
+		g.watcher.serveAlarms(w, r, action)
 	case service == "ec2":
 		r.Header.Set("X-Action", action)
 		g.serveEC2(w, r, action, g.rules.inward(string(body)))
@@ -214,6 +223,10 @@ func (g *Gateway) serveEC2(w http.ResponseWriter, r *http.Request, action, body 
 func actionOf(service string, r *http.Request, body []byte) string {
 	if target := r.Header.Get("X-Amz-Target"); target != "" {
 		return target[strings.LastIndex(target, ".")+1:]
+	}
+	// The path of the protocol smithy-rpc-v2-cbor, which the SDK speaks with CloudWatch, has service and operation.
+	if _, operation, found := strings.Cut(r.URL.Path, "/operation/"); found {
+		return operation
 	}
 	if form, err := url.ParseQuery(string(body)); err == nil && form.Get("Action") != "" {
 		return form.Get("Action")

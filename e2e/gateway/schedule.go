@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
@@ -27,20 +28,35 @@ func (g *Gateway) RunSchedules(ctx context.Context, region string) ([]string, er
 		if rule.ScheduleExpression == nil || rule.State != types.RuleStateEnabled {
 			continue
 		}
-		targets, err := client.ListTargetsByRule(ctx, &eventbridge.ListTargetsByRuleInput{Rule: rule.Name})
+		ran, err := g.runRule(ctx, rule)
 		if err != nil {
-			return nil, fmt.Errorf("listing the targets of rule %s: %w", *rule.Name, err)
+			return nil, err
 		}
-		for _, target := range targets.Targets {
-			answer, err := g.functions.deliver(ctx, *rule.Arn, target)
-			if err != nil {
-				return nil, fmt.Errorf("running rule %s: %w", *rule.Name, err)
-			}
-			answers = append(answers, answer)
-		}
+		answers = append(answers, ran...)
 	}
 	return answers, nil
 }
+
+// runRule runs one rule, and answers what its functions answered.
+func (g *Gateway) runRule(ctx context.Context, rule types.Rule) ([]string, error) {
+	targets, err := eventbridge.NewFromConfig(g.functions.config(strings.Split(*rule.Arn, ":")[3])).ListTargetsByRule(ctx,
+		&eventbridge.ListTargetsByRuleInput{Rule: rule.Name})
+	if err != nil {
+		return nil, fmt.Errorf("listing the targets of rule %s: %w", *rule.Name, err)
+	}
+	var answers []string
+	for _, target := range targets.Targets {
+		answer, err := g.functions.deliver(ctx, *rule.Arn, target)
+		if err != nil {
+			return nil, fmt.Errorf("running rule %s: %w", *rule.Name, err)
+		}
+		answers = append(answers, answer)
+	}
+	return answers, nil
+}
+
+// patience is how often a rule tries a function that is not ready. EventBridge does so for a day.
+const patience = 10
 
 func (f *functions) deliver(ctx context.Context, rule string, target types.Target) (string, error) {
 	function := f.find(functionName(*target.Arn))
@@ -62,9 +78,9 @@ func (f *functions) deliver(ctx context.Context, rule string, target types.Targe
 	if !allowed {
 		return "", fmt.Errorf("the rule may not invoke %s", function.FunctionName)
 	}
-	for f.ready(function) != "Active" {
-		if ctx.Err() != nil {
-			return "", ctx.Err()
+	for tries := 1; f.ready(function) != "Active"; tries++ {
+		if ctx.Err() != nil || tries > patience {
+			return "", fmt.Errorf("the function %s is not ready", function.FunctionName)
 		}
 	}
 	answer := f.run(ctx, function, []byte(awssdk.ToString(target.Input)))

@@ -148,14 +148,17 @@ func (f *functions) busy(w http.ResponseWriter, function *function) bool {
 }
 
 // ready is the function's state for an invocation. One that is Inactive is refused as Pending, and Lambda makes its network
-// interfaces anew.
+// interfaces anew, where it can.
 func (f *functions) ready(function *function) string {
 	defer f.look(function)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	state := function.status.State
 	if state == "Inactive" {
-		function.status, state = status{State: "Active", LastUpdateStatus: "Successful"}, "Pending"
+		state = "Pending"
+		if f.failure.Load() == nil {
+			function.status = status{State: "Active", LastUpdateStatus: "Successful"}
+		}
 	}
 	return state
 }

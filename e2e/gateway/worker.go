@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -36,6 +37,8 @@ type worker struct {
 	events  chan event
 	answers chan outcome
 	current chan string // the request id of the event in work
+
+	printed *os.File // the end of the process's output that is read
 
 	mu     sync.Mutex
 	output bytes.Buffer
@@ -104,7 +107,8 @@ func (f *functions) run(ctx context.Context, function *function, payload []byte)
 		answer.payload = w.exitPayload(requestID)
 	}
 	answer.log = w.takeOutput()
-	f.writeLog(ctx, function, requestID, answer.log, time.Since(started), peak)
+	f.gateway.watcher.invoked(function.FunctionName, answer.functionError != "")
+	f.writeLog(ctx, function, answer, time.Since(started), peak)
 	if reusable {
 		w.freeze()
 		function.mu.Lock()
@@ -176,9 +180,8 @@ func (f *functions) startWorker(function *function) (*worker, error) {
 	w.command = exec.Command(bootstrap)
 	w.command.Dir = function.folder
 	w.command.Env = f.environment(function, listener.Addr().String())
-	w.command.Stdout, w.command.Stderr = w, w
 	w.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := w.command.Start(); err != nil {
+	if err := w.start(); err != nil {
 		_ = listener.Close()
 		return nil, fmt.Errorf("starting the function: %w", err)
 	}
@@ -263,14 +266,50 @@ func (w *worker) answer(response http.ResponseWriter, r *http.Request, functionE
 	}
 }
 
-// Write collects what the function prints.
-func (w *worker) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.output.Write(p)
+// start runs the process, and reads what it prints so that it never waits for a reader.
+func (w *worker) start() error {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	w.printed, w.command.Stdout, w.command.Stderr = read, write, write
+	err = errors.Join(w.command.Start(), write.Close())
+	if err != nil {
+		return errors.Join(err, read.Close())
+	}
+	pipe, err := read.SyscallConn()
+	if err != nil {
+		return err
+	}
+	go func() {
+		_ = pipe.Read(func(fd uintptr) (ended bool) { return !w.collect(fd) })
+		_ = read.Close()
+	}()
+	return nil
 }
 
+// collect takes what has been printed and not read yet. It reports whether there may be more later.
+func (w *worker) collect(fd uintptr) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	chunk := make([]byte, 4096)
+	for {
+		n, err := syscall.Read(int(fd), chunk)
+		switch {
+		case n > 0:
+			_, _ = w.output.Write(chunk[:n])
+		case errors.Is(err, syscall.EINTR):
+		default:
+			return errors.Is(err, syscall.EAGAIN)
+		}
+	}
+}
+
+// takeOutput is all that the process has printed before it answered, also what nobody has read yet.
 func (w *worker) takeOutput() string {
+	if pipe, err := w.printed.SyscallConn(); err == nil {
+		_ = pipe.Control(func(fd uintptr) { w.collect(fd) }) // an error is that it is closed, and so read to its end
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	text := w.output.String()
@@ -306,32 +345,60 @@ func (w *worker) peakMemory() int64 {
 
 // writeLog keeps an invocation's lines in CloudWatch Logs, as far as the
 // execution role allows; where it does not, AWS drops them too.
-func (f *functions) writeLog(ctx context.Context, function *function, requestID, output string, took time.Duration, peak int64) {
+func (f *functions) writeLog(ctx context.Context, function *function, answer outcome, took time.Duration, peak int64) {
 	client, group, err := f.logs(ctx, function)
 	if err != nil {
 		return
 	}
-	stream := time.Now().UTC().Format("2006/01/02/[$LATEST]") + requestID
+	stream := time.Now().UTC().Format("2006/01/02/[$LATEST]") + answer.requestID
 	if _, err := client.CreateLogStream(ctx, &cloudwatchlogs.CreateLogStreamInput{
 		LogGroupName: &group, LogStreamName: &stream,
 	}); err != nil {
 		return
 	}
-	lines := []string{"START RequestId: " + requestID + " Version: $LATEST"}
-	for line := range strings.Lines(output) {
+	first, last := platformLines(function, answer, took, peak)
+	lines := []string{first}
+	for line := range strings.Lines(answer.log) {
 		lines = append(lines, strings.TrimRight(line, "\n"))
 	}
-	lines = append(lines, "END RequestId: "+requestID, fmt.Sprintf(
-		"REPORT RequestId: %s\tDuration: %.2f ms\tMemory Size: %d MB\tMax Memory Used: %d MB",
-		requestID, float64(took.Microseconds())/1000, function.MemorySize, peak>>20))
+	lines = append(lines, last)
 	var events []logtypes.InputLogEvent
 	now := time.Now().UnixMilli()
 	for _, line := range lines {
 		events = append(events, logtypes.InputLogEvent{Message: awssdk.String(line), Timestamp: &now})
 	}
-	_, _ = client.PutLogEvents(ctx, &cloudwatchlogs.PutLogEventsInput{
-		LogGroupName: &group, LogStreamName: &stream, LogEvents: events,
-	})
+	_, err = client.PutLogEvents(ctx, &cloudwatchlogs.PutLogEventsInput{LogGroupName: &group, LogStreamName: &stream, LogEvents: events})
+	if err == nil {
+		f.gateway.watcher.ingest(ctx, function.region, group, lines)
+	}
+}
+
+// platformLines are Lambda's own, before and after those of the function. In the log format JSON they are objects
+// (https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html), as the Telemetry API's schema has them
+// (https://docs.aws.amazon.com/lambda/latest/dg/telemetry-schema-reference.html).
+func platformLines(function *function, answer outcome, took time.Duration, peak int64) (first, last string) {
+	milliseconds := float64(took.Microseconds()) / 1000
+	var logging struct{ LogFormat string }
+	if json.Unmarshal(function.LoggingConfig, &logging) != nil || logging.LogFormat != "JSON" {
+		return "START RequestId: " + answer.requestID + " Version: $LATEST", fmt.Sprintf(
+			"REPORT RequestId: %s\tDuration: %.2f ms\tMemory Size: %d MB\tMax Memory Used: %d MB", answer.requestID, milliseconds, function.MemorySize, peak>>20)
+	}
+	line := func(kind string, record map[string]any) string {
+		record["requestId"] = answer.requestID
+		text, _ := json.Marshal(map[string]any{"time": time.Now().UTC().Format("2006-01-02T15:04:05.000Z"), "type": kind, "record": record})
+		return string(text)
+	}
+	report := map[string]any{"status": "success", "metrics": map[string]any{
+		"durationMs": milliseconds, "memorySizeMB": function.MemorySize, "maxMemoryUsedMB": peak >> 20}}
+	if answer.functionError != "" {
+		var thrown struct{ ErrorType string }
+		_ = json.Unmarshal(answer.payload, &thrown)
+		report["status"], report["errorType"] = "error", thrown.ErrorType
+		if thrown.ErrorType == "Sandbox.Timedout" {
+			report["status"] = "timeout"
+		}
+	}
+	return line("platform.start", map[string]any{"version": "$LATEST"}), line("platform.report", report)
 }
 
 func timeoutPayload(requestID string, seconds int) []byte {

@@ -38,6 +38,9 @@ type Provider struct {
 	// that failed after the resource was there: in the state it stands as done, with what failed beside it
 	// (https://github.com/pulumi/pulumi-aws/issues/6062).
 	FailedUpdatesStandAsDone bool
+	// AcceptsSecrets is that the provider hears which inputs are secret, and itself keeps them so in what it checks and makes, as providers on
+	// https://github.com/pulumi/pulumi-go-provider do. The engine then marks nothing by itself, not even what a read answers.
+	AcceptsSecrets bool
 	// Configure gets the configuration, once, before any other call.
 	Configure func(ctx context.Context, config map[string]string) error
 	// Resources has a row for each resource type token.
@@ -109,7 +112,7 @@ type server struct {
 func (s *server) Handshake(
 	context.Context, *pulumirpc.ProviderHandshakeRequest,
 ) (*pulumirpc.ProviderHandshakeResponse, error) {
-	return &pulumirpc.ProviderHandshakeResponse{}, nil
+	return &pulumirpc.ProviderHandshakeResponse{AcceptSecrets: s.provider.AcceptsSecrets}, nil
 }
 
 func (s *server) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.PluginInfo, error) {
@@ -168,7 +171,7 @@ func (s *server) Configure(ctx context.Context, req *pulumirpc.ConfigureRequest)
 	if err := s.provider.Configure(ctx, config); err != nil {
 		return nil, fmt.Errorf("configuring the %s provider: %w", s.provider.Name, err)
 	}
-	return &pulumirpc.ConfigureResponse{SupportsPreview: true}, nil
+	return &pulumirpc.ConfigureResponse{SupportsPreview: true, AcceptSecrets: s.provider.AcceptsSecrets}, nil
 }
 
 func (s *server) Invoke(ctx context.Context, req *pulumirpc.InvokeRequest) (*pulumirpc.InvokeResponse, error) {
@@ -239,11 +242,29 @@ func (s *server) Check(_ context.Context, req *pulumirpc.CheckRequest) (*pulumir
 			fail("", "%v", err)
 		}
 	}
-	checked, err := marshal(inputs)
+	checked, err := s.marshalKept(inputs, req.GetNews())
 	if err != nil {
 		return nil, err
 	}
 	return &pulumirpc.CheckResponse{Inputs: checked, Failures: failures}, nil
+}
+
+// marshalKept keeps secret what was a secret in what the engine has sent.
+func (s *server) marshalKept(properties resource.PropertyMap, sent *structpb.Struct) (*structpb.Struct, error) {
+	if !s.provider.AcceptsSecrets {
+		return marshal(properties)
+	}
+	marked, err := plugin.UnmarshalProperties(sent, plugin.MarshalOptions{KeepUnknowns: true, KeepSecrets: true, SkipNulls: true})
+	if err != nil {
+		return nil, err
+	}
+	kept := properties.Copy()
+	for key, value := range marked {
+		if now, set := kept[key]; set && value.ContainsSecrets() && !now.ContainsSecrets() {
+			kept[key] = resource.MakeSecret(now)
+		}
+	}
+	return marshal(kept)
 }
 
 func (s *server) Diff(_ context.Context, req *pulumirpc.DiffRequest) (*pulumirpc.DiffResponse, error) {
@@ -293,7 +314,7 @@ func (s *server) Create(ctx context.Context, req *pulumirpc.CreateRequest) (*pul
 			return nil, s.failure(err, id, nil, inputs)
 		}
 	}
-	properties, err := marshal(withInputs(outputs, inputs))
+	properties, err := s.marshalKept(withInputs(outputs, inputs), req.GetProperties())
 	if err != nil {
 		return nil, err
 	}
@@ -363,7 +384,7 @@ func (s *server) Update(ctx context.Context, req *pulumirpc.UpdateRequest) (*pul
 			return nil, s.failure(err, req.GetId(), row.planned(state, inputs), inputs)
 		}
 	}
-	properties, err := marshal(planned)
+	properties, err := s.marshalKept(planned, req.GetNews())
 	if err != nil {
 		return nil, err
 	}

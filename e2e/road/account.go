@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -23,7 +24,7 @@ import (
 // not bring: "iam role NAME", "ec2 security-group-rule ID of GROUP" and so on.
 func (c *Cloud) Left(ctx context.Context) ([]string, error) {
 	var left []string
-	for _, list := range []func(context.Context) ([]string, error){c.functions, c.identities, c.logGroups, c.securityGroups, c.rules, c.signing} {
+	for _, list := range []func(context.Context) ([]string, error){c.functions, c.identities, c.logGroups, c.securityGroups, c.rules, c.alarms, c.signing} {
 		lines, err := list(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("listing what the account holds: %w", err)
@@ -117,6 +118,18 @@ func (c *Cloud) rules(ctx context.Context) ([]string, error) {
 	var lines []string
 	for _, rule := range found.Rules {
 		lines = append(lines, "events rule "+*rule.Name)
+	}
+	return lines, nil
+}
+
+func (c *Cloud) alarms(ctx context.Context) ([]string, error) {
+	found, err := cloudwatch.NewFromConfig(c.config()).DescribeAlarms(ctx, &cloudwatch.DescribeAlarmsInput{})
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for _, alarm := range found.MetricAlarms {
+		lines = append(lines, "cloudwatch alarm "+*alarm.AlarmName)
 	}
 	return lines, nil
 }

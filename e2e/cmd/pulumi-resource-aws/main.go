@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
@@ -65,6 +66,8 @@ func main() {
 			"aws:s3/bucketVersioningV2:BucketVersioningV2":              c.bucketVersioning(),
 			"aws:signer/signingJob:SigningJob":                          c.signingJob(),
 			"aws:signer/signingProfile:SigningProfile":                  c.signingProfile(),
+			"aws:cloudwatch/logMetricFilter:LogMetricFilter":            c.metricFilter(),
+			"aws:cloudwatch/metricAlarm:MetricAlarm":                    c.metricAlarm(),
 			"aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule":   c.taggable(c.securityGroupRule(true), c.ec2Tagging()),
 			"aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": c.taggable(c.securityGroupRule(false), c.ec2Tagging()),
 		},
@@ -103,6 +106,7 @@ type clients struct {
 	region  string
 	tags    tagSettings
 	account string // empty where the credentials were not to be checked
+	alarms  *cloudwatch.Client
 	ec2     *ec2.Client
 	events  *eventbridge.Client
 	iam     *iam.Client
@@ -155,6 +159,7 @@ func (c *clients) configure(ctx context.Context, settings map[string]string) err
 	}
 	c.region = loaded.Region
 	c.ec2 = ec2.NewFromConfig(loaded)
+	c.alarms = cloudwatch.NewFromConfig(loaded)
 	c.events = eventbridge.NewFromConfig(loaded)
 	c.iam = iam.NewFromConfig(loaded)
 	c.lambda = lambda.NewFromConfig(loaded)

@@ -1,6 +1,6 @@
 // Command pulumi-resource-pulumiservice stands in for version 1.3.0 of Pulumi's
 // provider for Pulumi Cloud, as far as this project's program uses it: ESC
-// environments, teams' permissions on them and rotation schedules. It behaves like the real one also where that
+// environments, teams' permissions on them, rotation schedules and webhooks. It behaves like the real one also where that
 // is unfriendly: an environment comes to be in three calls, an update sends the
 // whole document without an etag, and a failed read means "not there". What it
 // does not know it refuses by name.
@@ -35,6 +35,8 @@ func standIn() provider.Provider {
 		Version:   "1.3.0",
 		Config:    []string{"accessToken", "apiUrl"},
 		Configure: s.configure,
+		// Environments are secret as a whole, which their rows see to.
+		AcceptsSecrets: true,
 		Resources: map[string]provider.Resource{
 			"pulumiservice:index:Environment": {
 				Inputs:              []string{"organization", "project", "name", "yaml"},
@@ -66,6 +68,7 @@ func standIn() provider.Provider {
 				Update:   s.updateSchedule,
 				Delete:   s.deleteSchedule,
 			},
+			"pulumiservice:index:Webhook": s.webhook(),
 		},
 		Functions: map[string]provider.Function{
 			"pulumiservice:index:getEnvironment": s.getEnvironment,

@@ -37,6 +37,7 @@ type environment struct {
 	protected          bool
 	revisions          []revision
 	schedules          map[string]schedule // by id
+	webhooks           map[string]webhook  // by name
 }
 
 type revision struct {
@@ -191,7 +192,7 @@ func (s *Service) createEnvironment(c call) {
 	}
 	s.environments[id] = &environment{
 		org: c.r.PathValue("org"), project: request.Project, name: request.Name,
-		id: uuid.NewString(), creator: c.user.Name, schedules: map[string]schedule{},
+		id: uuid.NewString(), creator: c.user.Name, schedules: map[string]schedule{}, webhooks: map[string]webhook{},
 		revisions: []revision{{number: 1, created: s.options.Now(), author: c.user.Name}},
 	}
 	rest.Answer(c.w, http.StatusOK, struct{}{})
@@ -255,6 +256,8 @@ func (s *Service) getPart(c call) {
 		s.listRevisions(c)
 	case "schedules":
 		s.listSchedules(c)
+	case "hooks":
+		s.listWebhooks(c)
 	default:
 		notServed(c.w, c.r)
 	}

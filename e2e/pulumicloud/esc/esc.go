@@ -57,6 +57,8 @@ type Service struct {
 	sessions     map[string]session
 	roles        map[string]assumedRole
 	logins       map[string]int // by role's unique id and by identity provider's creation
+	deliveries   []WebhookDelivery
+	listeners    map[string]string // addresses on this machine, by host
 }
 
 // New returns a service without environments.
@@ -98,6 +100,7 @@ func New(options Options) (*Service, error) {
 		sessions:     map[string]session{},
 		roles:        map[string]assumedRole{},
 		logins:       map[string]int{},
+		listeners:    map[string]string{},
 	}
 	s.mux = s.routes()
 	return s, nil
@@ -139,7 +142,7 @@ type call struct {
 }
 
 // routes are the paths that cmd/esc/cli/client of the CLI calls, and the
-// metadata, schedules and teams of the pulumiservice provider.
+// metadata, schedules, webhooks and teams of the pulumiservice provider.
 func (s *Service) routes() *http.ServeMux {
 	mux := http.NewServeMux()
 	serve := func(pattern string, handler func(call)) {
@@ -173,6 +176,10 @@ func (s *Service) routes() *http.ServeMux {
 	serve("GET "+one+"/schedules/{schedule}", s.getSchedule)
 	serve("POST "+one+"/schedules/{schedule}", s.updateSchedule)
 	serve("DELETE "+one+"/schedules/{schedule}", s.deleteSchedule)
+	serve("POST "+one+"/hooks", s.createWebhook)
+	serve("GET "+one+"/hooks/{hook}", s.getWebhook)
+	serve("PATCH "+one+"/hooks/{hook}", s.updateWebhook)
+	serve("DELETE "+one+"/hooks/{hook}", s.deleteWebhook)
 	serve("GET /api/orgs/{org}/teams/{team}", s.getTeam)
 	serve("PATCH /api/orgs/{org}/teams/{team}", s.updateTeam)
 	serve("GET "+one+"/versions/{version}", s.getDefinition)

@@ -350,6 +350,7 @@ func (s *Service) rotateEnvironment(c call) {
 	}
 	completed := s.options.Now()
 	event.CompletedAt = &completed
+	s.tell(ctx, env, c.user, event)
 	rest.Answer(c.w, http.StatusOK, client.RotateEnvironmentResponse{SecretRotationEvent: event})
 }
 
