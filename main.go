@@ -54,6 +54,9 @@ func deploy(ctx *pulumi.Context, configuration infra.Config) error {
 	if err := environments.Write(ctx, cloud, contents); err != nil { // once, and never again
 		return err
 	}
+	if err := connector.WatchSilence(); err != nil { // when somebody is to hear of it
+		return err
+	}
 	connector.ExportOutputs(ctx, settings, last, edits) // what pulumi stack output shows, and what to do next
 	return nil
 }

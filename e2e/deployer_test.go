@@ -40,6 +40,10 @@ var furtherCalls = []struct{ file, actions, resource string }{
 	{"logs/group.go, logs/tags_gen.go", "logs:ListTagsForResource logs:TagResource logs:UntagResource logs:PutRetentionPolicy logs:DeleteRetentionPolicy",
 		"arn:aws:logs:us-west-2:111122223333:log-group:/aws/lambda/orders-dev-0123"},
 	{"logs/group.go", "logs:DescribeLogGroups", "*"},
+	{"logs/metric_filter.go", "logs:PutMetricFilter logs:DeleteMetricFilter logs:DescribeMetricFilters",
+		"arn:aws:logs:us-west-2:111122223333:log-group:/aws/lambda/orders-dev-0123"},
+	{"cloudwatch/metric_alarm.go, cloudwatch/tags_gen.go", `cloudwatch:PutMetricAlarm cloudwatch:DeleteAlarms cloudwatch:DescribeAlarms
+		cloudwatch:ListTagsForResource cloudwatch:TagResource cloudwatch:UntagResource`, "arn:aws:cloudwatch:us-west-2:111122223333:alarm:orders-dev-0123-failed"},
 	{"events/rule.go, events/target.go, events/tags_gen.go", `events:DescribeRule events:ListTagsForResource events:TagResource events:UntagResource
 		events:ListTargetsByRule`, "arn:aws:events:us-west-2:111122223333:rule/orders-dev-0123"},
 	// Before a role is deleted, the provider looks for instance profiles that have it.

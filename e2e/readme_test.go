@@ -67,8 +67,8 @@ func TestEveryCommandOfThePagesIsRunByAStory(t *testing.T) {
 				pattern = fmt.Sprintf(`(?m)^!? ?sh %s (\d+ )*%d( |$)`, block.section, block.number)
 			case "sql":
 				pattern = fmt.Sprintf(`(?m)^sql \w+ %s$`, block.section)
-			case "yaml":
-				pattern = fmt.Sprintf(`(?m)^save %s yaml `, block.section)
+			case "yaml", "json":
+				pattern = fmt.Sprintf(`(?m)^save %s %s `, block.section, block.language)
 			case "go":
 				source, err := os.ReadFile("application/application.go")
 				require.NoError(t, err)

@@ -148,6 +148,7 @@ var storyWords = func() map[string]command {
 	maps.Copy(words, stateCommands)
 	maps.Copy(words, cloudCommands)
 	maps.Copy(words, handCommands)
+	maps.Copy(words, watchCommands)
 	return words
 }()
 
@@ -168,6 +169,7 @@ type story struct {
 	audience Audience // or nil
 
 	remembered map[string]written // by project/environment
+	listener   *listener          // or nil
 }
 
 func setUp(env *testscript.Env, at *Place, audience Audience) error {

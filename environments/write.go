@@ -20,6 +20,7 @@ type Contents struct {
 	Retain   bool   // whether the environments stay when the stack is destroyed
 	Schedule string // by which ESC rotates, in cron's notation; empty: only by hand
 	Team     string // that may administer the managing credentials environment; empty: who created it
+	Webhook  Webhook
 }
 
 // Types of the environments and of what stands beside them.
@@ -27,6 +28,7 @@ const (
 	Type         = "pulumiservice:index:Environment"
 	TeamType     = "pulumiservice:index:TeamEnvironmentPermission"
 	ScheduleType = "pulumiservice:index:EnvironmentRotationSchedule"
+	WebhookType  = "pulumiservice:index:Webhook"
 )
 
 // Logical names of what this package registers. They stand in the states of all who have deployed the connector, and so never
@@ -37,6 +39,7 @@ const (
 	RotatorResource  = "rotator"
 	ScheduleResource = "rotationSchedule"
 	CloudResource    = "pulumiCloud"
+	WebhookResource  = "webhook"
 )
 
 // Connect registers the provider of Pulumi Cloud at that URL.
@@ -83,7 +86,10 @@ func Write(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents
 	if err != nil {
 		return err
 	}
-	return writeAccess(ctx, cloud, contents, managing, rotator)
+	if err := writeAccess(ctx, cloud, contents, managing, rotator); err != nil {
+		return err
+	}
+	return writeWebhook(ctx, cloud, contents, rotator)
 }
 
 // writeAccess registers what stands beside the environments: who may administer the one, and when ESC

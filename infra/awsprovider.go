@@ -20,6 +20,8 @@ const (
 	eventRuleToken     = "aws:cloudwatch/eventRule:EventRule"
 	eventTargetToken   = "aws:cloudwatch/eventTarget:EventTarget"
 	logGroupToken      = "aws:cloudwatch/logGroup:LogGroup"
+	metricAlarmToken   = "aws:cloudwatch/metricAlarm:MetricAlarm"
+	metricFilterToken  = "aws:cloudwatch/logMetricFilter:LogMetricFilter"
 	securityGroupToken = "aws:ec2/securityGroup:SecurityGroup"
 	egressRuleToken    = "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule"
 	ingressRuleToken   = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
@@ -66,6 +68,40 @@ type logGroupArgs struct {
 
 type logGroupLookupArgs struct {
 	Name string `pulumi:"name"`
+}
+
+type metricFilter struct {
+	pulumi.CustomResourceState
+}
+
+type metricFilterArgs struct {
+	Name                 pulumi.StringInput `pulumi:"name"`
+	LogGroupName         pulumi.StringInput `pulumi:"logGroupName"`
+	Pattern              pulumi.StringInput `pulumi:"pattern"`
+	MetricTransformation pulumi.MapInput    `pulumi:"metricTransformation"` // {namespace, name, value, defaultValue, dimensions}
+}
+
+type metricAlarm struct {
+	pulumi.CustomResourceState
+}
+
+// metricAlarmArgs are those of an alarm on one metric, or on an expression.
+type metricAlarmArgs struct {
+	Name               pulumi.StringInput      `pulumi:"name"`
+	AlarmDescription   pulumi.StringInput      `pulumi:"alarmDescription"`
+	Namespace          pulumi.StringInput      `pulumi:"namespace"`
+	MetricName         pulumi.StringInput      `pulumi:"metricName"`
+	Dimensions         pulumi.StringMapInput   `pulumi:"dimensions"`
+	Statistic          pulumi.StringInput      `pulumi:"statistic"`
+	Period             pulumi.IntInput         `pulumi:"period"`
+	MetricQueries      pulumi.ArrayInput       `pulumi:"metricQueries"` // [{id, expression, label, returnData, metric: {namespace, metricName, dimensions, period, stat}}]
+	ComparisonOperator pulumi.StringInput      `pulumi:"comparisonOperator"`
+	Threshold          pulumi.Float64Input     `pulumi:"threshold"`
+	EvaluationPeriods  pulumi.IntInput         `pulumi:"evaluationPeriods"`
+	TreatMissingData   pulumi.StringInput      `pulumi:"treatMissingData"`
+	AlarmActions       pulumi.StringArrayInput `pulumi:"alarmActions"`
+	OkActions          pulumi.StringArrayInput `pulumi:"okActions"`
+	Tags               pulumi.StringMapInput   `pulumi:"tags"`
 }
 
 type eventRule struct {

@@ -30,6 +30,8 @@ func TestTokensAndPropertiesAreThoseOfTheSDK(t *testing.T) {
 		eventRuleToken:         {eventRuleArgs{}, eventRule{}, "eventRuleArgs", "EventRule"},
 		eventTargetToken:       {eventTargetArgs{}, eventTarget{}, "eventTargetArgs", "EventTarget"},
 		logGroupToken:          {logGroupArgs{}, logGroup{}, "logGroupArgs", "LogGroup"},
+		metricFilterToken:      {metricFilterArgs{}, metricFilter{}, "logMetricFilterArgs", "LogMetricFilter"},
+		metricAlarmToken:       {metricAlarmArgs{}, metricAlarm{}, "metricAlarmArgs", "MetricAlarm"},
 		securityGroupToken:     {securityGroupArgs{}, securityGroup{}, "securityGroupArgs", "SecurityGroup"},
 		egressRuleToken:        {securityGroupRuleArgs{}, securityGroupRule{}, "securityGroupEgressRuleArgs", "SecurityGroupEgressRule"},
 		ingressRuleToken:       {securityGroupRuleArgs{}, securityGroupRule{}, "securityGroupIngressRuleArgs", "SecurityGroupIngressRule"},
@@ -86,6 +88,11 @@ func TestNestedPropertiesAreThoseOfTheSDK(t *testing.T) {
 			"BucketVersioningV2VersioningConfiguration":                                       {"status"},
 			"BucketServerSideEncryptionConfigurationV2Rule":                                   {"applyServerSideEncryptionByDefault"},
 			"BucketServerSideEncryptionConfigurationV2RuleApplyServerSideEncryptionByDefault": {"sseAlgorithm"},
+		},
+		"cloudwatch": {
+			"LogMetricFilterMetricTransformation": {"namespace", "name", "value", "defaultValue", "dimensions"},
+			"MetricAlarmMetricQuery":              {"id", "expression", "label", "returnData", "metric"},
+			"MetricAlarmMetricQueryMetric":        {"namespace", "metricName", "dimensions", "period", "stat"},
 		},
 		"signer": {
 			"SigningJobSource": {"s3"}, "SigningJobSourceS3": {"bucket", "key", "version"},

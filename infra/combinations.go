@@ -20,7 +20,7 @@ func (s *Settings) combine() []problem {
 	if s.Managing == (environments.Name{}) && s.Rotator != (environments.Name{}) {
 		s.Managing = s.derivedManaging()
 	}
-	problems := slices.Concat(s.missingOrganization(), s.checkLogin(), s.missingDatabase(), s.checkPublished(), s.sameUsers(), s.sameEnvironment())
+	problems := slices.Concat(s.missingOrganization(), s.checkLogin(), s.missingDatabase(), s.checkPublished(), s.sameUsers(), s.sameEnvironment(), s.checkWatch())
 	s.Rotator.Organization, s.Managing.Organization = s.Organization, s.Organization
 	return problems
 }

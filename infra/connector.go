@@ -19,9 +19,11 @@ type Connector struct {
 	RoleARN      pulumi.StringOutput // the invocation role, which ESC assumes
 	CheckCommand string              // for a shell: whether the function reaches the database; empty where it cannot
 
-	names   names
-	account *Account
-	made    []pulumi.Output // of all that the environments wait for
+	names      names
+	account    *Account
+	made       []pulumi.Output // of all that the environments wait for
+	deployment *deployment
+	daily      pulumi.Resource // what has the function check the database each day; nil without keepWarm
 }
 
 // Contents is what the two environments are to hold: what the program knows, and what the user has set. It waits until the
@@ -48,6 +50,7 @@ func (c *Connector) Contents(ctx *pulumi.Context, settings *Settings, database *
 		Retain:    settings.RetainEnvironments,
 		Schedule:  settings.RotationSchedule,
 		Team:      settings.ManagingTeam,
+		Webhook:   environments.Webhook{URL: settings.WebhookURL, Format: settings.WebhookFormat},
 	}
 	for _, output := range c.made {
 		made, err := internals.UnsafeAwaitOutput(ctx.Context(), output)
@@ -112,8 +115,13 @@ func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, s
 	if err != nil {
 		return nil, err
 	}
-	connector := &Connector{LambdaARN: function.Arn, RoleARN: invocationRole.Arn, names: d.names, account: site.Account,
+	connector := &Connector{LambdaARN: function.Arn, RoleARN: invocationRole.Arn, names: d.names, account: site.Account, deployment: d,
 		made: []pulumi.Output{function.Arn, invocationRole.Arn, mayInvoke.ID()}}
+	watching, err := d.watch(logs, function)
+	if err != nil {
+		return nil, err
+	}
+	connector.made = append(connector.made, watching...)
 	if settings.Published { // which knows no dry run
 		return connector, nil
 	}
@@ -122,9 +130,11 @@ func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, s
 	}
 	if settings.KeepWarm {
 		var target *eventTarget
-		if target, err = d.keepWarm(function); err == nil {
-			connector.made = append(connector.made, target.ID())
+		if target, err = d.keepWarm(function); err != nil {
+			return nil, err
 		}
+		connector.made = append(connector.made, target.ID())
+		connector.daily = target
 	}
 	return connector, err
 }

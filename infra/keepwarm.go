@@ -7,7 +7,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// keepWarm invokes the function once a week. Lambda takes the network interfaces of a VPC function that
+// keepWarm invokes the function once a week, or each day where somebody hears of it. Lambda takes the network interfaces of a VPC function that
 // was not invoked for some weeks; the next invocation then fails, and has them made again:
 // https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
 func (d *deployment) keepWarm(function *lambda.Function) (*eventTarget, error) {
@@ -15,11 +15,15 @@ func (d *deployment) keepWarm(function *lambda.Function) (*eventTarget, error) {
 	if err != nil {
 		return nil, err
 	}
+	schedule := "rate(7 days)"
+	if d.settings.checksDaily() {
+		schedule = "rate(1 day)"
+	}
 	var rule eventRule
 	err = register(d.ctx, eventRuleToken, keepWarmResource, eventRuleArgs{
 		Name:               pulumi.String(d.names.rule),
 		Description:        pulumi.String("Keeps the rotation connector " + d.names.function + " ready: a dry run, which changes nothing"),
-		ScheduleExpression: pulumi.String("rate(7 days)"),
+		ScheduleExpression: pulumi.String(schedule),
 		// The provider passes over the state of a rule whose program sets none, so that one which somebody has disabled stayed so
 		// (https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/events/rule.go).
 		State: pulumi.String("ENABLED"),

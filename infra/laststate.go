@@ -113,6 +113,7 @@ var registeredTypes = map[string]string{
 	environments.RotatorResource:  environments.Type,
 	environments.ScheduleResource: environments.ScheduleType,
 	environments.TeamResource:     environments.TeamType,
+	environments.WebhookResource:  environments.WebhookType,
 	archiveResource:               objectToken,
 	bucketResource:                bucketToken,
 	codeSigningResource:           "aws:lambda/codeSigningConfig:CodeSigningConfig",

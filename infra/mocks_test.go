@@ -144,8 +144,11 @@ func deploy(t *testing.T, c *cloud, settings map[string]string) error {
 			return err
 		}
 		archive := &Archive{Path: "testdata/none.zip", SHA256: "c2hh", Architecture: "x86_64"}
-		_, err = DeployConnector(ctx, settings, last, site, archive)
-		return err
+		connector, err := DeployConnector(ctx, settings, last, site, archive)
+		if err != nil {
+			return err
+		}
+		return connector.WatchSilence()
 	})
 }
 

@@ -35,6 +35,12 @@ const (
 	keepWarmResource           = "keepWarm"
 	keepWarmPermissionResource = "keepWarmPermission"
 	keepWarmTargetResource     = "keepWarmTarget"
+	failedFilterResource       = "failedFilter"
+	warningFilterResource      = "warningFilter"
+	checkedFilterResource      = "checkedFilter"
+	failedAlarmResource        = "failedAlarm"
+	errorsAlarmResource        = "errorsAlarm"
+	silenceAlarmResource       = "silenceAlarm"
 )
 
 // names are fixed when they are first given, since ARNs made of them stand in the users' documents: a

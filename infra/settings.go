@@ -47,7 +47,7 @@ type Settings struct {
 	Published           bool   // whether the function runs the archive that Pulumi publishes, and not ./lambda
 	CodeSigning         bool   // whether the function runs code only that a profile of the stack's own has signed
 	LogRetentionDays    int    // 0 keeps them for ever
-	KeepWarm            bool   // whether a weekly dry run keeps the function from becoming inactive
+	KeepWarm            bool   // whether a regular dry run keeps the function from becoming inactive
 	PermissionsBoundary string // ARN, or empty
 	TrustedSubject      string // a StringLike pattern; empty trusts the managing environment alone
 
@@ -57,6 +57,11 @@ type Settings struct {
 	RotationSchedule   string // cron, or empty
 	ManagingTeam       string // a team of Pulumi Cloud, or empty
 	Backend            Backend
+
+	// Who hears of a rotation that fails.
+	WebhookURL    event.Secret // empty for nobody
+	WebhookFormat string       // the provider's word
+	AlarmTopic    string       // the ARN of an SNS topic, or empty
 
 	// Values for the documents; empty leaves a placeholder there.
 	DatabaseName     string
@@ -157,6 +162,12 @@ var settings = []setting{
 		allowed: "the name of a team of the organization: letters, digits, '-' and '_'", set: setTeam},
 	{name: "lambdaArtifact", preset: "source", example: "source", choices: []string{"source", "published"},
 		set: func(s *Settings, v string) error { s.Published = v == "published"; return nil }},
+
+	{name: "rotationWebhookUrl", secret: true, allowed: "a URL that Pulumi Cloud reaches, which begins with https://", set: setWebhookURL},
+	{name: "rotationWebhookFormat", preset: "raw", choices: []string{"raw", "slack", "ms_teams"},
+		set: func(s *Settings, v string) error { s.WebhookFormat = v; return nil }},
+	{name: "alarmTopicArn", example: "arn:aws:sns:us-west-2:111122223333:alarms", allowed: "the ARN of an SNS topic in the stack's region",
+		set: setAlarmTopic},
 }
 
 // settingOf is the row of that name, which the table has.

@@ -41,7 +41,7 @@ func FindSite(ctx *pulumi.Context, settings *Settings, last *LastState) (*Site, 
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(site.Account.checkBoundary(settings), site.Database.checkGroups(settings, site.Account)); err != nil {
+	if err := errors.Join(site.Account.checkBoundary(settings), site.Account.checkTopic(settings), site.Database.checkGroups(settings, site.Account)); err != nil {
 		return nil, err
 	}
 	for _, warning := range unreadSigning(settings, last, site.Account) {

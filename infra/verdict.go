@@ -260,20 +260,25 @@ func (e *evidence) exchange(environment) verdict {
 		rotator.Quote(), between, managing.Quote(), environments.RotatorResource, rotator.Rename(between).Quote(), environments.ManagingResource)}
 }
 
-// followOrganization lets go of the old organization's entries and of what stands beside them, a schedule and a team's
-// permission.
+// followOrganization lets go of the old organization's entries and of what stands beside them: a schedule, a webhook and a
+// team's permission.
 func (e *evidence) followOrganization(environment) verdict {
 	var letGo, takeOver []string
 	was, schedule := "", text(e.last.outputs(environments.ScheduleResource).ScheduleId)
+	webhook := text(e.last.outputs(environments.WebhookResource).Name)
 	for _, environment := range e.environments() {
 		if e.holds(environment) == inAnother && e.isLive(environment) == yes {
 			name, _ := e.last.environment(environment.logicalName)
 			was = name.Organization
 			letGo = append(letGo, "pulumi state delete --force --target-dependents "+e.urn(environment.logicalName).Quote())
 			takeOver = append(takeOver, e.imports(environments.Type, environment.logicalName, environment.wanted.String()))
-			// An update makes the team's permission again, but an environment has no second schedule.
+			// An update makes the team's permission again, but an environment has no second schedule, and a second webhook
+			// would tell of everything twice.
 			if environment.logicalName == environments.RotatorResource && schedule != "" {
 				takeOver = append(takeOver, e.imports(environments.ScheduleType, environments.ScheduleResource, environments.ScheduleID(environment.wanted, schedule)))
+			}
+			if environment.logicalName == environments.RotatorResource && webhook != "" {
+				takeOver = append(takeOver, e.imports(environments.WebhookType, environments.WebhookResource, environments.WebhookID(environment.wanted, webhook)))
 			}
 		}
 	}

@@ -160,19 +160,21 @@ func TestNamesThatOutputsTellStayToo(t *testing.T) {
 	assert.Equal(t, was, is)
 }
 
-// The schedule goes where its environment goes.
-func TestTheScheduleFollowsARenamedOrganization(t *testing.T) {
+// The schedule and the webhook go where their environment goes.
+func TestScheduleAndWebhookFollowARenamedOrganization(t *testing.T) {
 	rotator := environments.Name{Organization: "acme", Project: "shop", Environment: "orders"}
 	managing := environments.Name{Organization: "acme", Project: "shop", Environment: "ordersManagingCreds"}
 	formerly := func(name environments.Name) environments.Name { name.Organization = "formerly"; return name }
 	last := found(map[string]environments.Name{"rotator": formerly(rotator), "managingCreds": formerly(managing)})
 	last.resources[environments.ScheduleResource] = resourceOutputs{ScheduleId: "1234"}
+	last.resources[environments.WebhookResource] = resourceOutputs{Name: "5678"}
 	err := (&evidence{
 		settings: &Settings{Project: "shop", Stack: "dev", Organization: "acme", Rotator: rotator, Managing: managing}, last: last, asked: true,
 		live:    map[environments.Name]bool{rotator: true, managing: true},
 		imports: func(_, logicalName, id string) string { return "import " + logicalName + " " + id },
 	}).judge()
-	assert.ErrorContains(t, err, "import managingCreds acme/shop/ordersManagingCreds\n    import rotator acme/shop/orders\n    import rotationSchedule acme/shop/orders/rotations/1234\n")
+	assert.ErrorContains(t, err, "import managingCreds acme/shop/ordersManagingCreds\n    import rotator acme/shop/orders\n    import rotationSchedule acme/shop/orders/rotations/1234\n"+
+		"    import webhook acme/environment/shop/orders/5678\n")
 }
 
 // Only rules that an update would make again are in its way.
