@@ -24,6 +24,7 @@ import (
 var stories = []string{
 	"testdata/readme/first-rotation.txtar",
 	"testdata/stories/road-mariadb.txtar",
+	"testdata/stories/watch-alarms.txtar",
 }
 
 func main() { testscript.Main(demo{}, e2e.Commands()) }
