@@ -327,3 +327,59 @@ func TestTokenTakesVerifiedTLS(t *testing.T) {
 		assert.Equal(t, came, len(db.iam.Tokens()))
 	})
 }
+
+// From a master user with a password to both users rotated, and no password for the managing user anywhere.
+func TestManagingUserWithoutAPasswordIsPreparedAndRotates(t *testing.T) {
+	onBothByToken(t, func(t *testing.T, db iamDatabase) {
+		master := unique("master")
+		if db.kind == event.TypePostgres {
+			require.NoError(t, db.Exec(t.Context(), "CREATE ROLE "+master+" LOGIN CREATEROLE PASSWORD 'Master-Secret-1'"))
+		} else {
+			require.NoError(t, db.Exec(t.Context(), "CREATE USER "+master+"@'%' IDENTIFIED BY 'Master-Secret-1'", "GRANT ALL ON *.* TO "+master+"@'%' WITH GRANT OPTION"))
+		}
+		preparation := func(manager string, users ...string) wire {
+			known.allow(manager)
+			return preparationOf(db.database, manager, "", users...).with("prepare.masterUser", map[string]any{"username": master, "password": "Master-Secret-1"}).
+				with("prepare.managingUser", map[string]any{"username": manager, "authentication": "iam"})
+		}
+		manager, users := unique("iam_manager"), []string{unique("user"), unique("user")}
+		prepared := preparation(manager, users...)
+		for _, list := range []string{`"made":["`, `"found":["`} {
+			answer := invoke(t, prepared, plenty)
+			require.Equal(t, 200, answer.Code, answer.Message)
+			assert.Contains(t, answer.raw, list+manager+`","`+users[0]+`","`+users[1]+`"]`)
+			noToken(t, db.iam, answer.raw)
+			assert.NotContains(t, answer.raw, "Master-Secret-1")
+			for _, user := range users {
+				answer := invoke(t, rotationOf(db.database, manager, user), plenty)
+				require.Equal(t, 200, answer.Code, answer.Message)
+				assert.NoError(t, db.login(t, user, newPassword))
+			}
+			assert.NoError(t, db.login(t, master, "Master-Secret-1"), "the master user is locked out")
+		}
+
+		// A managing user with a password is never made an IAM user, and none is made where the function would not use it.
+		withPassword := unique("manager")
+		db.database.createManager(t, withPassword, managerPassword)
+		for name, c := range map[string]struct {
+			sent wire
+			says string
+		}{
+			"a user with a password":  {preparation(withPassword, unique("user"), unique("user")), "not for the token of RDS IAM authentication"},
+			"a password beside it":    {preparation(unique("manager"), unique("user"), unique("user")).with("prepare.managingUser", map[string]any{"username": "m", "authentication": "iam", "password": managerPassword}), "a password beside authentication iam"},
+			"another authentication":  {preparation(unique("manager"), unique("user"), unique("user")).with("prepare.managingUser", map[string]any{"username": "m", "authentication": "kerberos"}), "which is not known"},
+			"a password in this mode": {preparationOf(db.database, unique("manager"), managerPassword, unique("user"), unique("user")), "managingAuthentication"},
+		} {
+			answer := invoke(t, c.sent, plenty)
+			assert.Equal(t, 400, answer.Code, name)
+			assert.Contains(t, answer.Message, c.says, name)
+			assert.Contains(t, answer.Message, "Nothing was changed", name)
+			assert.NotContains(t, answer.raw, managerPassword, name)
+		}
+		assert.NoError(t, db.login(t, withPassword, managerPassword))
+		t.Setenv(connector.ManagingAuthVariable, "password")
+		answer := invoke(t, preparation(unique("manager"), unique("user"), unique("user")), plenty)
+		assert.Contains(t, answer.Message, "managingAuthentication")
+		assert.Contains(t, answer.Message, "Nothing was changed")
+	})
+}

@@ -119,6 +119,9 @@ func (h *Handler) work(ctx context.Context, request event.Request) (outcome resu
 		return outcome
 	}
 	iam, err := connector.ReadIAM(terms)
+	if err == nil {
+		err = connector.CheckIAM(request, iam)
+	}
 	if err != nil {
 		outcome.failed(connector.StageRequest, err)
 		return outcome

@@ -40,6 +40,19 @@ func ReadIAM(terms *TLS) (bool, error) {
 	return true, nil
 }
 
+// CheckIAM refuses a preparation of a managing user who would log in otherwise than the function has it. The error is a *Failure.
+func CheckIAM(request event.Request, uses bool) error {
+	if request.Prepare == nil || (request.Prepare.ManagingUser.Authentication == event.AuthenticationIAM) == uses {
+		return nil
+	}
+	asked, has := "by RDS IAM authentication", "by a password"
+	if uses {
+		asked, has = has, asked
+	}
+	return refused(fmt.Sprintf("the managing user is to be made for logins %s, and the function has it log in %s (%s)", asked, has, ManagingAuthVariable),
+		"Set the stack's managingAuthentication to the one that is meant, and run pulumi up")
+}
+
 // verifies reports whether the terms ask for TLS with a certificate that is verified.
 func (t *TLS) verifies() bool { return t != nil && t.verify }
 

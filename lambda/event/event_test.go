@@ -91,6 +91,8 @@ func TestPreparationsThatAreRefused(t *testing.T) {
 		"no master password":                 {"postgres mysql", func(r *event.Request) { r.Prepare.MasterUser.Password = event.Secret{} }, []string{"prepare.masterUser.password is missing"}},
 		"no managing user":                   {"postgres mysql", func(r *event.Request) { r.Prepare.ManagingUser.Username = "" }, []string{"prepare.managingUser.username is missing"}},
 		"no managing password":               {"postgres mysql", func(r *event.Request) { r.Prepare.ManagingUser.Password = event.Secret{} }, []string{"prepare.managingUser.password is missing"}},
+		"an unknown authentication":          {"postgres mysql", func(r *event.Request) { r.Prepare.ManagingUser.Authentication = "kerberos" }, []string{`authentication is "kerberos"`, "Known is iam"}},
+		"a password beside a token":          {"postgres mysql", func(r *event.Request) { r.Prepare.ManagingUser.Authentication = "iam" }, []string{"has a password beside authentication iam"}},
 		"no user":                            {"postgres mysql", func(r *event.Request) { r.Prepare.RotateUsers = nil }, []string{"names 0 users", "Name two"}},
 		"one user":                           {"postgres mysql", func(r *event.Request) { r.Prepare.RotateUsers = []string{"app_1"} }, []string{"names 1 users"}},
 		"three users":                        {"postgres mysql", func(r *event.Request) { r.Prepare.RotateUsers = []string{"app_1", "app_2", "app_3"} }, []string{"names 3 users"}},
@@ -160,6 +162,8 @@ func TestPreparationsThatAreTaken(t *testing.T) {
 	assert.NoError(t, request.Check())
 	assert.Equal(t, []string{"app_1@10.%", "app_2@%"}, request.Targets())
 	assert.Equal(t, event.KindPreparation, request.Kind())
+	request.Prepare.ManagingUser = event.ManagingUser{Username: "manager", Authentication: event.AuthenticationIAM}
+	assert.NoError(t, request.Check())
 }
 
 func TestDryRunOfTwoUsers(t *testing.T) {

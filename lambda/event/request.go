@@ -52,7 +52,12 @@ type Request struct {
 type ManagingUser struct {
 	Username string `json:"username"`
 	Password Secret `json:"password,omitzero"`
+	// Authentication is AuthenticationIAM in the preparation of a user without a password, and "" otherwise.
+	Authentication string `json:"authentication,omitempty"`
 }
+
+// AuthenticationIAM is for a managing user who logs in by RDS IAM authentication.
+const AuthenticationIAM = "iam"
 
 // RotateUser is the database user whose password is to change.
 type RotateUser struct {

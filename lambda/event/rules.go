@@ -36,7 +36,7 @@ func (r Request) texts() []text {
 			text{"prepare.masterUser.username", prepare.MasterUser.Username, aUser, true},
 			text{"prepare.masterUser.password", prepare.MasterUser.Password.Reveal(), aPassword, true},
 			text{"prepare.managingUser.username", prepare.ManagingUser.Username, aUser, true},
-			text{"prepare.managingUser.password", prepare.ManagingUser.Password.Reveal(), aPassword, true},
+			text{"prepare.managingUser.password", prepare.ManagingUser.Password.Reveal(), aPassword, prepare.ManagingUser.Authentication == ""},
 			text{"prepare.applicationRole", prepare.ApplicationRole, aName, false})
 		return append(all, users("prepare.rotateUsers", prepare.RotateUsers)...)
 	}
@@ -233,6 +233,12 @@ func (r Request) checkPreparation() *Refusal {
 	prepare := r.Prepare
 	if prepare == nil {
 		return nil
+	}
+	switch manager := prepare.ManagingUser; {
+	case manager.Authentication != "" && manager.Authentication != AuthenticationIAM:
+		return refuse("prepare.managingUser.authentication is %q, which is not known", ShownName(manager.Authentication)).fix("Known is %s; without it the managing user has a password", AuthenticationIAM)
+	case manager.Authentication != "" && manager.Password.Reveal() != "":
+		return refuse("prepare.managingUser has a password beside authentication %s, by which it has none", manager.Authentication).fix("Send one of them")
 	}
 	blank := func(name string) bool { return strings.TrimSpace(name) != name }
 	for _, text := range r.texts() { // it would be a part of the name that is made

@@ -169,6 +169,9 @@ func (p *preparation) plan() ([]step, error) {
 		}
 	}
 	switch {
+	case found.managing == nil && p.server.IAM:
+		add("create it", step{name: manager, need: p.createRole(), statement: "CREATE ROLE " + identifier(manager) + " LOGIN CREATEROLE NOINHERIT", makes: manager})
+		add("make it a member of rds_iam", step{name: manager, need: need{"the right to make others members of rds_iam", withoutIAM}, statement: "GRANT rds_iam TO " + identifier(manager)})
 	case found.managing == nil:
 		stored, err := p.stored()
 		if err != nil {
@@ -202,6 +205,9 @@ func (p *preparation) plan() ([]step, error) {
 	}
 	return steps, nil
 }
+
+// withoutIAM is what is left where the master user cannot make an IAM user, or not without being locked out itself.
+const withoutIAM = "Set the stack's managingAuthentication to password. Or have the managing user created by somebody who never logs in by password, and prepare again"
 
 // createRole is the need of who creates a role, and before PostgreSQL 16 of who changes one.
 func (p *preparation) createRole() need {

@@ -19,6 +19,9 @@ import (
 func Prepare(ctx context.Context, server *connector.Server, request event.Request) (connector.Outcome, error) {
 	p := &preparation{visit: newVisit(server, request), wanted: *request.Prepare,
 		master: &password{Secret: request.Prepare.MasterUser.Password}, managing: &password{Secret: request.Prepare.ManagingUser.Password}}
+	if server.IAM {
+		p.managing = &password{token: func() (event.Secret, error) { return server.Token(request.Prepare.ManagingUser.Username) }}
+	}
 	if err := server.Retry(ctx, p.attempt); err != nil {
 		failure := connector.AsFailure(err)
 		failure.State = server.State() // after all attempts, and not after the one that told most
@@ -170,7 +173,7 @@ func (p *preparation) proveManaging(ctx context.Context, address netip.AddrPort)
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &refused) && refused.code == "28P01":
+	case errors.As(err, &refused) && refused.code == "28P01" && p.managing.token == nil:
 		return p.server.Fail(as+"the given password does not log in (28P01). A preparation never changes it",
 			"Give the password that it has, in managingPassword, or choose another managing user. To give it a new one, say \\password "+identifier(name)+
 				" in psql; the answer is the same when it is past its VALID UNTIL, and on RDS for a member of rds_iam, which cannot log in by password").
@@ -187,11 +190,17 @@ func (p *preparation) proveManaging(ctx context.Context, address netip.AddrPort)
 // a role lacks besides shows when it is there.
 func (p *preparation) make(ctx context.Context) error {
 	const passes = 2
+	locked, err := p.lockedOut(ctx)
+	if err != nil {
+		return err
+	}
 	for pass := 0; ; pass++ {
 		steps, err := p.plan()
 		switch {
 		case err != nil:
 			return err
+		case len(steps) == 0 && !locked:
+			return p.stayOpen(ctx)
 		case len(steps) == 0:
 			return nil
 		case pass == passes:
@@ -217,6 +226,30 @@ func (p *preparation) make(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// lockedOut reports whether the master user is a member of rds_iam, where the managing user is to be one: RDS lets a member in by a token alone.
+func (p *preparation) lockedOut(ctx context.Context) (bool, error) {
+	if !p.server.IAM {
+		return false, nil
+	}
+	row, err := p.ask(ctx, 1, "SELECT pg_has_role(session_user, to_regrole('rds_iam'), 'MEMBER') AND NOT rolsuper FROM pg_roles WHERE rolname = session_user")
+	if err != nil {
+		return false, p.checkFailure(err)
+	}
+	return row[0] == "t", nil
+}
+
+// stayOpen refuses what would lock the master user out. From PostgreSQL 16 on who creates a role becomes its member, and so a member of
+// rds_iam with it. Nothing is committed yet.
+func (p *preparation) stayOpen(ctx context.Context) error {
+	locked, err := p.lockedOut(ctx)
+	if err != nil || !locked {
+		return err
+	}
+	return p.server.Fail(fmt.Sprintf("%s: on PostgreSQL 16 and later the master user %q becomes a member of the managing user that it creates, and so of rds_iam with it, whose members cannot log in by password any more: it would be locked out",
+		p.server.Address(), p.wanted.MasterUser.Username),
+		withoutIAM)
 }
 
 // refused is the failure of a step.

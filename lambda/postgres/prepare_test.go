@@ -692,3 +692,35 @@ func TestPreparationCutAtEachMessageSucceedsWhenItIsRepeated(t *testing.T) {
 		t.Logf("%d places, %d breaks; %d answers did not know what was made", len(places), breaks, unknown.Load())
 	})
 }
+
+// From PostgreSQL 16 on nobody but a member of rds_iam, or a superuser, makes others its members; RDS has rules of its own. A master
+// user that is refused is not locked out.
+func TestManagingUserWithoutAPasswordIsMadeOrTheMasterUserIsLeftAsItIs(t *testing.T) {
+	onEach(t, func(t *testing.T, version int, server *dbtest.Server) {
+		request := newPreparation(t, server, "")
+		manager, master := &request.Prepare.ManagingUser, request.Prepare.MasterUser.Username
+		manager.Password, manager.Authentication = event.Secret{}, event.AuthenticationIAM
+		require.NoError(t, request.Check())
+		before := everything(t, server, request)
+		for _, dry := range []bool{true, false} {
+			request.DryRun = dry
+			reached := connector.NewServer(request, nil)
+			reached.IAM = true
+			outcome, err := postgres.Prepare(t.Context(), reached, request)
+			reached.Close()
+			if version >= 16 {
+				for _, part := range []string{fmt.Sprintf("%q may not make it a member of rds_iam (42501)", master), "managingAuthentication to password", "Nothing was changed"} {
+					assert.ErrorContains(t, err, part)
+				}
+				assert.Equal(t, before, everything(t, server, request))
+			} else if require.NoError(t, err); !dry {
+				assert.Equal(t, all(request), outcome.Made)
+				kept, err := server.Query(t.Context(), fmt.Sprintf("SELECT rolpassword, pg_has_role(oid, 'rds_iam', 'MEMBER'), rolcanlogin, rolcreaterole, rolinherit FROM pg_authid WHERE rolname = '%s'", manager.Username))
+				require.NoError(t, err)
+				assert.Equal(t, "|t|t|t|f", strings.TrimSpace(kept))
+			}
+			output, err := in(t, server, request.Database, master, masterPassword, "SELECT 1")
+			assert.NoError(t, err, output)
+		}
+	})
+}
