@@ -87,7 +87,7 @@ func renamed(file, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	const toName, toDescription, entry = 16, 32, 24 // bytes into the declaration, and of an Elf64_Rela
+	const toName, toDescription, entry = 16, 32, 24 // bytes into the declaration, and of a relocation
 	addend := map[uint64]uint64{}                   // the place in the file of what a pointer points to
 	for at := relocations.Offset; at < relocations.Offset+relocations.Size; at += entry {
 		addend[library.ByteOrder.Uint64(content[at:])] = at + 16

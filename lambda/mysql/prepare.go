@@ -195,7 +195,7 @@ func (p *preparation) look(ctx context.Context) error {
 		}
 		// The server takes quotes off the name that logs in, and so it alone knows who that is.
 		if sameName(p.found.name(), u.account.name) {
-			return p.server.Fail(u.account.String()+" is the master user, or differs from it in quotes or case alone", "Choose another name for it")
+			return p.server.Fail(u.String()+" is the master user, or differs from it in quotes or case alone", "Choose another name for it")
 		}
 		u.made = false // what another session made, others may have seen
 		if err := p.lookAt(ctx, u); err != nil {
@@ -234,7 +234,7 @@ func (p *preparation) lookAt(ctx context.Context, u *user) error {
 // lookBeside refuses a user that is not there and whose name would be taken for another's.
 func (p *preparation) lookBeside(ctx context.Context, u *user) error {
 	if plain := u.unquoted(strconv.Quote(u.name)); plain != "" {
-		return p.server.Fail(u.account.String()+" is not there, and no such name could log in: a server takes quotes off the name that does", plain)
+		return p.server.Fail(u.String()+" is not there, and no such name could log in: a server takes quotes off the name that does", plain)
 	}
 	// From the other's hosts, a login by the name is one to that account, whose password no rotation changes.
 	rows, err := p.session.table(ctx, 1, 1, "SELECT CAST(Host AS BINARY) FROM mysql.user WHERE User = ? AND Host NOT IN ('', 'localhost', '127.0.0.1', '::1')", u.account.name)
@@ -327,7 +327,7 @@ func (p *preparation) create(ctx context.Context, u *user) error {
 		return p.createFailure(ctx, err, u)
 	case slices.Contains(warned, existsOnMariaDB), slices.Contains(warned, existsOnMySQL):
 		u.tried, u.made = false, false
-		failure := p.server.Fail(u.account.String()+" was not there, and then somebody else made it", "Prepare again")
+		failure := p.server.Fail(u.String()+" was not there, and then somebody else made it", "Prepare again")
 		failure.Transient = true
 		return failure
 	}
@@ -387,7 +387,7 @@ func (p *preparation) enter(ctx context.Context, u *user, database string) error
 		return broken(p.server, err)
 	case err != nil:
 		return p.enterFailure(err, u, database)
-	case !u.account.is(row[0]):
+	case !u.is(row[0]):
 		return p.server.Fail(fmt.Sprintf("a login as %q from this function is one to another account than %s, which that shadows", u.account.name, u.account),
 			"Drop the other account, or name the managing user with the host that is closer to this function's, as name@host. Its accounts: SELECT user, host FROM mysql.user")
 	}
@@ -427,12 +427,12 @@ func (p *preparation) message() []string {
 		}
 		switch {
 		case u.absent(p.request.DryRun):
-			made = append(made, u.account.String()+" with "+listed(grants))
+			made = append(made, u.String()+" with "+listed(grants))
 			continue
 		case len(grants) > 0:
-			added = append(added, listed(grants)+" to "+u.account.String())
+			added = append(added, listed(grants)+" to "+u.String())
 		}
-		found = append(found, u.account.String())
+		found = append(found, u.String())
 	}
 	return connector.Prepared(p.request.DryRun, made, found, added)
 }

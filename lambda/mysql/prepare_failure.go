@@ -94,12 +94,12 @@ const withGrantOption = " WITH GRANT OPTION"
 
 // lookFailure is the failure of a look at an account.
 func (p *preparation) lookFailure(err error, u *user) *connector.Failure {
-	return p.statementFailure(err, number(err), "looking for "+u.account.String(), u, "SELECT ON `mysql`.*", "")
+	return p.statementFailure(err, number(err), "looking for "+u.String(), u, "SELECT ON `mysql`.*", "")
 }
 
 // grantFailure is the failure of the statement that gives a user privileges.
 func (p *preparation) grantFailure(err error, u *user, given grant) *connector.Failure {
-	return p.statementFailure(err, number(err), "giving "+u.account.String()+" "+given.String(), u, given.String(), withGrantOption)
+	return p.statementFailure(err, number(err), "giving "+u.String()+" "+given.String(), u, given.String(), withGrantOption)
 }
 
 // createFailure is the failure of the statement that makes a user, and notes whether it can have been made.
@@ -111,7 +111,7 @@ func (p *preparation) createFailure(ctx context.Context, err error, u *user) *co
 	if p.proves(lookup(causesOfPreparation, reason, u.account, ""), reason) {
 		u.tried, u.made = false, false
 	}
-	making := "making " + u.account.String()
+	making := "making " + u.String()
 	if p.server.IAM && u.manages {
 		if failure := p.tokenFailure(err, making+" at "+p.server.Address()+": "); failure != nil {
 			return failure

@@ -118,21 +118,19 @@ func (n needs) lacking(held holding, database string, names naming) (lacks []gra
 	}
 	own := names.pattern(database)
 	needed := without(n.database, held.everywhere)
-	missing, has := needed, held.databases[own]
-	if has == nil && len(held.databases) > 0 {
+	missing := without(needed, held.databases[own])
+	if _, alone := held.databases[own]; !alone && len(held.databases) > 0 {
+		var has []string
 		missing = nil
-		for _, wide := range held.databases {
-			has = wide
-			missing = append(missing, without(needed, wide)...)
-		}
-		if len(missing) > 0 && (len(held.databases) > 1 || len(without(has, repeatable)) > 0) {
-			return nil, false
+		for _, has = range held.databases {
+			missing = append(missing, without(needed, has)...)
 		}
 		if len(missing) > 0 {
+			if len(held.databases) > 1 || len(without(has, repeatable)) > 0 {
+				return nil, false
+			}
 			missing = append(slices.Clone(has), missing...)
 		}
-	} else {
-		missing = without(needed, has)
 	}
 	if len(missing) > 0 {
 		lacks = append(lacks, grant{missing, quoted(own) + ".*"})
