@@ -11,7 +11,8 @@
 //   - [LastState.WarnOfDrift]: drift.go compares the two environments with what was found
 //   - [BuildArchive]: archive.go compiles ./lambda
 //   - [DeployConnector]: connector.go registers the function, roles.go the two roles, network.go the security group,
-//     signing.go its code (published.go: Pulumi's), keepwarm.go the weekly invocation; standing.go compares the function that
+//     signing.go its code (published.go: Pulumi's), keepwarm.go the regular invocation,
+//     watch.go the alarms; standing.go compares the function that
 //     stands with the state, for what AWS has refused before
 //   - [Connector.Contents] and [Connector.ExportOutputs]: connector.go says what the environments are to hold, outputs.go
 //     what the stack's outputs are, and dryrun.go how to check the connector

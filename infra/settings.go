@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -423,5 +424,27 @@ func setTeam(s *Settings, value string) error {
 		return errors.New("that cannot be the name of a team")
 	}
 	s.ManagingTeam = value
+	return nil
+}
+
+// setWebhookURL takes an address that Pulumi Cloud reaches. Its path is often all that a sender must know, as with Slack: so
+// no error repeats it.
+func setWebhookURL(s *Settings, value string) error {
+	address, err := url.Parse(value)
+	if err != nil || address.Host == "" || strings.ContainsAny(value, " \t\r\n") {
+		return errors.New("that is not a URL with a scheme and a host")
+	}
+	if address.Scheme != "https" && (address.Scheme != "http" || !isLoopback(address.Hostname())) {
+		return errors.New("it does not begin with https://, and its messages name environments and users")
+	}
+	s.WebhookURL = event.NewSecret(value)
+	return nil
+}
+
+func setAlarmTopic(s *Settings, value string) error {
+	if !topicPattern.MatchString(value) {
+		return errors.New("that is not the ARN of an SNS topic")
+	}
+	s.AlarmTopic = value
 	return nil
 }

@@ -1,15 +1,11 @@
 package infra
 
 import (
-	"errors"
 	"fmt"
 	"maps"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
-
-	"esc-connector-lambda-go/lambda/event"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -23,30 +19,8 @@ import (
 // https://www.pulumi.com/docs/iac/cli/commands/pulumi_env_webhook_new/
 const slackURL = "https://hooks.slack.com/"
 
-// setWebhookURL takes an address that Pulumi Cloud reaches. Its path is often all that a sender must know, as with Slack: so
-// no error repeats it.
-func setWebhookURL(s *Settings, value string) error {
-	address, err := url.Parse(value)
-	if err != nil || address.Host == "" || strings.ContainsAny(value, " \t\r\n") {
-		return errors.New("that is not a URL with a scheme and a host")
-	}
-	if address.Scheme != "https" && (address.Scheme != "http" || !isLoopback(address.Hostname())) {
-		return errors.New("it does not begin with https://, and its messages name environments and users")
-	}
-	s.WebhookURL = event.NewSecret(value)
-	return nil
-}
-
 // topicPattern is the ARN of an SNS topic: its partition, region, account and name.
 var topicPattern = regexp.MustCompile(`^arn:([a-z0-9-]+):sns:([a-z0-9-]+):([0-9]{12}):([A-Za-z0-9_-]{1,256})(\.fifo)?$`)
-
-func setAlarmTopic(s *Settings, value string) error {
-	if !topicPattern.MatchString(value) {
-		return errors.New("that is not the ARN of an SNS topic")
-	}
-	s.AlarmTopic = value
-	return nil
-}
 
 // checkWatch is about the settings by which a failure is heard of, where they do not go together.
 func (s *Settings) checkWatch() []problem {
@@ -104,7 +78,7 @@ const (
 	silencePeriod = 24 * 60 * 60
 )
 
-// checksDaily tells whether the function is to check the database each day, so that silence is heard of.
+// checksDaily reports whether the function is to check the database each day, so that silence is heard of.
 func (s *Settings) checksDaily() bool { return s.AlarmTopic != "" && s.KeepWarm && !s.Published }
 
 // watch registers what tells the topic of a rotation or a check that failed, and of a function that broke down. It answers what
@@ -113,7 +87,7 @@ func (d *deployment) watch(logs *logGroup, function *lambda.Function) ([]pulumi.
 	if d.settings.AlarmTopic == "" {
 		return nil, nil
 	}
-	if err := d.tellUnheard(); err != nil {
+	if err := d.warnOfUnheard(); err != nil {
 		return nil, err
 	}
 	broken, err := d.alarm(errorsAlarmResource, "-errors", metricAlarmArgs{
@@ -190,8 +164,8 @@ func (c *Connector) WatchSilence() error {
 	return err
 }
 
-// tellUnheard tells whoever has set alarmTopicArn what the topic will not hear of.
-func (d *deployment) tellUnheard() error {
+// warnOfUnheard says what the topic of alarmTopicArn will not hear of.
+func (d *deployment) warnOfUnheard() error {
 	switch {
 	case d.settings.checksDaily():
 		return nil
