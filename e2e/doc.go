@@ -12,6 +12,7 @@
 //   - provider, cmd/pulumi-resource-aws, cmd/pulumi-resource-pulumiservice: the two providers of Pulumi
 //   - cmd/pulumi-language-go: Pulumi's host of Go programs, for a machine without the real one
 //   - application: the example of an application in the guide
+//   - ec2: a client of the few operations of EC2 that the stand-ins need
 //   - cmd/demo, cmd/draw: make demo, which tells some of the stories, and the drawings in docs
 //   - cmd/bench, baselines: make bench, and what it compares with
 //   - testdata/stories and testdata/readme: the stories, the latter in the words of the pages alone

@@ -12,7 +12,6 @@ require (
 	// Later ones speak CBOR, and moto the query protocol alone.
 	github.com/aws/aws-sdk-go-v2/service/cloudwatch v1.51.1
 	github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs v1.74.4
-	github.com/aws/aws-sdk-go-v2/service/ec2 v1.323.0
 	github.com/aws/aws-sdk-go-v2/service/eventbridge v1.48.0
 	github.com/aws/aws-sdk-go-v2/service/iam v1.59.3
 	github.com/aws/aws-sdk-go-v2/service/kms v1.55.0

@@ -14,8 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	eventtypes "github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -28,6 +26,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/signer"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"esc-connector-lambda-go/e2e/ec2"
 	"esc-connector-lambda-go/e2e/road"
 )
 
@@ -252,12 +251,12 @@ var byTag = map[string]struct {
 }
 
 func tagEC2(ctx context.Context, c *colleague, on, key string) error {
-	_, err := ec2.NewFromConfig(c.aws).CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{on}, Tags: []ec2types.Tag{{Key: &key, Value: aws.String("theirs")}}})
+	_, err := ec2.NewFromConfig(c.aws).CreateTags(ctx, &ec2.CreateTagsInput{Resources: []string{on}, Tags: []ec2.Tag{{Key: &key, Value: aws.String("theirs")}}})
 	return err
 }
 
 func untagEC2(ctx context.Context, c *colleague, on, key string) error {
-	_, err := ec2.NewFromConfig(c.aws).DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{on}, Tags: []ec2types.Tag{{Key: &key}}})
+	_, err := ec2.NewFromConfig(c.aws).DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: []string{on}, Tags: []ec2.Tag{{Key: &key}}})
 	return err
 }
 

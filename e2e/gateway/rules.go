@@ -10,9 +10,9 @@ import (
 	"sync"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
+
+	"esc-connector-lambda-go/e2e/ec2"
 )
 
 // rules changes rules of security groups in place, whose source moto leaves as it was. Here a changed rule is another one of moto's,
@@ -84,7 +84,7 @@ func (s *rules) modify(w http.ResponseWriter, r *http.Request, body string) bool
 		}
 		return awssdk.Int32(int32(number))
 	}
-	permission := ec2types.IpPermission{IpProtocol: text("IpProtocol"), FromPort: port("FromPort"), ToPort: port("ToPort")}
+	permission := ec2.IpPermission{IpProtocol: text("IpProtocol"), FromPort: port("FromPort"), ToPort: port("ToPort")}
 	source, before := "", awssdk.ToString(was.CidrIpv4)+awssdk.ToString(was.CidrIpv6)
 	if was.ReferencedGroupInfo != nil {
 		before = awssdk.ToString(was.ReferencedGroupInfo.GroupId)
@@ -92,13 +92,13 @@ func (s *rules) modify(w http.ResponseWriter, r *http.Request, body string) bool
 	switch {
 	case text("ReferencedGroupId") != nil && was.ReferencedGroupInfo != nil:
 		source = *text("ReferencedGroupId")
-		permission.UserIdGroupPairs = []ec2types.UserIdGroupPair{{GroupId: &source, Description: text("Description")}}
+		permission.UserIdGroupPairs = []ec2.UserIdGroupPair{{GroupId: &source, Description: text("Description")}}
 	case text("CidrIpv4") != nil && was.CidrIpv4 != nil:
 		source = *text("CidrIpv4")
-		permission.IpRanges = []ec2types.IpRange{{CidrIp: &source, Description: text("Description")}}
+		permission.IpRanges = []ec2.IpRange{{CidrIp: &source, Description: text("Description")}}
 	case text("CidrIpv6") != nil && was.CidrIpv6 != nil:
 		source = *text("CidrIpv6")
-		permission.Ipv6Ranges = []ec2types.Ipv6Range{{CidrIpv6: &source, Description: text("Description")}}
+		permission.Ipv6Ranges = []ec2.Ipv6Range{{CidrIpv6: &source, Description: text("Description")}}
 	default:
 		ec2Error(w, "InvalidParameterValue", "Invalid rule type for security group rule '"+id+"'.")
 		return true
@@ -130,12 +130,12 @@ func (s *rules) modify(w http.ResponseWriter, r *http.Request, body string) bool
 }
 
 // exchange makes the new rule before it removes the old one, and answers the new one's ID.
-func (s *rules) exchange(r *http.Request, client *ec2.Client, was ec2types.SecurityGroupRule, permission ec2types.IpPermission) (string, error) {
-	var tags []ec2types.TagSpecification
+func (s *rules) exchange(r *http.Request, client *ec2.Client, was ec2.SecurityGroupRule, permission ec2.IpPermission) (string, error) {
+	var tags []ec2.TagSpecification
 	if len(was.Tags) > 0 {
-		tags = []ec2types.TagSpecification{{ResourceType: ec2types.ResourceTypeSecurityGroupRule, Tags: was.Tags}}
+		tags = []ec2.TagSpecification{{ResourceType: ec2.ResourceTypeSecurityGroupRule, Tags: was.Tags}}
 	}
-	permissions, old := []ec2types.IpPermission{permission}, []string{*was.SecurityGroupRuleId}
+	permissions, old := []ec2.IpPermission{permission}, []string{*was.SecurityGroupRuleId}
 	if awssdk.ToBool(was.IsEgress) {
 		made, err := client.AuthorizeSecurityGroupEgress(r.Context(), &ec2.AuthorizeSecurityGroupEgressInput{
 			GroupId: was.GroupId, IpPermissions: permissions, TagSpecifications: tags})

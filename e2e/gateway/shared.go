@@ -11,7 +11,8 @@ import (
 	"strings"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
+	"esc-connector-lambda-go/e2e/ec2"
 )
 
 // share is what another account shares with this one: the VPCs, in which it keeps security groups of its own. A participant may not use

@@ -12,12 +12,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"esc-connector-lambda-go/e2e/ec2"
 )
 
 // Left lists, a line each, what the account holds that [Cloud.AddCluster] and [Cloud.AddInstance] did
@@ -203,7 +203,7 @@ func (c *Cloud) AddOIDCProvider(ctx context.Context, audiences ...string) error 
 func (c *Cloud) SetNameServers(ctx context.Context, servers ...string) error {
 	network := ec2.NewFromConfig(c.config())
 	options, err := network.CreateDhcpOptions(ctx, &ec2.CreateDhcpOptionsInput{
-		DhcpConfigurations: []ec2types.NewDhcpConfiguration{{Key: aws.String("domain-name-servers"), Values: servers}},
+		DhcpConfigurations: []ec2.NewDhcpConfiguration{{Key: aws.String("domain-name-servers"), Values: servers}},
 	})
 	if err != nil {
 		return fmt.Errorf("making DHCP options: %w", err)

@@ -17,11 +17,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
 
+	"esc-connector-lambda-go/e2e/ec2"
 	"esc-connector-lambda-go/e2e/gateway"
 	"esc-connector-lambda-go/e2e/pulumicloud/access"
 	"esc-connector-lambda-go/e2e/pulumicloud/esc"
@@ -310,9 +309,9 @@ func (c *Cloud) addNetwork(ctx context.Context, identifier string) (group string
 	}
 	made, err := network.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{
 		GroupName: aws.String(identifier), Description: aws.String("the database's"), VpcId: vpc.Vpc.VpcId,
-		TagSpecifications: []ec2types.TagSpecification{{
-			ResourceType: ec2types.ResourceTypeSecurityGroup,
-			Tags:         []ec2types.Tag{{Key: aws.String("owner"), Value: aws.String("the user")}},
+		TagSpecifications: []ec2.TagSpecification{{
+			ResourceType: ec2.ResourceTypeSecurityGroup,
+			Tags:         []ec2.Tag{{Key: aws.String("owner"), Value: aws.String("the user")}},
 		}},
 	})
 	if err != nil {

@@ -8,12 +8,12 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/aws/aws-sdk-go-v2/service/rds"
+
+	"esc-connector-lambda-go/e2e/ec2"
 )
 
 // ChangeFunction changes the account's one function as somebody does in the console: "delete" deletes it, "unsigned" ends that its code
@@ -86,7 +86,7 @@ func (c *Cloud) Network(ctx context.Context, identifier string) (vpc string, sub
 }
 
 // group is the group of that name in the VPC, or of a name that begins so, in any VPC where that is empty.
-func (c *Cloud) group(ctx context.Context, vpc, name string) (*ec2types.SecurityGroup, error) {
+func (c *Cloud) group(ctx context.Context, vpc, name string) (*ec2.SecurityGroup, error) {
 	found, err := ec2.NewFromConfig(c.config()).DescribeSecurityGroups(ctx, &ec2.DescribeSecurityGroupsInput{})
 	if err != nil {
 		return nil, err
@@ -127,7 +127,7 @@ func (c *Cloud) ChangeRules(ctx context.Context, functions bool, change string) 
 	return nil
 }
 
-func changeRule(ctx context.Context, client *ec2.Client, rule ec2types.SecurityGroupRule, change string) error {
+func changeRule(ctx context.Context, client *ec2.Client, rule ec2.SecurityGroupRule, change string) error {
 	ids := []string{*rule.SecurityGroupRuleId}
 	if change != "remove" {
 		port, err := strconv.ParseInt(change, 10, 32)
@@ -135,8 +135,8 @@ func changeRule(ctx context.Context, client *ec2.Client, rule ec2types.SecurityG
 			return err
 		}
 		_, err = client.ModifySecurityGroupRules(ctx, &ec2.ModifySecurityGroupRulesInput{
-			GroupId: rule.GroupId, SecurityGroupRules: []ec2types.SecurityGroupRuleUpdate{{
-				SecurityGroupRuleId: rule.SecurityGroupRuleId, SecurityGroupRule: &ec2types.SecurityGroupRuleRequest{
+			GroupId: rule.GroupId, SecurityGroupRules: []ec2.SecurityGroupRuleUpdate{{
+				SecurityGroupRuleId: rule.SecurityGroupRuleId, SecurityGroupRule: &ec2.SecurityGroupRuleRequest{
 					IpProtocol: rule.IpProtocol, FromPort: aws.Int32(int32(port)), ToPort: aws.Int32(int32(port)),
 					ReferencedGroupId: rule.ReferencedGroupInfo.GroupId,
 				},

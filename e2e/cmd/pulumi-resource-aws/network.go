@@ -8,11 +8,10 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
+	"esc-connector-lambda-go/e2e/ec2"
 	"esc-connector-lambda-go/e2e/provider"
 )
 
@@ -35,7 +34,7 @@ func (c *clients) securityGroup() provider.Resource {
 			}
 			created, err := c.ec2.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{
 				GroupName: &in.Name, Description: &in.Description, VpcId: stringOrNil(in.VpcID),
-				TagSpecifications: tagSpecifications(types.ResourceTypeSecurityGroup, in.Tags),
+				TagSpecifications: tagSpecifications(ec2.ResourceTypeSecurityGroup, in.Tags),
 			})
 			if err != nil {
 				return "", nil, fmt.Errorf("creating Security Group (%s): %w", in.Name, err)
@@ -43,8 +42,8 @@ func (c *clients) securityGroup() provider.Resource {
 			// The provider removes the rule that AWS adds to each new group.
 			if _, err := c.ec2.RevokeSecurityGroupEgress(ctx, &ec2.RevokeSecurityGroupEgressInput{
 				GroupId: created.GroupId,
-				IpPermissions: []types.IpPermission{{
-					IpProtocol: aws.String("-1"), IpRanges: []types.IpRange{{CidrIp: aws.String("0.0.0.0/0")}},
+				IpPermissions: []ec2.IpPermission{{
+					IpProtocol: aws.String("-1"), IpRanges: []ec2.IpRange{{CidrIp: aws.String("0.0.0.0/0")}},
 				}},
 			}); err != nil {
 				return "", nil, fmt.Errorf("revoking the default rule of Security Group (%s): %w", *created.GroupId, err)
@@ -101,7 +100,7 @@ func (c *clients) readSecurityGroup(ctx context.Context, id string) (resource.Pr
 	}), nil
 }
 
-func fromPermissions(permissions []types.IpPermission) []any {
+func fromPermissions(permissions []ec2.IpPermission) []any {
 	rules := []any{}
 	for _, permission := range permissions {
 		var groups, blocks []any
@@ -121,14 +120,14 @@ func fromPermissions(permissions []types.IpPermission) []any {
 
 // findSecurityGroup finds one by its id, or by its name and VPC. An empty filter is left out, as the provider leaves it out, and more
 // than one group is an error: FindSecurityGroupByNameAndVPCID, newAttributeFilterList.
-func (c *clients) findSecurityGroup(ctx context.Context, id, name, vpc string) (*types.SecurityGroup, error) {
+func (c *clients) findSecurityGroup(ctx context.Context, id, name, vpc string) (*ec2.SecurityGroup, error) {
 	request := &ec2.DescribeSecurityGroupsInput{}
 	if id != "" {
 		request.GroupIds = []string{id}
 	}
 	for filter, value := range map[string]string{"group-name": name, "vpc-id": vpc} {
 		if value != "" {
-			request.Filters = append(request.Filters, types.Filter{Name: aws.String(filter), Values: []string{value}})
+			request.Filters = append(request.Filters, ec2.Filter{Name: aws.String(filter), Values: []string{value}})
 		}
 	}
 	found, err := c.ec2.DescribeSecurityGroups(ctx, request)
@@ -177,8 +176,8 @@ type ruleInputs struct {
 	Tags                      map[string]string
 }
 
-func (r ruleInputs) permission() types.IpPermission {
-	permission := types.IpPermission{IpProtocol: &r.IPProtocol}
+func (r ruleInputs) permission() ec2.IpPermission {
+	permission := ec2.IpPermission{IpProtocol: &r.IPProtocol}
 	if r.FromPort != nil {
 		permission.FromPort = aws.Int32(int32(*r.FromPort))
 	}
@@ -188,17 +187,17 @@ func (r ruleInputs) permission() types.IpPermission {
 	description := stringOrNil(r.Description)
 	switch {
 	case r.ReferencedSecurityGroupID != "":
-		pair := types.UserIdGroupPair{GroupId: &r.ReferencedSecurityGroupID, Description: description}
+		pair := ec2.UserIdGroupPair{GroupId: &r.ReferencedSecurityGroupID, Description: description}
 		if owner, group, foreign := strings.Cut(r.ReferencedSecurityGroupID, "/"); foreign {
 			pair.UserId, pair.GroupId = &owner, &group
 		}
-		permission.UserIdGroupPairs = []types.UserIdGroupPair{pair}
+		permission.UserIdGroupPairs = []ec2.UserIdGroupPair{pair}
 	case r.CIDRIPv4 != "":
-		permission.IpRanges = []types.IpRange{{CidrIp: &r.CIDRIPv4, Description: description}}
+		permission.IpRanges = []ec2.IpRange{{CidrIp: &r.CIDRIPv4, Description: description}}
 	case r.CIDRIPv6 != "":
-		permission.Ipv6Ranges = []types.Ipv6Range{{CidrIpv6: &r.CIDRIPv6, Description: description}}
+		permission.Ipv6Ranges = []ec2.Ipv6Range{{CidrIpv6: &r.CIDRIPv6, Description: description}}
 	case r.PrefixListID != "":
-		permission.PrefixListIds = []types.PrefixListId{{PrefixListId: &r.PrefixListID, Description: description}}
+		permission.PrefixListIds = []ec2.PrefixListId{{PrefixListId: &r.PrefixListID, Description: description}}
 	}
 	return permission
 }
@@ -284,9 +283,9 @@ func (c *clients) updateRule(ctx context.Context, id string, state, inputs resou
 		}
 		permission := in.permission()
 		_, err := c.ec2.ModifySecurityGroupRules(ctx, &ec2.ModifySecurityGroupRulesInput{
-			GroupId: &in.SecurityGroupID, SecurityGroupRules: []types.SecurityGroupRuleUpdate{{
+			GroupId: &in.SecurityGroupID, SecurityGroupRules: []ec2.SecurityGroupRuleUpdate{{
 				SecurityGroupRuleId: &id,
-				SecurityGroupRule: &types.SecurityGroupRuleRequest{
+				SecurityGroupRule: &ec2.SecurityGroupRuleRequest{
 					IpProtocol: &in.IPProtocol, FromPort: permission.FromPort, ToPort: permission.ToPort,
 					CidrIpv4: stringOrNil(in.CIDRIPv4), CidrIpv6: stringOrNil(in.CIDRIPv6), PrefixListId: stringOrNil(in.PrefixListID),
 					ReferencedGroupId: stringOrNil(in.ReferencedSecurityGroupID), Description: stringOrNil(in.Description),
@@ -300,9 +299,9 @@ func (c *clients) updateRule(ctx context.Context, id string, state, inputs resou
 	return nil
 }
 
-func (c *clients) authorize(ctx context.Context, egress bool, in ruleInputs) ([]types.SecurityGroupRule, error) {
-	permissions := []types.IpPermission{in.permission()}
-	tags := tagSpecifications(types.ResourceTypeSecurityGroupRule, in.Tags)
+func (c *clients) authorize(ctx context.Context, egress bool, in ruleInputs) ([]ec2.SecurityGroupRule, error) {
+	permissions := []ec2.IpPermission{in.permission()}
+	tags := tagSpecifications(ec2.ResourceTypeSecurityGroupRule, in.Tags)
 	if egress {
 		made, err := c.ec2.AuthorizeSecurityGroupEgress(ctx, &ec2.AuthorizeSecurityGroupEgressInput{
 			GroupId: &in.SecurityGroupID, IpPermissions: permissions, TagSpecifications: tags,
@@ -393,10 +392,10 @@ type filterInputs struct {
 	VpcID string `json:"vpcId"`
 }
 
-func (f filterInputs) filters() []types.Filter {
-	var filters []types.Filter
+func (f filterInputs) filters() []ec2.Filter {
+	var filters []ec2.Filter
 	for _, filter := range f.Filters {
-		filters = append(filters, types.Filter{Name: aws.String(filter.Name), Values: filter.Values})
+		filters = append(filters, ec2.Filter{Name: aws.String(filter.Name), Values: filter.Values})
 	}
 	return filters
 }
@@ -425,7 +424,7 @@ func (c *clients) getSubnet(ctx context.Context, args resource.PropertyMap) (res
 	}
 	filters := in.filters()
 	if in.VpcID != "" {
-		filters = append(filters, types.Filter{Name: aws.String("vpc-id"), Values: []string{in.VpcID}})
+		filters = append(filters, ec2.Filter{Name: aws.String("vpc-id"), Values: []string{in.VpcID}})
 	}
 	request := &ec2.DescribeSubnetsInput{Filters: filters}
 	if in.ID != "" {
@@ -450,7 +449,7 @@ func (c *clients) getSubnet(ctx context.Context, args resource.PropertyMap) (res
 		"tags": fromEC2Tags(subnet.Tags),
 	}
 	for _, association := range subnet.Ipv6CidrBlockAssociationSet {
-		if association.Ipv6CidrBlockState != nil && association.Ipv6CidrBlockState.State == types.SubnetCidrBlockStateCodeAssociated {
+		if association.Ipv6CidrBlockState != nil && association.Ipv6CidrBlockState.State == ec2.SubnetCidrBlockStateCodeAssociated {
 			values["ipv6CidrBlock"] = aws.ToString(association.Ipv6CidrBlock)
 		}
 	}
@@ -475,15 +474,15 @@ func (c *clients) getVPC(ctx context.Context, args resource.PropertyMap) (resour
 		"instanceTenancy": string(vpc.InstanceTenancy), "ownerId": aws.ToString(vpc.OwnerId), "dhcpOptionsId": aws.ToString(vpc.DhcpOptionsId), "tags": fromEC2Tags(vpc.Tags),
 	}
 	// A refusal of one of these is an error of the lookup: dataSourceVPCRead in vpc_data_source.go of the same folder.
-	for output, attribute := range map[string]types.VpcAttributeName{
-		"enableDnsSupport": types.VpcAttributeNameEnableDnsSupport, "enableDnsHostnames": types.VpcAttributeNameEnableDnsHostnames,
-		"enableNetworkAddressUsageMetrics": types.VpcAttributeNameEnableNetworkAddressUsageMetrics,
+	for output, attribute := range map[string]ec2.VpcAttributeName{
+		"enableDnsSupport": ec2.VpcAttributeNameEnableDnsSupport, "enableDnsHostnames": ec2.VpcAttributeNameEnableDnsHostnames,
+		"enableNetworkAddressUsageMetrics": ec2.VpcAttributeNameEnableNetworkAddressUsageMetrics,
 	} {
 		answer, err := c.ec2.DescribeVpcAttribute(ctx, &ec2.DescribeVpcAttributeInput{VpcId: vpc.VpcId, Attribute: attribute})
 		if err != nil {
 			return nil, fmt.Errorf("reading EC2 VPC (%s) Attribute (%s): %w", in.ID, attribute, err)
 		}
-		for _, value := range []*types.AttributeBooleanValue{answer.EnableDnsSupport, answer.EnableDnsHostnames, answer.EnableNetworkAddressUsageMetrics} {
+		for _, value := range []*ec2.AttributeBooleanValue{answer.EnableDnsSupport, answer.EnableDnsHostnames, answer.EnableNetworkAddressUsageMetrics} {
 			if value != nil {
 				values[output] = value.Value
 			}
@@ -513,15 +512,15 @@ func (c *clients) getVPCDHCPOptions(ctx context.Context, args resource.PropertyM
 	return properties(map[string]any{"id": id, "dhcpOptionsId": id, "domainNameServers": servers}), nil
 }
 
-func ec2Tags(tags map[string]string) []types.Tag {
-	var list []types.Tag
+func ec2Tags(tags map[string]string) []ec2.Tag {
+	var list []ec2.Tag
 	for key, value := range tags {
-		list = append(list, types.Tag{Key: aws.String(key), Value: aws.String(value)})
+		list = append(list, ec2.Tag{Key: aws.String(key), Value: aws.String(value)})
 	}
 	return list
 }
 
-func fromEC2Tags(list []types.Tag) map[string]string {
+func fromEC2Tags(list []ec2.Tag) map[string]string {
 	if len(list) == 0 {
 		return nil
 	}
@@ -532,9 +531,9 @@ func fromEC2Tags(list []types.Tag) map[string]string {
 	return tags
 }
 
-func tagSpecifications(kind types.ResourceType, tags map[string]string) []types.TagSpecification {
+func tagSpecifications(kind ec2.ResourceType, tags map[string]string) []ec2.TagSpecification {
 	if len(tags) == 0 {
 		return nil
 	}
-	return []types.TagSpecification{{ResourceType: kind, Tags: ec2Tags(tags)}}
+	return []ec2.TagSpecification{{ResourceType: kind, Tags: ec2Tags(tags)}}
 }

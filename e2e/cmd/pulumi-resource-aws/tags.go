@@ -10,8 +10,6 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	eventtypes "github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -21,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/signer"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
+	"esc-connector-lambda-go/e2e/ec2"
 	"esc-connector-lambda-go/e2e/provider"
 )
 
@@ -190,9 +189,9 @@ func tagsProperty(tags map[string]string) resource.PropertyValue {
 }
 
 func (c *clients) ec2Tagging() tagging {
-	keys := func(keys []string) (list []ec2types.Tag) {
+	keys := func(keys []string) (list []ec2.Tag) {
 		for _, key := range keys {
-			list = append(list, ec2types.Tag{Key: &key})
+			list = append(list, ec2.Tag{Key: &key})
 		}
 		return list
 	}
