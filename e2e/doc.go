@@ -1,6 +1,6 @@
 // Package e2e tells the stories of the connector's users, from pulumi new to pulumi destroy, on one machine and without
-// any cloud account. The Pulumi CLI, its engine, the evaluator of Pulumi ESC, the function's archive, PostgreSQL and
-// MariaDB are the real ones; what plays the rest stands in the folders below.
+// any cloud account. The Pulumi CLI (but for its command api), its engine, the evaluator of Pulumi ESC, the function's archive,
+// PostgreSQL and MariaDB are the real ones; what plays the rest stands in the folders below.
 //
 // # Rooms
 //
@@ -11,6 +11,7 @@
 //     rest is how all of them answer. The first three begin with a page on how they differ from the real ones
 //   - provider, cmd/pulumi-resource-aws, cmd/pulumi-resource-pulumiservice: the two providers of Pulumi
 //   - cmd/pulumi-language-go: Pulumi's host of Go programs, for a machine without the real one
+//   - openapi: what the CLI names of a library that only `pulumi api` needs, which takes longer to compile than all else in it
 //   - application: the example of an application in the guide
 //   - ec2: a client of the few operations of EC2 that the stand-ins need
 //   - cmd/demo, cmd/draw: make demo, which tells some of the stories, and the drawings in docs
