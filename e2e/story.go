@@ -37,9 +37,6 @@ func Open(ctx context.Context, progress func(step string)) (*Place, error) {
 		return nil, err
 	}
 	at := &Place{machine: machine}
-	if progress != nil {
-		progress("compiling the template's program, as the first pulumi up does")
-	}
 	if at.template, err = machine.CopyTemplate(ctx); err != nil {
 		return nil, errors.Join(err, at.Close())
 	}

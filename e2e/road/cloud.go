@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -78,10 +77,6 @@ func (c *Cloud) start() (err error) {
 	}
 	if err := os.Symlink(filepath.Join(c.machine.pulumiHome(), "plugins"), filepath.Join(home, "plugins")); err != nil {
 		return fmt.Errorf("linking the plugins: %w", err)
-	}
-	// A road that changes its program builds another one in the place of this link.
-	if err := os.Link(c.machine.program(), filepath.Join(home, "program")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("linking the program: %w", err)
 	}
 	c.AWS, err = gateway.New(gateway.Options{
 		Moto: c.machine.moto.URL, Account: c.Account, DatabaseHost: "localhost",

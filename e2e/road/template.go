@@ -43,11 +43,6 @@ func (m *Machine) CopyTemplate(ctx context.Context) (string, error) {
 	if err := os.Mkdir(m.programs(), 0o755); err != nil {
 		return "", fmt.Errorf("making a folder for programs: %w", err)
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", m.program(), ".")
-	build.Dir = folder
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building the template's program: %w\n%s", err, out)
-	}
 	return folder, nil
 }
 
@@ -61,9 +56,6 @@ func (m *Machine) Shared() map[string]string {
 }
 
 func (m *Machine) programs() string { return filepath.Join(m.folder, "programs") }
-
-// program is the template's program as the language host builds it.
-func (m *Machine) program() string { return filepath.Join(m.folder, "program") }
 
 func git(ctx context.Context, folder string, args ...string) (string, error) {
 	command := exec.CommandContext(ctx, "git", args...)

@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -223,8 +224,7 @@ func build(ctx context.Context, source *pulumirpc.ProgramInfo, path string) (str
 			return kept, nil
 		}
 	}
-	// -trimpath makes the program the same in every folder, so that its packages are compiled once.
-	compile := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, source.GetEntryPoint())
+	compile := exec.CommandContext(ctx, "go", "build", "-o", path, source.GetEntryPoint())
 	compile.Dir = folder
 	compile.Stdout, compile.Stderr = os.Stdout, os.Stderr
 	if err := compile.Run(); err != nil {
@@ -256,6 +256,8 @@ func lock(path string) (unlock func(), err error) {
 // the toolchain. It saves the second that go build takes to find that there is nothing to do.
 const programsVariable = "PULUMI_LANGUAGE_GO_PROGRAMS"
 
+var mainClause = regexp.MustCompile(`(?m)^package main\b`)
+
 // keptPath is where the program of this source is kept, once it is built; "" where none is.
 func keptPath(folder string) (string, error) {
 	programs := os.Getenv(programsVariable)
@@ -281,6 +283,10 @@ func keptPath(folder string) (string, error) {
 		content, err := os.ReadFile(path)
 		if err != nil {
 			return err
+		}
+		// Nor is another command, such as the function, which a program cannot import.
+		if filepath.Dir(path) != folder && filepath.Ext(path) == ".go" && mainClause.Match(content) {
+			return nil
 		}
 		name, err := filepath.Rel(folder, path)
 		fmt.Fprintf(digest, "%q %x\n", name, sha256.Sum256(content))
