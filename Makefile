@@ -1,9 +1,18 @@
 # What people of this project run. Each target sets up what it needs.
 .PHONY: demo test test-tools test-connector test-stories story fuzz bench lint
 
+# Large packages that only tools and tests need are compiled without optimization, in half the time.
+PLAIN = github.com/pulumi/pulumi/pkg/v3 github.com/aws/aws-sdk-go-v2 github.com/aws/smithy-go cloud.google.com github.com/Azure \
+	github.com/AzureAD github.com/alecthomas github.com/yuin google.golang.org/api gocloud.dev charm.land
+ifeq ($(MAKELEVEL),0)
+export GOFLAGS := $(GOFLAGS) $(foreach packages,$(PLAIN),"-gcflags=$(packages)/...=-N -l")
+endif
+
+CACHE = $${XDG_CACHE_HOME:-$$HOME/.cache}/esc-connector-lambda-go
+
 demo: ## the whole road on this machine, step by step
 	@e2e/setup.sh demo
-	@cd e2e && go run ./cmd/demo
+	@cd e2e && exec $(CACHE)/bin/demo
 
 test: ## every test, of both modules side by side
 	@$(MAKE) --no-print-directory -j2 test-connector test-stories
