@@ -377,6 +377,11 @@ func FuzzNoSecretComesOut(f *testing.F) {
 		content := wire{"type": []string{"postgres", "mysql"}[seed%2], "host": host, "port": int(seed % 70000), "database": "app", "dryRun": seed%3 == 0,
 			"managingUser": map[string]any{"username": "managing", "password": secrets[0]},
 			"rotateUser":   map[string]any{"username": user, "password": secrets[1], "newPassword": secrets[2]}}
+		if seed%4 == 0 {
+			content = content.with("managingUser", nil).with("rotateUser", nil).with("prepare", map[string]any{"rotateUsers": []string{user, "app_2"},
+				"masterUser": map[string]any{"username": "master", "password": secrets[0]}, "managingUser": map[string]any{"username": "managing", "password": secrets[1]}})
+			secrets[2] = secrets[1] // there are two
+		}
 		event, err := json.Marshal(content)
 		require.NoError(t, err)
 		if seed%5 == 0 { // not quite JSON, or not the right shape

@@ -656,6 +656,9 @@ func TestPreparationCutAtEachMessageSucceedsWhenItIsRepeated(t *testing.T) {
 			for side, last := range whole[connection] {
 				require.NotZero(t, last)
 				for after := range last {
+					if side == 1 && after%3 != 0 && !*everyByte { // an answer is several messages
+						continue
+					}
 					places = append(places, dbtest.Break{Connection: connection, FromServer: side == 1, After: after, Abort: after%2 == 1})
 				}
 			}
