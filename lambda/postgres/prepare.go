@@ -91,10 +91,16 @@ func (p *preparation) attempt(ctx context.Context, address netip.AddrPort) error
 // settle finds out what became of an attempt before, where nobody answered for its commit. It held the lock until its end, so that
 // what it made is there now, or is not. Any other attempt that failed has made nothing.
 func (p *preparation) settle() {
-	if p.server.State() != connector.MaybeMade || !slices.ContainsFunc(p.made, p.found.has) {
-		p.made, p.added, p.tables = nil, nil, [2]int{}
-		p.server.SetState(connector.Unchanged)
+	if p.server.State() == connector.MaybeMade {
+		if len(p.made) > 0 && p.found.has(p.made[0]) {
+			return
+		}
+		if steps, err := p.plan(); len(p.made) == 0 && err == nil && len(steps) == 0 { // what was added is there
+			return
+		}
 	}
+	p.made, p.added, p.tables = nil, nil, [2]int{}
+	p.server.SetState(connector.Unchanged)
 }
 
 // advisoryKey is that of the lock that preparations hold, the bytes of "esc_prep".

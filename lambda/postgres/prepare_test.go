@@ -538,6 +538,12 @@ func TestPreparationThatWaitsForAStandbyIsFoundToBeMade(t *testing.T) {
 	outcome, err := prepare(t, request, 10*time.Second)
 	require.NoError(t, err)
 	assert.Equal(t, all(request), outcome.Made)
+
+	require.NoError(t, server.Exec(t.Context(), "SET synchronous_commit = local", "ALTER ROLE "+request.Prepare.ManagingUser.Username+" NOCREATEROLE"))
+	outcome, err = prepare(t, request, 10*time.Second)
+	require.NoError(t, err)
+	assert.Empty(t, outcome.Made)
+	assert.Contains(t, outcome.Message, "added CREATEROLE to")
 }
 
 func TestPreparationThatMeetsAnotherChangeOfARoleIsRepeated(t *testing.T) {
