@@ -245,12 +245,17 @@ func sql(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(server.Exec(ctx, args[1:]...))
 }
 
-// ca ENGINE FILE writes the certificate authority of the engine's server to a file.
+// ca ENGINE FILE [DURATION] writes the certificate authority of the engine's server to a file, as one that expires after that time.
 func ca(ts *testscript.TestScript, _ bool, args []string) {
 	server, err := of(ts).machine.Server(args[0])
 	ts.Check(err)
-	authority, err := os.ReadFile(server.CAFile)
-	ts.Check(err)
+	authority := server.Authority.PEM
+	if len(args) > 2 {
+		lives, err := time.ParseDuration(args[2])
+		ts.Check(err)
+		authority, err = server.Authority.Until(time.Now().Add(lives))
+		ts.Check(err)
+	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), authority, 0o600))
 }
 

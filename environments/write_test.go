@@ -74,7 +74,7 @@ func TestTheEnvironmentsAreRegisteredSoThatNothingWritesThemAgain(t *testing.T) 
 	assert.Contains(t, c.registered["managingCreds"].Inputs["yaml"].SecretValue().Element.AssetValue().Text, "fn::secret: s3cret")
 }
 
-func TestAScheduleAndATeamStandBesideTheEnvironments(t *testing.T) {
+func TestScheduleTeamAndWebhookStandBesideTheEnvironments(t *testing.T) {
 	c := &cloud{}
 	require.NoError(t, run(t, c, func(ctx *pulumi.Context) error {
 		provider, err := Connect(ctx, "https://api.pulumi.com")
@@ -85,6 +85,7 @@ func TestAScheduleAndATeamStandBesideTheEnvironments(t *testing.T) {
 			Name: orders, Rotator: Rotator{Managing: plain, Engine: "mysql", Host: "db.example", Port: 3306},
 			RoleARN: pulumi.String("arn:role"), LambdaARN: pulumi.String("arn:function"),
 			Schedule: "0 3 * * 0", Team: "administrators", Retain: true,
+			Webhook: Webhook{URL: event.NewSecret("https://hook.example/s3cret"), Format: "raw"},
 		})
 	}))
 	inputs := func(name string) map[string]any { return c.registered[name].Inputs.Mappable() }
@@ -92,7 +93,13 @@ func TestAScheduleAndATeamStandBesideTheEnvironments(t *testing.T) {
 		inputs("rotationSchedule"))
 	assert.Equal(t, map[string]any{"organization": "acme", "project": "shop", "environment": "ordersManagingCreds",
 		"team": "administrators", "permission": "admin"}, inputs("managingTeam"))
-	for name, after := range map[string]string{"rotationSchedule": "rotator", "managingTeam": "managingCreds"} {
+	webhook := c.registered["webhook"]
+	assert.True(t, webhook.Inputs["payloadUrl"].IsSecret(), "set with --secret or not")
+	assert.Contains(t, webhook.RegisterRPC.GetAdditionalSecretOutputs(), "payloadUrl")
+	assert.Equal(t, "https://hook.example/s3cret", webhook.Inputs["payloadUrl"].SecretValue().Element.StringValue())
+	assert.Equal(t, []any{"environment_rotation_failed"}, inputs("webhook")["filters"])
+	assert.Equal(t, "acme/environment/shop/orders/5678", WebhookID(orders, "5678"))
+	for name, after := range map[string]string{"rotationSchedule": "rotator", "managingTeam": "managingCreds", "webhook": "rotator"} {
 		registered := c.registered[name].RegisterRPC
 		assert.Contains(t, registered.GetDependencies(), "urn:pulumi:dev::shop::pulumiservice:index:Environment::"+after)
 		assert.Contains(t, c.registered[name].Provider, "pulumi:providers:pulumiservice::pulumiCloud")

@@ -47,6 +47,14 @@ func NewAuthorityUntil(commonName string, notAfter time.Time) (*Authority, error
 	return &Authority{certificate, key, pemBlock("CERTIFICATE", der)}, nil
 }
 
+// Until is the authority's certificate, as PEM, if the same authority lives until then.
+func (a *Authority) Until(notAfter time.Time) ([]byte, error) {
+	template := *a.certificate
+	template.NotAfter, template.SerialNumber = notAfter, big.NewInt(time.Now().UnixNano())
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, a.key.Public(), a.key)
+	return pemBlock("CERTIFICATE", der), err
+}
+
 // Issue makes a server certificate for the hosts, names or IP addresses, and its key, both as PEM. notAfter may lie
 // in the past, and the zero time means a day from now.
 func (a *Authority) Issue(notAfter time.Time, hosts ...string) (certificate, key []byte, err error) {
@@ -103,8 +111,8 @@ func pemBlock(kind string, der []byte) []byte {
 // tlsFiles are the paths of a server's certificate, its key and its CA.
 type tlsFiles struct{ certificate, key, ca string }
 
-// writeTLS writes the files of a server certificate, for the loopback addresses and the hosts, into the folder.
-func writeTLS(folder string, hosts []string, write func(path, content string) error) (tlsFiles, error) {
+// writeTLS writes the files of a certificate for the server, for the loopback addresses and the hosts, into the folder.
+func (s *Server) writeTLS(folder string, hosts []string, write func(path, content string) error) (tlsFiles, error) {
 	files := tlsFiles{folder + "/server.crt", folder + "/server.key", folder + "/ca.crt"}
 	authority, err := NewAuthority("dbtest CA")
 	if err != nil {
@@ -120,5 +128,6 @@ func writeTLS(folder string, hosts []string, write func(path, content string) er
 	if err := write(files.key, string(key)); err != nil {
 		return files, err
 	}
+	s.Authority, s.CAFile = authority, files.ca
 	return files, os.WriteFile(files.ca, authority.PEM, 0o644)
 }

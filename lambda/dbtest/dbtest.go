@@ -62,8 +62,9 @@ type Server struct {
 	// AdminUser may do anything: PostgreSQL's postgres, root of the others. Its password is random. On PostgreSQL it is the
 	// same for all servers whose data is a copy of the same.
 	AdminUser, AdminPassword string
-	// CAFile is the PEM file of the CA that signed the server's certificate, "" without TLS.
-	CAFile string
+	// Authority is the CA that signed the server's certificate, and CAFile its PEM file; nil and "" without TLS.
+	Authority *Authority
+	CAFile    string
 	// LogFile is the file to which the server logs every statement it is sent.
 	LogFile string
 	// ErrorLogFile is the file of the server's own messages. On PostgreSQL it is LogFile.

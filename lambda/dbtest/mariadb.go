@@ -117,11 +117,10 @@ func startProduct(ctx context.Context, options Options, find func(folder string,
 		"server_id":                      "1",
 	}
 	if options.TLS {
-		files, err := writeTLS(folder, options.Hosts, func(path, content string) error { return writeFile(path, content, as) })
+		files, err := server.writeTLS(folder, options.Hosts, func(path, content string) error { return writeFile(path, content, as) })
 		if err != nil {
 			return nil, err
 		}
-		server.CAFile = files.ca
 		settings["ssl_cert"] = files.certificate
 		settings["ssl_key"] = files.key
 	}

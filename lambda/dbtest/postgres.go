@@ -137,11 +137,10 @@ func startPostgres(ctx context.Context, options Options) (server *Server, err er
 		"password_encryption":     quote("scram-sha-256"),
 	}
 	if options.TLS {
-		files, err := writeTLS(folder, options.Hosts, func(path, content string) error { return writeFile(path, content, as) })
+		files, err := server.writeTLS(folder, options.Hosts, func(path, content string) error { return writeFile(path, content, as) })
 		if err != nil {
 			return nil, err
 		}
-		server.CAFile = files.ca
 		settings["ssl"] = "on"
 		settings["ssl_cert_file"] = quote(files.certificate)
 		settings["ssl_key_file"] = quote(files.key)
