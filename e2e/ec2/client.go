@@ -90,7 +90,7 @@ func call[Out any](ctx context.Context, c *Client, operation string, input any) 
 			return nil, fmt.Errorf("preparing EC2's %s: %w", operation, err)
 		}
 	}
-	handler := middleware.DecorateHandler(smithyhttp.NewClientHandler(c.http), stack)
+	handler := middleware.DecorateHandler(smithyhttp.NewClientHandlerWithOptions(c.http), stack)
 	if _, _, err := handler.Handle(ctx, input); err != nil {
 		return nil, &smithy.OperationError{ServiceID: "EC2", OperationName: operation, Err: err}
 	}
