@@ -258,6 +258,8 @@ var partial = map[string]struct {
 	"nobody may connect":                        {master: []string{"REVOKE CONNECT ON DATABASE {d} FROM PUBLIC"}, found: ""},
 	"a user that may not connect":               {master: []string{"CREATE ROLE {1} LOGIN", "REVOKE CONNECT ON DATABASE {d} FROM PUBLIC"}, found: "1", adds: []string{"CONNECT"}},
 	"a superuser for managing user":             {admin: []string{"CREATE ROLE {m} LOGIN SUPERUSER PASSWORD '" + managerPassword + "'"}, found: "m"},
+	"nobody may use plpgsql":                    {master: []string{"CREATE TABLE public.kept ()"}, admin: []string{"REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC"}, adds: []string{"of the 1 tables and sequences in the schema public the role may use 0"}},
+	"no plpgsql":                                {admin: []string{"DROP EXTENSION plpgsql"}},
 	"no schema public":                          {admin: []string{"DROP SCHEMA public"}, found: ""},
 	"a role whose members users are by another": {master: []string{"CREATE ROLE {r}", "CREATE ROLE {r}_more IN ROLE {r}", "CREATE ROLE {1} LOGIN IN ROLE {r}_more"}, found: "1r"},
 }
