@@ -38,6 +38,10 @@ func deploy(ctx *pulumi.Context, configuration infra.Config) error {
 	if err != nil {
 		return err
 	}
+	preparation, err := infra.PlanPreparation(ctx, settings, last, site) // which users the database lacks, and who may make them
+	if err != nil {
+		return err
+	}
 	archive, err := infra.BuildArchive(ctx, settings, last) // ./lambda, compiled and zipped
 	if err != nil {
 		return err
@@ -51,7 +55,13 @@ func deploy(ctx *pulumi.Context, configuration infra.Config) error {
 	if err != nil {
 		return err
 	}
+	if err := connector.Prepare(ctx, settings, last, preparation); err != nil { // the database's users, before an environment names them
+		return err
+	}
 	if err := environments.Write(ctx, cloud, contents); err != nil { // once, and never again
+		return err
+	}
+	if err := connector.Check(ctx, settings, last, site.Database, preparation); err != nil { // what the function sees of the database
 		return err
 	}
 	if err := connector.WatchSilence(); err != nil { // when somebody is to hear of it

@@ -25,19 +25,19 @@
 // their like. These are ours. The tables of words, in the files story*.go and in readme.go, name a function for
 // each, whose comment says what the word does and takes.
 //
-//   - The project and its stack: new, project, filled, settings, pulumi, converse, paste, plan, foretold, restore, inherit,
+//   - The project and its stack: new, project, filled, to-prepare, settings, pulumi, converse, paste, plan, foretold, restore, inherit,
 //     inherited, without-in-state, published
-//   - The database: database, cluster, network, sql, ca, login, login-as
+//   - The database: database, empty, keep-master, cluster, network, sql, ca, login, login-as
 //   - Pulumi Cloud: esc-rotate, esc-open, esc-edit, document, remember, kept, schedules, protect, esc-delete-team, as
 //   - When Pulumi Cloud fails: esc-fail, esc-hangs, esc-recover
 //   - The stacks in Pulumi Cloud: cloud-form, cloud-export, cloud-record, cloud-fail, cloud-hangs, cloud-recover, cloud-expire,
 //     cloud-rename, cloud-revoke, cloud-unserved, cut-off, own-state
-//   - AWS: aws-oidc, iam-policy, aws-name-servers, aws-public-cas, aws-publish, aws-left,
+//   - AWS: aws-oidc, iam-policy, aws-name-servers, aws-public-cas, aws-publish, aws-left, aws-calls,
 //     aws-profiles, aws-replica, aws-refuse-missing
 //   - The function in AWS: aws-invoke, invoke, aws-deploy, aws-update, aws-weekly, aws-idle
 //   - Who hears of failures: aws-topic, aws-topic-policy, aws-later, heard, log-query, esc-listen, esc-told, webhooks, esc-delete-webhooks
 //   - When AWS fails: aws-deny, aws-throttle, aws-refuse-code, aws-refuse-function, aws-interfaces, aws-share, aws-lose-answer,
-//     aws-delay-versioning, aws-fail-signing, aws-throttle-once
+//     aws-delay-versioning, aws-fail-signing, aws-throttle-once, aws-secret-status
 //   - What is changed behind the stack's back: aws-delete, function-by-hand, group-by-hand, role-by-hand, by-hand
 //   - What people do to a state, and after a message: walk, go-on
 //   - Files: replace, nowhere

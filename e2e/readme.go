@@ -32,6 +32,8 @@ import (
 const (
 	managingPassword = `m4naging "pass#word`
 	firstPassword    = "first password"
+
+	newManagingPassword = `n3w $managing'#word`
 )
 
 // words are those of the folder Readme, whose stories type what README.md and the pages in docs tell a reader to type. Names are
@@ -52,7 +54,9 @@ func (all pages) words() map[string]command {
 		"esc-edit":         escEdit,
 		"esc-open":         escOpen,
 		"esc-rotate":       escRotate,
+		"empty":            empty,
 		"settings":         settings,
+		"to-prepare":       toPrepare,
 		"esc-fail":         escFail,
 		"esc-recover":      escRecover,
 		"log-query":        logQuery,
@@ -146,6 +150,7 @@ func ofReader(ts *testscript.TestScript) *strings.Replacer {
 		"<a first password>", firstPassword,
 		"<another first password>", firstPassword,
 		"<the managing password>", managingPassword,
+		"<the new managing password>", strings.ReplaceAll(newManagingPassword, "'", "''"),
 	}
 	for placeholder, variable := range map[string]string{
 		"vpc-0123456789abcdef0":                           "VPC",
@@ -183,20 +188,16 @@ func cluster(ts *testscript.TestScript, _ bool, args []string) {
 	rdsEngine := "aurora-postgresql"
 	if args[0] == road.MySQL {
 		rdsEngine = "aurora-mysql"
-		ts.Check(server.Exec(ctx, "CREATE DATABASE app"))
-	} else {
-		ts.Check(server.Exec(ctx, masterUser...))
 	}
+	ts.Check(server.Exec(ctx, masterUser(args[0])...))
 	ts.Check(s.cloud.AddCluster(ctx, args[1], rdsEngine, server))
+	ts.Check(s.cloud.KeepMaster(ctx, args[1], road.Master{Username: "master", Password: masterPassword}))
 	network(ts, false, args)
 }
 
 const masterPassword = "master"
 
-var masterUser = []string{
-	"CREATE ROLE master LOGIN CREATEROLE CREATEDB PASSWORD '" + masterPassword + "'",
-	"CREATE DATABASE app OWNER master",
-}
+func masterUser(engine string) []string { return road.Empty(engine, "app", "master", masterPassword) }
 
 // iam-policy NAME makes a policy in the account that allows everything, to be a permissions boundary.
 func iamPolicy(ts *testscript.TestScript, _ bool, args []string) {
@@ -227,7 +228,8 @@ func network(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// sql ENGINE SECTION runs the section's SQL as the master user, with the engine's own client.
+// sql ENGINE SECTION [new] runs the section's SQL as the master user, with the engine's own client. With new the managing user
+// gets another password by it than the first.
 func (all pages) sql(ts *testscript.TestScript, _ bool, args []string) {
 	server, err := of(ts).machine.Server(args[0])
 	ts.Check(err)
@@ -236,7 +238,11 @@ func (all pages) sql(ts *testscript.TestScript, _ bool, args []string) {
 	if args[0] == road.Postgres {
 		path := ts.MkAbs("readme.sql")
 		ts.Check(os.WriteFile(path, []byte(text), 0o600))
-		client = psqlClient("psql", server, path, managingPassword, "PGSSLMODE=verify-full", "PGSSLROOTCERT="+of(ts).machine.CABundle)
+		password := managingPassword
+		if len(args) > 2 {
+			password = newManagingPassword
+		}
+		client = psqlClient("psql", server, path, password, "PGSSLMODE=verify-full", "PGSSLROOTCERT="+of(ts).machine.CABundle)
 	}
 	if out, err := client.CombinedOutput(); err != nil {
 		ts.Fatalf("running the SQL of %s: %v\n%s", args[1], err, out)

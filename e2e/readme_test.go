@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"esc-connector-lambda-go/e2e/road"
 	"esc-connector-lambda-go/lambda/connector"
 	"esc-connector-lambda-go/lambda/dbtest"
 	"esc-connector-lambda-go/lambda/event"
@@ -21,7 +22,7 @@ import (
 // The SQL of the README, run by a master user who is no superuser, is enough on every version of PostgreSQL.
 func TestTheSQLOfTheReadmeIsEnoughForARotation(t *testing.T) {
 	script := filepath.Join(t.TempDir(), "readme.sql")
-	text := strings.Join(readPage(t, "README.md").blocks("postgresql", "sql"), "\n")
+	text := strings.Join(readPage(t, "docs/USERS.md").blocks("postgresql", "sql"), "\n")
 	require.NoError(t, os.WriteFile(script, []byte(text), 0o644))
 	cache, err := dbtest.CacheFolder()
 	require.NoError(t, err)
@@ -30,7 +31,7 @@ func TestTheSQLOfTheReadmeIsEnoughForARotation(t *testing.T) {
 			server, err := dbtest.StartPostgres(t.Context(), dbtest.Options{BinDir: filepath.Join(cache, "postgres", version, "bin")})
 			require.NoError(t, err)
 			t.Cleanup(func() { assert.NoError(t, server.Stop()) })
-			require.NoError(t, server.Exec(t.Context(), masterUser...))
+			require.NoError(t, server.Exec(t.Context(), masterUser(road.Postgres)...))
 			out, err := psqlClient("psql", server, script, managingPassword).CombinedOutput()
 			require.NoError(t, err, "%s", out)
 			tables := filepath.Join(t.TempDir(), "tables.sql")
@@ -46,6 +47,10 @@ func TestTheSQLOfTheReadmeIsEnoughForARotation(t *testing.T) {
 				require.NoError(t, err)
 				assert.Equal(t, connector.ProofDone, outcome.Proof)
 			}
+			removal := filepath.Join(t.TempDir(), "removal.sql")
+			require.NoError(t, os.WriteFile(removal, []byte(strings.Join(readPage(t, "docs/USERS.md").blocks("from-postgresql", "sql"), "\n")), 0o644))
+			out, err = psqlClient("psql", server, removal, "").CombinedOutput()
+			require.NoError(t, err, "%s", out)
 		})
 	}
 }
@@ -66,7 +71,7 @@ func TestEveryCommandOfThePagesIsRunByAStory(t *testing.T) {
 			case "sh":
 				pattern = fmt.Sprintf(`(?m)^!? ?sh %s (\d+ )*%d( |$)`, block.section, block.number)
 			case "sql":
-				pattern = fmt.Sprintf(`(?m)^sql \w+ %s$`, block.section)
+				pattern = fmt.Sprintf(`(?m)^sql \w+ %s( |$)`, block.section)
 			case "yaml", "json":
 				pattern = fmt.Sprintf(`(?m)^save %s %s `, block.section, block.language)
 			case "go":

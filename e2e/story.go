@@ -146,6 +146,7 @@ var storyWords = func() map[string]command {
 	maps.Copy(words, cloudCommands)
 	maps.Copy(words, handCommands)
 	maps.Copy(words, watchCommands)
+	maps.Copy(words, readyCommands)
 	return words
 }()
 
@@ -167,6 +168,7 @@ type story struct {
 
 	remembered map[string]written // by project/environment
 	listener   *listener          // or nil
+	called     int                // how many calls aws-calls has written
 }
 
 func setUp(env *testscript.Env, at *Place, audience Audience) error {

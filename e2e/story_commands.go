@@ -2,11 +2,13 @@ package e2e
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -315,6 +317,11 @@ func nowhere(ts *testscript.TestScript, _ bool, args []string) {
 			content, err := os.ReadFile(path)
 			if err != nil {
 				return err
+			}
+			if unzipped, err := gzip.NewReader(bytes.NewReader(content)); err == nil { // logs of the CLI's own
+				if text, err := io.ReadAll(unzipped); err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
+					content = text
+				}
 			}
 			read++
 			for _, form := range forms {

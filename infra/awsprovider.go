@@ -40,6 +40,8 @@ const (
 	clustersToken       = "aws:rds/getClusters:getClusters"
 	clusterToken        = "aws:rds/getCluster:getCluster"
 	instancesToken      = "aws:rds/getInstances:getInstances"
+	invocationToken     = "aws:lambda/getInvocation:getInvocation"
+	secretVersionToken  = "aws:secretsmanager/getSecretVersion:getSecretVersion"
 	instanceToken       = "aws:rds/getInstance:getInstance"
 	subnetGroupToken    = "aws:rds/getSubnetGroup:getSubnetGroup"
 	subnetToken         = "aws:ec2/getSubnet:getSubnet"
@@ -309,9 +311,18 @@ type cluster struct {
 	Endpoint            string   `pulumi:"endpoint"`
 	Engine              string   `pulumi:"engine"`
 	EngineVersion       string   `pulumi:"engineVersion"`
+	MasterUsername      string   `pulumi:"masterUsername"`
 	Port                int      `pulumi:"port"`
 	ReplicationSource   string   `pulumi:"replicationSourceIdentifier"`
 	VpcSecurityGroupIds []string `pulumi:"vpcSecurityGroupIds"`
+
+	MasterUserSecrets []masterUserSecret `pulumi:"masterUserSecrets"`
+}
+
+// masterUserSecret is where RDS keeps the master user's password.
+type masterUserSecret struct {
+	SecretArn    string `pulumi:"secretArn"`
+	SecretStatus string `pulumi:"secretStatus"`
 }
 
 type instanceList struct {
@@ -328,10 +339,30 @@ type instance struct {
 	DbSubnetGroup       string   `pulumi:"dbSubnetGroup"`
 	Engine              string   `pulumi:"engine"`
 	EngineVersion       string   `pulumi:"engineVersion"`
+	MasterUsername      string   `pulumi:"masterUsername"`
 	Port                int      `pulumi:"port"`
 	PubliclyAccessible  bool     `pulumi:"publiclyAccessible"`
 	ReplicateSourceDb   string   `pulumi:"replicateSourceDb"`
 	VpcSecurityGroups   []string `pulumi:"vpcSecurityGroups"`
+
+	MasterUserSecrets []masterUserSecret `pulumi:"masterUserSecrets"`
+}
+
+type invocationArgs struct {
+	FunctionName string `pulumi:"functionName"`
+	Input        any    `pulumi:"input"` // a text, see markedSecret
+}
+
+type invocation struct {
+	Result string `pulumi:"result"`
+}
+
+type secretVersionArgs struct {
+	SecretId string `pulumi:"secretId"`
+}
+
+type secretVersion struct {
+	SecretString string `pulumi:"secretString"`
 }
 
 type subnetGroupArgs struct {

@@ -51,6 +51,8 @@ func TestTokensAndPropertiesAreThoseOfTheSDK(t *testing.T) {
 		clusterToken:              {clusterArgs{}, cluster{}, "LookupClusterArgs", "LookupClusterResult"},
 		instancesToken:            {filterArgs{}, instanceList{}, "GetInstancesArgs", "GetInstancesResult"},
 		instanceToken:             {instanceArgs{}, instance{}, "LookupInstanceArgs", "LookupInstanceResult"},
+		invocationToken:           {invocationArgs{}, invocation{}, "LookupInvocationArgs", "LookupInvocationResult"},
+		secretVersionToken:        {secretVersionArgs{}, secretVersion{}, "LookupSecretVersionArgs", "LookupSecretVersionResult"},
 		subnetGroupToken:          {subnetGroupArgs{}, subnetGroup{}, "LookupSubnetGroupArgs", "LookupSubnetGroupResult"},
 		subnetToken:               {subnetArgs{}, subnet{}, "LookupSubnetArgs", "LookupSubnetResult"},
 		vpcToken:                  {vpcArgs{}, vpc{}, "LookupVpcArgs", "LookupVpcResult"},
@@ -93,6 +95,10 @@ func TestNestedPropertiesAreThoseOfTheSDK(t *testing.T) {
 			"LogMetricFilterMetricTransformation": {"namespace", "name", "value", "defaultValue", "dimensions"},
 			"MetricAlarmMetricQuery":              {"id", "expression", "label", "returnData", "metric"},
 			"MetricAlarmMetricQueryMetric":        {"namespace", "metricName", "dimensions", "period", "stat"},
+		},
+		"rds": {
+			"GetClusterMasterUserSecret":  tagged(masterUserSecret{}),
+			"GetInstanceMasterUserSecret": tagged(masterUserSecret{}),
 		},
 		"signer": {
 			"SigningJobSource": {"s3"}, "SigningJobSourceS3": {"bucket", "key", "version"},

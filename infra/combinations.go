@@ -20,7 +20,7 @@ func (s *Settings) combine() []problem {
 	if s.Managing == (environments.Name{}) && s.Rotator != (environments.Name{}) {
 		s.Managing = s.derivedManaging()
 	}
-	problems := slices.Concat(s.missingOrganization(), s.checkLogin(), s.missingDatabase(), s.checkPublished(), s.sameUsers(), s.sameEnvironment(), s.checkWatch())
+	problems := slices.Concat(s.missingOrganization(), s.checkLogin(), s.missingDatabase(), s.checkPublished(), s.missingForPreparation(), s.sameUsers(), s.sameEnvironment(), s.checkWatch())
 	s.Rotator.Organization, s.Managing.Organization = s.Organization, s.Organization
 	return problems
 }
@@ -89,11 +89,49 @@ func (s *Settings) missingDatabase() []problem {
 	return missing
 }
 
+// missingForPreparation is what prepareDatabase needs and is not set.
+func (s *Settings) missingForPreparation() []problem {
+	if !s.PrepareDatabase {
+		return nil
+	}
+	var missing []problem
+	need := func(name, reason string) {
+		if row := settingOf(name); !s.isSet(row) {
+			missing = append(missing, s.problem(row, reason))
+		}
+	}
+	for _, name := range []string{"databaseName", "rotateUsername1", "rotateUsername2", "managingUsername", "managingPassword"} {
+		need(name, "is not set, and prepareDatabase needs it")
+	}
+	return missing
+}
+
+// missingMaster is what is not set of who makes the users. What RDS knows of them is found out later, and where they have been made
+// it is needed no longer: it is reported together with what else is wrong, or as soon as it is needed.
+func (s *Settings) missingMaster() []problem {
+	username, password := settingOf("masterUsername"), settingOf("masterPassword")
+	outsideRDS := !s.isSet(settingOf("rdsDbIdentifier")) && s.isSet(settingOf("databaseHost"))
+	var missing []problem
+	for _, pair := range [][2]setting{{username, password}, {password, username}} {
+		switch is, other := pair[0], pair[1]; {
+		case !s.PrepareDatabase || s.isSet(is):
+		case s.isSet(other):
+			missing = append(missing, s.problem(is, "is not set, and "+other.name+" is: prepareDatabase needs both, or neither where RDS keeps the password"))
+		case outsideRDS:
+			missing = append(missing, s.problem(is, "is not set, and prepareDatabase needs it where RDS does not run the database"))
+		}
+	}
+	return missing
+}
+
 // sameUsers is which settings name the same database user: the two whose passwords change in turn are two, and the
 // managing user is neither, since a rotation would lock it out.
 func (s *Settings) sameUsers() []problem {
 	type user struct{ name, value string }
 	users := []user{{"rotateUsername1", s.RotateUsername1}, {"rotateUsername2", s.RotateUsername2}, {"managingUsername", s.ManagingUsername}}
+	if s.PrepareDatabase {
+		users = append(users, user{"masterUsername", s.MasterUsername}, user{"applicationRole", s.ApplicationRole})
+	}
 	var problems []problem
 	for i, later := range users {
 		for _, earlier := range users[:i] {
@@ -107,6 +145,9 @@ func (s *Settings) sameUsers() []problem {
 			}
 			same := s.problem(row, reason)
 			same.allowed = "another user: the passwords of two users change in turn, and the managing user's never does"
+			if later.name == "masterUsername" || later.name == "applicationRole" {
+				same.allowed = "another name: the users that are made are neither the master user nor the role that they are in"
+			}
 			problems = append(problems, same)
 			break
 		}

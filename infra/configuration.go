@@ -41,7 +41,7 @@ func ReadSettings(ctx *pulumi.Context, configuration Config) (*Settings, error) 
 		return nil, err
 	}
 	if len(problems) > 0 {
-		return nil, &SettingsError{stack: s.Stack, problems: problems}
+		return nil, &SettingsError{stack: s.Stack, problems: append(problems, s.missingMaster()...)}
 	}
 	return s, nil
 }

@@ -24,6 +24,8 @@ type Connector struct {
 	made       []pulumi.Output // of all that the environments wait for
 	deployment *deployment
 	daily      pulumi.Resource // what has the function check the database each day; nil without keepWarm
+	whole      bool            // whether all of that is there
+	checked    bool            // whether the function was seen to reach the database
 }
 
 // Contents is what the two environments are to hold: what the program knows, and what the user has set. It waits until the
@@ -52,6 +54,7 @@ func (c *Connector) Contents(ctx *pulumi.Context, settings *Settings, database *
 		Team:      settings.ManagingTeam,
 		Webhook:   environments.Webhook{URL: settings.WebhookURL, Format: settings.WebhookFormat},
 	}
+	c.whole = true
 	for _, output := range c.made {
 		made, err := internals.UnsafeAwaitOutput(ctx.Context(), output)
 		if unsigned := (unsignedError{}); errors.As(err, &unsigned) {
@@ -63,6 +66,7 @@ func (c *Connector) Contents(ctx *pulumi.Context, settings *Settings, database *
 		if !made.Known && !ctx.DryRun() {
 			// A part that is not a target of pulumi up --target, and is not there. The engine refuses what depends on it.
 			contents.RoleARN, contents.LambdaARN = c.RoleARN, c.LambdaARN
+			c.whole = false
 		}
 	}
 	return contents, nil

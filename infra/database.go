@@ -24,6 +24,21 @@ type Database struct {
 	noDefault     error        // why that could not be found
 	Subnets       []string     // where the function gets its network interfaces, at most 16
 	DualStack     bool         // every one of Subnets has IPv6 addresses too
+
+	master masterUser
+}
+
+// masterUser is what RDS says of who administers the database.
+type masterUser struct {
+	username string
+	secret   masterUserSecret // empty where RDS does not keep the password
+}
+
+func newMasterUser(username string, secrets []masterUserSecret) masterUser {
+	if len(secrets) == 0 {
+		return masterUser{username: username}
+	}
+	return masterUser{username, secrets[0]}
 }
 
 // rotators says which rotator changes the passwords of an engine of RDS.
@@ -54,6 +69,7 @@ type record struct {
 	public         []string // its instances that are publicly accessible
 	members        []string // instances of a cluster, of which that must be asked yet
 	empty          bool     // a cluster without instances
+	master         masterUser
 }
 
 // findDatabase looks the database up in RDS, and its subnets in its VPC. What the settings say of it
@@ -76,6 +92,7 @@ func findDatabase(ctx *pulumi.Context, settings *Settings, last *LastState) (*Da
 		Port:          found.port,
 		SecurityGroup: found.securityGroup(last),
 		VPC:           settings.VPC,
+		master:        found.master,
 	}
 	subnets := settings.Subnets
 	err := together(
@@ -170,7 +187,7 @@ func findCluster(ctx *pulumi.Context, identifier string) (*record, error) {
 	}
 	return &record{kind: "cluster", identifier: identifier, engine: c.Engine, version: c.EngineVersion, host: c.Endpoint, port: c.Port,
 		subnetGroup: c.DbSubnetGroupName, securityGroups: c.VpcSecurityGroupIds, source: c.ReplicationSource,
-		members: c.ClusterMembers, empty: len(c.ClusterMembers) == 0}, nil
+		members: c.ClusterMembers, empty: len(c.ClusterMembers) == 0, master: newMasterUser(c.MasterUsername, c.MasterUserSecrets)}, nil
 }
 
 // findInstance reads an instance, or the cluster that it belongs to: the instance's own endpoint may
@@ -182,7 +199,8 @@ func findInstance(ctx *pulumi.Context, identifier string) (*record, error) {
 		return nil, err
 	}
 	found := &record{kind: "instance", identifier: identifier, engine: i.Engine, version: i.EngineVersion, host: i.Address, port: i.Port,
-		subnetGroup: i.DbSubnetGroup, securityGroups: i.VpcSecurityGroups, source: i.ReplicateSourceDb}
+		subnetGroup: i.DbSubnetGroup, securityGroups: i.VpcSecurityGroups, source: i.ReplicateSourceDb,
+		master: newMasterUser(i.MasterUsername, i.MasterUserSecrets)}
 	if i.DbClusterIdentifier != "" {
 		if found, err = findCluster(ctx, i.DbClusterIdentifier); err != nil {
 			return nil, err

@@ -9,13 +9,16 @@
 //   - [FindSite]: site.go asks for all of this at once: database.go for the database in RDS, vpc.go for its network,
 //     authorities.go for the certificate authorities of its region, trust.go for the OIDC identity provider
 //   - [LastState.WarnOfDrift]: drift.go compares the two environments with what was found
+//   - [PlanPreparation]: prepare.go finds out whether the database's users have to be made, and who may do it
 //   - [BuildArchive]: archive.go compiles ./lambda
 //   - [DeployConnector]: connector.go registers the function, roles.go the two roles, network.go the security group,
 //     signing.go its code (published.go: Pulumi's), keepwarm.go the regular invocation,
 //     watch.go the alarms; standing.go compares the function that
 //     stands with the state, for what AWS has refused before
 //   - [Connector.Contents] and [Connector.ExportOutputs]: connector.go says what the environments are to hold, outputs.go
-//     what the stack's outputs are, and dryrun.go how to check the connector
+//     what the stack's outputs are
+//   - [Connector.Prepare] and [Connector.Check]: prepare.go has the function make the users before the environments are written,
+//     and check.go has it look at the database after that; invocation.go asks it
 //
 // What all of them need: names.go has the names of the resources, awsprovider.go what the AWS provider takes and gives,
 // awserrors.go what its errors mean, and policy.go IAM's documents.

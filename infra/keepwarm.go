@@ -11,9 +11,9 @@ import (
 // was not invoked for some weeks; the next invocation then fails, and has them made again:
 // https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
 func (d *deployment) keepWarm(function *lambda.Function) (*eventTarget, error) {
-	input, err := dryRun(d.database)
+	input, err := dryRun(d.database).Wire()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("writing the dry run's event: %w", err)
 	}
 	schedule := "rate(7 days)"
 	if d.settings.checksDaily() {

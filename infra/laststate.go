@@ -21,6 +21,9 @@ type LastState struct {
 	reported  Edits                      // what the last update's warning of drift said
 	// What the stack's outputs call the function and the invocation role, which may be in the state no longer.
 	function, invocationRole string
+
+	check    map[string]string   // what the last check of each environment's database found
+	prepared map[string]prepared // which users of which database have been made, by environment
 }
 
 // resourceOutputs are the outputs that the program asks for, of resources of any type. They may have any type themselves: a
@@ -57,9 +60,11 @@ type resourceOutputs struct {
 	S3Key                any `pulumi:"s3Key"`
 
 	// Of the stack itself.
-	EnvironmentEdits any `pulumi:"environmentEdits"`
-	LambdaArn        any `pulumi:"lambdaArn"`
-	AssumedRoleArn   any `pulumi:"assumedRoleArn"`
+	EnvironmentEdits    any `pulumi:"environmentEdits"`
+	LambdaArn           any `pulumi:"lambdaArn"`
+	AssumedRoleArn      any `pulumi:"assumedRoleArn"`
+	DatabaseCheck       any `pulumi:"databaseCheck"`
+	DatabasePreparation any `pulumi:"databasePreparation"`
 }
 
 // text is an output that is one, or empty.
@@ -172,6 +177,7 @@ func ReadLastState(ctx *pulumi.Context, settings *Settings) (*LastState, error) 
 		case found.urn.QualifiedType() == "pulumi:pulumi:Stack":
 			if string(found.urn.Stack()) == ctx.Stack() {
 				last.reported = resource.Outputs.edits()
+				last.check, last.prepared = resource.Outputs.checks(), resource.Outputs.preparations()
 				last.function = afterLast(text(resource.Outputs.LambdaArn), ":")
 				last.invocationRole = afterLast(text(resource.Outputs.AssumedRoleArn), "/")
 				continue

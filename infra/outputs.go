@@ -14,6 +14,7 @@ func (c *Connector) ExportOutputs(ctx *pulumi.Context, settings *Settings, last 
 	ctx.Export("rotatorEnvironment", pulumi.String(settings.Rotator.String()))
 	ctx.Export("managingCredsEnvironment", pulumi.String(settings.Managing.String()))
 	ctx.Export("environmentsOnDestroy", pulumi.String(onDestroy(settings)))
+	ctx.Export("databaseUsersOnDestroy", pulumi.String("kept by pulumi destroy; docs/USERS.md has the SQL that removes them"))
 	if url := settings.Backend.ConsoleURL(settings.Rotator); url != "" {
 		ctx.Export("rotatorEnvironmentUrl", pulumi.String(url))
 		ctx.Export("managingCredsEnvironmentUrl", pulumi.String(settings.Backend.ConsoleURL(settings.Managing)))
@@ -50,7 +51,7 @@ func (c *Connector) nextSteps(ctx *pulumi.Context, settings *Settings) string {
 	if settings.DatabaseName == "" || settings.RotateUsername1 == "" || settings.RotateUsername2 == "" {
 		steps += "\n  Replace the placeholders in database and rotateUsers:\n    " + escCommand(ctx, settings, "edit", settings.Rotator)
 	}
-	if c.CheckCommand != "" {
+	if c.CheckCommand != "" && !c.checked {
 		steps += "\n  Check the way to the database:\n    eval \"$(pulumi stack output checkCommand)\""
 	}
 	// https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency

@@ -43,6 +43,7 @@ func (s *Settings) checkPublished() []problem {
 		{"databaseSslMode", true, "speaks no TLS to the database"},
 		{"databaseCaFile", true, "speaks no TLS to the database"},
 		{"codeSigning", !s.CodeSigning, "is signed"},
+		{"prepareDatabase", s.PrepareDatabase, "makes no users"},
 	} {
 		if key := s.Project + ":" + unfit.name; s.given[key] != "" && unfit.is {
 			problems = append(problems, problem{key: key,
@@ -57,7 +58,7 @@ func (s *Settings) checkPublished() []problem {
 func warnOfPublished(ctx *pulumi.Context) error {
 	return ctx.Log.Warn("lambdaArtifact is published: Pulumi's archive speaks no TLS to the database. "+
 		"Passwords pass the VPC in clear, and a database that asks for TLS refuses it, as RDS for PostgreSQL does from version 15 on. "+
-		"It knows no dry run either, so that keepWarm has no effect", nil)
+		"It knows no dry run either, so that keepWarm has no effect, nor has checkDatabase", nil)
 }
 
 // published is Pulumi's archive, and no code but what Pulumi has signed.

@@ -49,12 +49,13 @@ func TestWhatDoesNotGoWithPulumisArchiveIsRefusedAllAtOnce(t *testing.T) {
 	require.NoError(t, published("us-east-1", map[string]string{"shop:lambdaArchitecture": "x86_64", "shop:codeSigning": "true"}))
 
 	err := published("eu-west-1", map[string]string{
-		"shop:lambdaArchitecture": "arm64", "shop:databaseSslMode": "disable", "shop:databaseCaFile": "testdata/ca.pem", "shop:codeSigning": "false"})
+		"shop:lambdaArchitecture": "arm64", "shop:databaseSslMode": "disable", "shop:databaseCaFile": "testdata/ca.pem", "shop:codeSigning": "false",
+		"shop:prepareDatabase": "true"})
 	require.Error(t, err)
 	for _, text := range []string{
 		"no archive in eu-west-1", "ca-central-1, eu-central-1, sa-east-1, us-east-1, us-east-2, us-west-1, us-west-2",
 		`shop:lambdaArchitecture is "arm64"`, `shop:databaseSslMode is "disable"`, `shop:codeSigning is "false"`,
-		"shop:databaseCaFile", "pulumi config rm shop:databaseSslMode",
+		"shop:databaseCaFile", "pulumi config rm shop:databaseSslMode", `shop:prepareDatabase is "true", and lambdaArtifact is "published"`,
 	} {
 		assert.Contains(t, err.Error(), text)
 	}

@@ -70,6 +70,13 @@ type Settings struct {
 	RotateUsername2  string
 	ManagingUsername string
 	ManagingPassword event.Secret
+
+	CheckDatabase         bool // whether the function looks at the database at the end of an update
+	PrepareDatabase       bool // whether the function makes the database's users
+	MasterUsername        string
+	MasterPassword        event.Secret // of who makes them; empty where RDS keeps it
+	ApplicationRole       string       // on PostgreSQL: whose members both users become, or empty
+	ApplicationPrivileges []string     // on MySQL: what both may do with the database's tables
 }
 
 // setting is one row of the settings' table.
@@ -124,6 +131,19 @@ var settings = []setting{
 		set: func(s *Settings, v string) error { return setText(&s.ManagingUsername, v) }},
 	{name: "managingPassword", secret: true, allowed: anyText,
 		set: func(s *Settings, v string) error { return setSecret(&s.ManagingPassword, v) }},
+
+	{name: "checkDatabase", preset: "true", choices: booleans,
+		set: func(s *Settings, v string) error { s.CheckDatabase = v == "true"; return nil }},
+	{name: "prepareDatabase", preset: "false", choices: booleans,
+		set: func(s *Settings, v string) error { s.PrepareDatabase = v == "true"; return nil }},
+	{name: "masterUsername", example: "postgres", allowed: anyText,
+		set: func(s *Settings, v string) error { return setText(&s.MasterUsername, v) }},
+	{name: "masterPassword", secret: true, allowed: anyText,
+		set: func(s *Settings, v string) error { return setSecret(&s.MasterPassword, v) }},
+	{name: "applicationRole", example: "app_role", allowed: anyText,
+		set: func(s *Settings, v string) error { return setText(&s.ApplicationRole, v) }},
+	{name: "applicationPrivileges", example: "SELECT,INSERT,UPDATE,DELETE", list: true,
+		allowed: "privileges with commas between them, of " + strings.Join(event.Privileges, ", "), set: setPrivileges},
 
 	{name: "databaseHost", need: fromRDS, example: "db.example.com", allowed: "a host name or an IP address", set: setHost},
 	{name: "databasePort", example: "5432", allowed: "a number from 1 to 65535",
@@ -322,6 +342,27 @@ func setSubnets(s *Settings, value string) error {
 	}
 	if len(s.Subnets) == 0 {
 		return errors.New("it names no subnet")
+	}
+	return nil
+}
+
+// setPrivileges takes a list, or privileges with commas between them, as SQL has them: in any case.
+func setPrivileges(s *Settings, value string) error {
+	words, err := elements(value, func(r rune) bool { return r == ',' })
+	if err != nil {
+		return err
+	}
+	for _, word := range words {
+		privilege := strings.ToUpper(strings.Join(strings.Fields(word), " "))
+		if !slices.Contains(event.Privileges, privilege) {
+			return fmt.Errorf("%q is none of the privileges that two users may be given for their tables", word)
+		}
+		if !slices.Contains(s.ApplicationPrivileges, privilege) {
+			s.ApplicationPrivileges = append(s.ApplicationPrivileges, privilege)
+		}
+	}
+	if len(s.ApplicationPrivileges) == 0 {
+		return errors.New("it names no privilege")
 	}
 	return nil
 }

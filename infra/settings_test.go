@@ -93,6 +93,47 @@ func TestWhatTheTableProposesIsAllowed(t *testing.T) {
 	}
 }
 
+// What a preparation needs is asked for at once, with the commands.
+func TestWhatIsMissingForAPreparation(t *testing.T) {
+	_, err := readSettings(t, minimal(map[string]string{"shop:prepareDatabase": "true"}))
+	require.Error(t, err)
+	for _, setting := range []string{"databaseName", "rotateUsername1", "rotateUsername2", "managingUsername", "managingPassword"} {
+		assert.ErrorContains(t, err, "shop:"+setting+" is not set, and prepareDatabase needs it.")
+	}
+	assert.ErrorContains(t, err, "pulumi config set --secret shop:managingPassword")
+	assert.ErrorContains(t, err, "5 of them need a change")
+
+	outside := map[string]string{"aws:region": "eu-west-1", "shop:rotatedSecretsEnvironmentName": "shop/orders", "shop:databaseHost": "db.example", "shop:databaseEngine": "postgres",
+		"shop:vpcId": "vpc-1", "shop:subnetIds": "subnet-1", "shop:databaseSecurityGroupId": "sg-1", "shop:prepareDatabase": "true"}
+	_, err = readSettings(t, outside)
+	assert.ErrorContains(t, err, "shop:masterUsername is not set, and prepareDatabase needs it where RDS does not run the database.")
+	assert.ErrorContains(t, err, "shop:masterPassword is not set, and prepareDatabase needs it where RDS does not run the database.")
+	assert.ErrorContains(t, err, "7 of them need a change")
+
+	for one, other := range map[string]string{"masterUsername": "masterPassword", "masterPassword": "masterUsername"} {
+		err := update(t, newCloud(), with(minimal(allUsers), "shop:prepareDatabase", "true", "shop:"+one, "Hidden-1"))
+		assert.ErrorContains(t, err, "shop:"+other+" is not set, and "+one+" is: prepareDatabase needs both")
+	}
+	err = update(t, newCloud(), with(minimal(allUsers), "shop:prepareDatabase", "true", "shop:masterUsername", "root", "shop:rotateUsername1", ""))
+	assert.ErrorContains(t, err, "2 of them need a change")
+	_, err = readSettings(t, with(minimal(allUsers), "shop:prepareDatabase", "true"))
+	assert.NoError(t, err, "RDS may keep the password")
+	_, err = readSettings(t, minimal(map[string]string{"shop:masterUsername": "master"}))
+	assert.NoError(t, err, "without a preparation nothing is needed")
+}
+
+func TestUsersOfAPreparationWhoAreTheSame(t *testing.T) {
+	own := with(minimal(allUsers), "shop:prepareDatabase", "true", "shop:masterUsername", "root", "shop:masterPassword", "Master-Secret-2")
+	for setting, same := range map[string]string{"shop:masterUsername": "'two'@'%'", "shop:applicationRole": "one", "shop:managingUsername": "one"} {
+		_, err := readSettings(t, with(own, setting, same))
+		assert.ErrorContains(t, err, setting+" is ", same)
+	}
+	_, err := readSettings(t, with(own, "shop:applicationRole", "app_role"))
+	assert.NoError(t, err)
+	_, err = readSettings(t, with(own, "shop:prepareDatabase", "false", "shop:masterUsername", "two"))
+	assert.NoError(t, err, "nobody is made")
+}
+
 func TestTheOrganizationIsAskedForWhereTheStackHasNone(t *testing.T) {
 	body := func(ctx *pulumi.Context, c Config) error {
 		_, err := ReadSettings(ctx, c)
@@ -123,10 +164,15 @@ func TestSettingsThatCannotBeAreRefused(t *testing.T) {
 		"shop:managingCredsEnvironmentName":  {"orders", "shop/orders"},
 		"shop:backendUrl": {"ftp://api.pulumi.com", "http://api.acme.example", "https://app.pulumi.com", "https://", "https://user@api.pulumi.com", "https://api.pulumi.com?x",
 			"https://api.pulumi.com/#x", "https://pulumi.acme.example/x", "://"},
-		"shop:organization":      {"ac me", "acme/x", "-acme"},
-		"aws:region":             {"us", "us_west_2", "us-west", "US-WEST-2", " us-west-2"},
-		"shop:rotationSchedule":  {"0 3 * *", "0 0 3 * * 0", "60 3 * * 0", "0 24 * * *", "0 3 30 2 *", "@daily", "CRON_TZ=UTC 0 3 * * 0", "weekly", "0 */6 * * *", "0,30 3 * * 0", "0 3,4 1 * *"},
-		"shop:managingCredsTeam": {"our team", "acme/team", "-team"},
+		"shop:organization":          {"ac me", "acme/x", "-acme"},
+		"aws:region":                 {"us", "us_west_2", "us-west", "US-WEST-2", " us-west-2"},
+		"shop:rotationSchedule":      {"0 3 * *", "0 0 3 * * 0", "60 3 * * 0", "0 24 * * *", "0 3 30 2 *", "@daily", "CRON_TZ=UTC 0 3 * * 0", "weekly", "0 */6 * * *", "0,30 3 * * 0", "0 3,4 1 * *"},
+		"shop:managingCredsTeam":     {"our team", "acme/team", "-team"},
+		"shop:checkDatabase":         {"never", "2"},
+		"shop:prepareDatabase":       {"once", "{}"},
+		"shop:masterUsername":        {"ma\x00ster", `["a"]`},
+		"shop:applicationRole":       {"ro\x00le"},
+		"shop:applicationPrivileges": {"ALL", "ALL PRIVILEGES", "GRANT OPTION", "FILE", "SELECT ON *.* TO x", "SELECT;", ",", "[]", `{"a":"b"}`},
 	} {
 		for _, value := range values {
 			_, err := readSettings(t, minimal(map[string]string{name: value}))
