@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -595,6 +594,11 @@ func (w *watcher) change(ctx context.Context, alarm alarmtypes.MetricAlarm, stat
 	}
 }
 
+// undelivered is why a topic did not take a message, in CloudWatch's words.
+type undelivered string
+
+func (u undelivered) Error() string { return string(u) }
+
 // publish sends an alarm's message to a topic, where the topic takes it: by its policy, and not where it is encrypted with the key alias/aws/sns,
 // which CloudWatch may not use: https://repost.aws/knowledge-center/cloudwatch-receive-sns-for-alarm-trigger
 func (w *watcher) publish(ctx context.Context, topic string, alarm alarmtypes.MetricAlarm, was, state alarmtypes.StateValue, reason string) error {
@@ -617,11 +621,11 @@ func (w *watcher) publish(ctx context.Context, topic string, alarm alarmtypes.Me
 	case err != nil:
 		return err
 	case parts[3] != region:
-		return errors.New("Invalid region " + parts[3] + " specified. Only " + region + " is supported.") //nolint:staticcheck // as it says
+		return undelivered("Invalid region " + parts[3] + " specified. Only " + region + " is supported.")
 	case !allowed:
-		return fmt.Errorf("Resource: %s is not authorized to perform: SNS:Publish on resource: %s", alarmARN, topic) //nolint:staticcheck // as it says
+		return undelivered("Resource: " + alarmARN + " is not authorized to perform: SNS:Publish on resource: " + topic)
 	case attributes["KmsMasterKeyId"] == "alias/aws/sns":
-		return errors.New("CloudWatch Alarms does not have authorization to access the SNS topic encryption key.") //nolint:staticcheck // as it says
+		return undelivered("CloudWatch Alarms does not have authorization to access the SNS topic encryption key.")
 	}
 	// https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Notify_Users_Alarm_Changes.html
 	message, err := json.Marshal(map[string]any{

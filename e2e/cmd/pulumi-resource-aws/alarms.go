@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -209,11 +208,11 @@ func (c *clients) metricAlarm() provider.Resource {
 			_, queries := inputs["metricQueries"]
 			switch {
 			case metric && !statistic:
-				return nil, errors.New("One of `statistic` or `extended_statistic` must be set for a cloudwatch metric alarm") //nolint:staticcheck // as it says
+				return nil, terraformError("One of `statistic` or `extended_statistic` must be set for a cloudwatch metric alarm")
 			case metric && queries:
-				return nil, errors.New(`"metric_name": conflicts with metric_query`)
+				return nil, terraformError(`"metric_name": conflicts with metric_query`)
 			case len(inputs["alarmDescription"].StringValue()) > 1024:
-				return nil, errors.New("expected length of alarm_description to be in the range (0 - 1024)")
+				return nil, terraformError("expected length of alarm_description to be in the range (0 - 1024)")
 			}
 			return provider.GeneratedName("name", 255)(urn, inputs)
 		},
@@ -337,3 +336,8 @@ func (c *clients) readMetricAlarm(ctx context.Context, name string) (resource.Pr
 	}
 	return properties(live), nil
 }
+
+// terraformError is one in the words of the provider's Terraform part.
+type terraformError string
+
+func (e terraformError) Error() string { return string(e) }

@@ -15,7 +15,7 @@ import (
 
 // failure is an error as Pulumi's bridge words that of one data source: a list of one.
 func failure(format string, args ...any) error {
-	return fmt.Errorf("1 error occurred:\n\t* %w\n\n", fmt.Errorf(format, args...))
+	return fmt.Errorf("1 error occurred:\n\t* %w%s", fmt.Errorf(format, args...), "\n\n")
 }
 
 // getInvocation has a function answer an event. Where the function fails, its payload is the error, and where AWS does not take the
