@@ -78,16 +78,18 @@ func TestOnlyTheLastCommandOfABlockAsks(t *testing.T) {
 }
 
 func TestTheGuidesTableOfContentsIsComplete(t *testing.T) {
-	source, err := os.ReadFile("../docs/GUIDE.md")
-	require.NoError(t, err)
-	var listed, headings []string
-	for _, link := range regexp.MustCompile(`(?m)^- \[(.+)\]\(#.+\)$`).FindAllStringSubmatch(string(source), -1) {
-		listed = append(listed, link[1])
+	for _, page := range []string{"GUIDE.md", "OPERATING.md"} {
+		source, err := os.ReadFile("../docs/" + page)
+		require.NoError(t, err)
+		var listed, headings []string
+		for _, link := range regexp.MustCompile(`(?m)^- \[(.+)\]\(#.+\)$`).FindAllStringSubmatch(string(source), -1) {
+			listed = append(listed, link[1])
+		}
+		for _, heading := range regexp.MustCompile(`(?m)^## (.+)$`).FindAllStringSubmatch(string(source), -1) {
+			headings = append(headings, heading[1])
+		}
+		assert.Equal(t, headings, listed, "the list at the top of %s, in the order of its sections", page)
 	}
-	for _, heading := range regexp.MustCompile(`(?m)^## (.+)$`).FindAllStringSubmatch(string(source), -1) {
-		headings = append(headings, heading[1])
-	}
-	assert.Equal(t, headings, listed, "the list at the top of the guide, in the order of its sections")
 }
 
 // The first page is for somebody who has ten minutes and a terminal of the usual width.
