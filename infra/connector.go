@@ -19,10 +19,8 @@ type Connector struct {
 	RoleARN      pulumi.StringOutput // the invocation role, which ESC assumes
 	CheckCommand string              // for a shell: whether the function reaches the database; empty where it cannot
 
-	names      names
-	account    *Account
-	made       []pulumi.Output // of all that the environments wait for
 	deployment *deployment
+	made       []pulumi.Output // of all that the environments wait for
 	daily      pulumi.Resource // what has the function check the database each day; nil without keepWarm
 	whole      bool            // whether all of that is there
 	checked    bool            // whether the function was seen to reach the database
@@ -47,8 +45,8 @@ func (c *Connector) Contents(ctx *pulumi.Context, settings *Settings, database *
 			Username1: settings.RotateUsername1,
 			Username2: settings.RotateUsername2,
 		},
-		RoleARN:   pulumi.String(c.account.roleARN(c.names.invocationRole)),
-		LambdaARN: pulumi.String(c.account.functionARN(c.names.function)),
+		RoleARN:   pulumi.String(c.deployment.account.roleARN(c.deployment.names.invocationRole)),
+		LambdaARN: pulumi.String(c.deployment.functionARN()),
 		Retain:    settings.RetainEnvironments,
 		Schedule:  settings.RotationSchedule,
 		Team:      settings.ManagingTeam,
@@ -83,6 +81,9 @@ type deployment struct {
 	tags     pulumi.StringMap
 	stands   *standing // nil where there is no function to compare with
 }
+
+// functionARN is known before the function is there.
+func (d *deployment) functionARN() string { return d.account.functionARN(d.names.function) }
 
 // DeployConnector registers the function, all that it needs, and the role by which ESC invokes it.
 func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, site *Site, archive *Archive) (*Connector, error) {
@@ -119,7 +120,7 @@ func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, s
 	if err != nil {
 		return nil, err
 	}
-	connector := &Connector{LambdaARN: function.Arn, RoleARN: invocationRole.Arn, names: d.names, account: site.Account, deployment: d,
+	connector := &Connector{LambdaARN: function.Arn, RoleARN: invocationRole.Arn, deployment: d,
 		made: []pulumi.Output{function.Arn, invocationRole.Arn, mayInvoke.ID()}}
 	watching, err := d.watch(logs, function)
 	if err != nil {

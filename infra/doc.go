@@ -12,13 +12,13 @@
 //   - [PlanPreparation]: prepare.go finds out whether the database's users have to be made, and who may do it
 //   - [BuildArchive]: archive.go compiles ./lambda
 //   - [DeployConnector]: connector.go registers the function, roles.go the two roles, network.go the security group,
-//     signing.go its code (published.go: Pulumi's), keepwarm.go the regular invocation,
-//     watch.go the alarms; standing.go compares the function that
-//     stands with the state, for what AWS has refused before
-//   - [Connector.Contents] and [Connector.ExportOutputs]: connector.go says what the environments are to hold, outputs.go
-//     what the stack's outputs are
-//   - [Connector.Prepare] and [Connector.Check]: prepare.go has the function make the users before the environments are written,
-//     and check.go has it look at the database after that; invocation.go asks it
+//     signing.go its code (published.go: Pulumi's), keepwarm.go the regular invocation, watch.go the alarms; standing.go
+//     compares the function that stands with the state, for what AWS has refused before
+//   - [Connector.Contents] and [Connector.Prepare]: connector.go says what the two environments are to hold, and prepare.go has
+//     the function make the database's users before they are written
+//   - [Connector.Check] and [Connector.WatchSilence]: check.go has the function look at the database after that, and watch.go
+//     registers who hears when nothing does any more; invocation.go is how the function is asked
+//   - [Connector.ExportOutputs]: outputs.go says what the stack's outputs are, and what to do next
 //
 // What all of them need: names.go has the names of the resources, awsprovider.go what the AWS provider takes and gives,
 // awserrors.go what its errors mean, and policy.go IAM's documents.

@@ -38,7 +38,7 @@ func (c *Connector) ask(ctx *pulumi.Context, request event.Request) (event.Answe
 	var result invocation
 	for started, pause := time.Now(), time.Second; ; pause *= 2 {
 		// Not Invoke, which refuses an answer with secrets in it.
-		_, err = ctx.InvokePackageRaw(invocationToken, invocationArgs{c.names.function, markedSecret(string(input))}, &result, "", pulumi.Version(awsVersion))
+		_, err = ctx.InvokePackageRaw(invocationToken, invocationArgs{c.deployment.names.function, markedSecret(string(input))}, &result, "", pulumi.Version(awsVersion))
 		if err == nil || !stateConflict.MatchString(err.Error()) || time.Since(started)+pause > patience {
 			break
 		}
@@ -118,7 +118,7 @@ func (s *Settings) hide(text string, further ...event.Secret) string {
 
 // mayInvoke is what whoever runs this program lacks where AWS denies an invocation.
 func (c *Connector) mayInvoke() string {
-	return "lambda:InvokeFunction on " + c.account.functionARN(c.names.function)
+	return "lambda:InvokeFunction on " + c.deployment.functionARN()
 }
 
 // isDenied reports whether an error is that of who may not invoke the function.

@@ -45,7 +45,7 @@ func (d *deployment) executionRole() (*iam.Role, *iam.RolePolicy, error) {
 			Resource: []string{d.account.arn("logs", "log-group:"+d.names.logGroup) + ":*"}},
 		statement{Sid: "NetworkInterfaces", Effect: "Allow", Action: interfaces, Resource: []string{"*"}},
 		statement{Sid: "NoNetworkInterfacesForTheCode", Effect: "Deny", Action: interfaces, Resource: []string{"*"},
-			Condition: conditions{"ArnEquals": {"lambda:SourceFunctionArn": d.account.functionARN(d.names.function)}}},
+			Condition: conditions{"ArnEquals": {"lambda:SourceFunctionArn": d.functionARN()}}},
 	).json()
 	if err != nil {
 		return nil, nil, err
