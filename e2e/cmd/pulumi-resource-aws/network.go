@@ -442,7 +442,7 @@ func (c *clients) getSubnet(ctx context.Context, args resource.PropertyMap) (res
 	}
 	subnet := found.Subnets[0]
 	values := map[string]any{
-		"id": subnet.SubnetId, "arn": subnet.SubnetArn, "vpcId": subnet.VpcId, "state": string(subnet.State),
+		"id": subnet.SubnetId, "arn": subnet.SubnetArn, "vpcId": subnet.VpcId, "state": subnet.State,
 		"availabilityZone": subnet.AvailabilityZone, "availabilityZoneId": subnet.AvailabilityZoneId,
 		"availableIpAddressCount": subnet.AvailableIpAddressCount, "cidrBlock": aws.ToString(subnet.CidrBlock),
 		"ipv6Native": aws.ToBool(subnet.Ipv6Native), "ipv6CidrBlock": "", "ownerId": subnet.OwnerId,
@@ -470,8 +470,8 @@ func (c *clients) getVPC(ctx context.Context, args resource.PropertyMap) (resour
 	}
 	vpc := found.Vpcs[0]
 	values := map[string]any{
-		"id": vpc.VpcId, "cidrBlock": vpc.CidrBlock, "default": vpc.IsDefault, "state": string(vpc.State),
-		"instanceTenancy": string(vpc.InstanceTenancy), "ownerId": aws.ToString(vpc.OwnerId), "dhcpOptionsId": aws.ToString(vpc.DhcpOptionsId), "tags": fromEC2Tags(vpc.Tags),
+		"id": vpc.VpcId, "cidrBlock": vpc.CidrBlock, "default": vpc.IsDefault, "state": vpc.State,
+		"instanceTenancy": vpc.InstanceTenancy, "ownerId": aws.ToString(vpc.OwnerId), "dhcpOptionsId": aws.ToString(vpc.DhcpOptionsId), "tags": fromEC2Tags(vpc.Tags),
 	}
 	// A refusal of one of these is an error of the lookup: dataSourceVPCRead in vpc_data_source.go of the same folder.
 	for output, attribute := range map[string]ec2.VpcAttributeName{
