@@ -156,6 +156,7 @@ var wayOn = []*regexp.Regexp{
 	regexp.MustCompile(`(?m)(pulumi state rename '\S+' \S+)$`),
 	regexp.MustCompile(`(?m)(aws (?:(?:lambda|iam|logs) delete-|ec2 revoke-).*)$`),
 	regexp.MustCompile(`(?m)(pulumi import pulumiservice:\S+ .*[^>])$`),
+	regexp.MustCompile(`(?m)^ *(pulumi up --refresh)$`),
 }
 
 // recover does what pulumi up says, until it succeeds.

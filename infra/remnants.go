@@ -43,8 +43,8 @@ func ruleRemnant(region string, rule *foundRule) remnant {
 }
 
 // remnants are what AWS has and the state lacks. A question that fails is no answer: AWS refuses to create what it has, in the
-// end.
-func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) []remnant {
+// end. Gone is what the state has and AWS does not, which an update does not see.
+func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) (taken []remnant, gone []string) {
 	wanted, region := newNames(settings, l), settings.Region
 	role := func(name string) error {
 		_, err := iam.LookupRole(ctx, &iam.LookupRoleArgs{Name: name})
@@ -66,15 +66,15 @@ func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) []remnant 
 			return invoke(ctx, logGroupLookupToken, logGroupLookupArgs{Name: name}, &group, "logs:DescribeLogGroups")
 		}, logGroupRemnant(region, wanted.logGroup)},
 	}
-	found := make([][]remnant, len(named)+1)
+	found, missing := make([][]remnant, len(named)+1), make([]string, len(named))
 	var questions []func() error
 	for i, each := range named {
-		if l.has(each.logicalName) {
-			continue
-		}
 		questions = append(questions, func() error {
-			if each.lookup(each.name) == nil {
+			switch err := each.lookup(each.name); {
+			case err == nil && !l.has(each.logicalName):
 				found[i] = []remnant{each.remnant}
+			case isNotFound(err) && l.has(each.logicalName):
+				missing[i] = each.remnant.what
 			}
 			return nil
 		})
@@ -86,7 +86,7 @@ func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) []remnant 
 		return nil
 	})
 	_ = together(questions...) // none of them fails
-	return slices.Concat(found...)
+	return slices.Concat(found...), slices.DeleteFunc(missing, func(what string) bool { return what == "" })
 }
 
 // lostRules are rules of this stack's own security group or about it that the state lacks and that an update would make again.

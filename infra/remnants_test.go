@@ -1,6 +1,7 @@
 package infra
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -139,4 +140,28 @@ func TestLostRulesAreThoseThatAnUpdateWouldMakeAgain(t *testing.T) {
 			}))
 		})
 	}
+}
+
+// What the state has and AWS does not is named, and no more: a question that fails says nothing.
+func TestWhatIsGoneFromAWSIsNamed(t *testing.T) {
+	cloud := newCloud()
+	resources := written()
+	resources["invocationRole"] = map[string]any{"name": "shop-dev-invoke-862e37e7"}
+	resources["logs"] = map[string]any{"name": "/aws/lambda/shop-dev-862e37e7"}
+	cloud.answers[stateToken] = state(resources)
+	fails := func(words string) func(resource.PropertyMap) (map[string]any, error) {
+		return func(resource.PropertyMap) (map[string]any, error) { return nil, errors.New(words) }
+	}
+	cloud.answers["aws:iam/getRole:getRole"] = fails("reading IAM Role: NoSuchEntity: The role cannot be found.")
+	cloud.answers[logGroupLookupToken] = fails("AccessDeniedException: not authorized to perform: logs:DescribeLogGroups")
+	require.NoError(t, run(t, cloud, minimal(nil), func(ctx *pulumi.Context, configuration Config) error {
+		settings, err := ReadSettings(ctx, configuration)
+		require.NoError(t, err)
+		last, err := ReadLastState(ctx, settings)
+		require.NoError(t, err)
+		taken, gone := last.remnants(ctx, settings)
+		assert.Empty(t, taken)
+		assert.Equal(t, []string{"the role shop-dev-invoke-862e37e7"}, gone)
+		return nil
+	}))
 }

@@ -31,7 +31,8 @@ type evidence struct {
 	remnants []remnant
 	// What AWS has that the state lacks, and that an update would make a second time.
 	left []remnant
-	cli  string // the AWS CLI, for commands
+	gone []string // what the state has, and AWS does not
+	cli  string   // the AWS CLI, for commands
 
 	imports func(resourceType, logicalName, id string) string // the command that takes it over
 }
@@ -432,6 +433,15 @@ func (e *evidence) warnOfWhatIsLeft(ctx *pulumi.Context) error {
 		"This warning comes once. %s%s", left, staysBehind, commands), nil)
 }
 
+// warnOfWhatIsGone names what somebody has deleted, or what a state has that is older than its deletion.
+func (e *evidence) warnOfWhatIsGone(ctx *pulumi.Context) error {
+	if len(e.gone) == 0 {
+		return nil
+	}
+	return ctx.Log.Warn(fmt.Sprintf("AWS does not have %s, and this stack's state does: somebody has deleted it, or the state is an older one. "+
+		"An update alone does not see that, and may fail by it:\n    pulumi up --refresh", strings.Join(e.gone, ", ")), nil)
+}
+
 // Examine stops where going on would delete an environment, or write one that exists, or fail half-way over names that are
 // taken. It asks Pulumi Cloud and AWS of what the state lacks.
 func (l *LastState) Examine(ctx *pulumi.Context, settings *Settings, cloud *pulumiservice.Provider) error {
@@ -445,7 +455,7 @@ func (l *LastState) Examine(ctx *pulumi.Context, settings *Settings, cloud *pulu
 	asked := e.toAsk()
 	exist := make([]bool, len(asked))
 	asking := []func() error{
-		func() error { e.remnants = l.remnants(ctx, settings); return nil },
+		func() error { e.remnants, e.gone = l.remnants(ctx, settings); return nil },
 		func() error { e.left = l.leftBehind(ctx, settings); return nil },
 	}
 	for i, environment := range asked {
@@ -466,5 +476,5 @@ func (l *LastState) Examine(ctx *pulumi.Context, settings *Settings, cloud *pulu
 	if err := e.judge(); err != nil {
 		return err
 	}
-	return e.warnOfWhatIsLeft(ctx)
+	return errors.Join(e.warnOfWhatIsLeft(ctx), e.warnOfWhatIsGone(ctx))
 }
