@@ -42,6 +42,7 @@ type ManagingCreds struct {
 	RoleARN  string       // the role that ESC assumes to invoke the connector
 	Username string       // the managing user; empty leaves the placeholder
 	Password event.Secret // its password; empty leaves the placeholder
+	IAM      bool         // the managing user has no password, and logs in by RDS IAM authentication
 }
 
 // Rotator is what the rotator environment holds.
@@ -62,6 +63,10 @@ func (m ManagingCreds) Document() (string, error) {
 	return fill(managingTemplate, func(d *document) {
 		d.set(text(m.RoleARN), "values", "awsLogin", "fn::open::aws-login", "oidc", "roleArn")
 		d.replace(text(m.Username), "values", "managingUser", "username")
+		if m.IAM {
+			d.noPassword("values", "managingUser", "password")
+			return
+		}
 		// ESC encrypts the value under fn::secret as it stands, escapes included: it needs none.
 		if password := m.Password.Reveal(); password != "" {
 			d.replace(password, "values", "managingUser", "password", "fn::secret")
@@ -239,6 +244,13 @@ func (d *document) replace(value string, path ...string) {
 	}
 	d.set(value, path...)
 	d.uncomment(path...)
+}
+
+// noPassword gives the rotator the text that it asks for in a password's place, which says that there is none.
+func (d *document) noPassword(path ...string) {
+	d.set("unused", path...)
+	key, value := d.find(path)
+	value.Content, key.LineComment, value.LineComment = nil, "", "# the connector logs in by RDS IAM authentication"
 }
 
 func (d *document) uncomment(path ...string) {

@@ -54,6 +54,16 @@ func TestDocumentsWithoutValuesHoldPlaceholdersThatSayWhatToReplace(t *testing.T
 `, rotator)
 }
 
+func TestManagingUserWithoutAPasswordHasAWordInItsPlace(t *testing.T) {
+	document, err := ManagingCreds{RoleARN: "arn:aws:iam::111122223333:role/r", Username: "esc_manager", IAM: true}.Document()
+	require.NoError(t, err)
+	assert.Contains(t, document, `  managingUser:
+    username: esc_manager
+    password: unused # the connector logs in by RDS IAM authentication
+  awsLogin:
+`)
+}
+
 func TestReferencesToNamesThatThePlainFormWouldSplitAreSubscripts(t *testing.T) {
 	for name, want := range map[Name]string{
 		{Project: "shop", Environment: "orders"}:       `${environments.shop.orders.awsLogin}`,

@@ -307,6 +307,8 @@ type clusterArgs struct {
 
 type cluster struct {
 	ClusterMembers      []string `pulumi:"clusterMembers"`
+	ClusterResourceId   string   `pulumi:"clusterResourceId"`
+	IAMEnabled          bool     `pulumi:"iamDatabaseAuthenticationEnabled"`
 	DbSubnetGroupName   string   `pulumi:"dbSubnetGroupName"`
 	Endpoint            string   `pulumi:"endpoint"`
 	Engine              string   `pulumi:"engine"`
@@ -343,6 +345,7 @@ type instance struct {
 	Port                int      `pulumi:"port"`
 	PubliclyAccessible  bool     `pulumi:"publiclyAccessible"`
 	ReplicateSourceDb   string   `pulumi:"replicateSourceDb"`
+	ResourceId          string   `pulumi:"resourceId"`
 	VpcSecurityGroups   []string `pulumi:"vpcSecurityGroups"`
 
 	MasterUserSecrets []masterUserSecret `pulumi:"masterUserSecrets"`

@@ -94,7 +94,7 @@ func (d *deployment) checkCommand() (string, error) {
 func (s *Settings) wholeDryRun(database *Database) event.Request {
 	request := dryRun(database)
 	request.Database = s.DatabaseName
-	if s.ManagingUsername == "" || s.ManagingPassword == (event.Secret{}) {
+	if s.ManagingUsername == "" || s.ManagingPassword == (event.Secret{}) && !s.ManagingIAM {
 		return request
 	}
 	request.ManagingUser = &event.ManagingUser{Username: s.ManagingUsername, Password: s.ManagingPassword}

@@ -20,7 +20,7 @@ func (s *Settings) combine() []problem {
 	if s.Managing == (environments.Name{}) && s.Rotator != (environments.Name{}) {
 		s.Managing = s.derivedManaging()
 	}
-	problems := slices.Concat(s.missingOrganization(), s.checkLogin(), s.missingDatabase(), s.checkPublished(), s.missingForPreparation(), s.sameUsers(), s.sameEnvironment(), s.checkWatch())
+	problems := slices.Concat(s.missingOrganization(), s.checkLogin(), s.missingDatabase(), s.checkPublished(), s.checkIAM(), s.missingForPreparation(), s.sameUsers(), s.sameEnvironment(), s.checkWatch())
 	s.Rotator.Organization, s.Managing.Organization = s.Organization, s.Organization
 	return problems
 }
@@ -101,7 +101,9 @@ func (s *Settings) missingForPreparation() []problem {
 		}
 	}
 	for _, name := range []string{"databaseName", "rotateUsername1", "rotateUsername2", "managingUsername", "managingPassword"} {
-		need(name, "is not set, and prepareDatabase needs it")
+		if name != "managingPassword" || !s.ManagingIAM {
+			need(name, "is not set, and prepareDatabase needs it")
+		}
 	}
 	return missing
 }

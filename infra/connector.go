@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"esc-connector-lambda-go/environments"
 
@@ -34,7 +35,7 @@ type Connector struct {
 // function and the role, and to destroy one of these with its dependents would delete the environments.
 func (c *Connector) Contents(ctx *pulumi.Context, settings *Settings, database *Database) (environments.Contents, error) {
 	contents := environments.Contents{
-		Managing: environments.ManagingCreds{Username: settings.ManagingUsername, Password: settings.ManagingPassword},
+		Managing: environments.ManagingCreds{Username: settings.ManagingUsername, Password: settings.ManagingPassword, IAM: settings.ManagingIAM},
 		Name:     settings.Rotator,
 		Rotator: environments.Rotator{
 			Engine:    database.Engine,
@@ -112,7 +113,11 @@ func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, s
 	if err != nil {
 		return nil, err
 	}
-	function, err := d.function(archive, code, logs, role, group, append(rules, permissions))
+	login, err := d.managingLogin(role)
+	if err != nil {
+		return nil, err
+	}
+	function, err := d.function(archive, code, logs, role, group, slices.Concat(rules, []pulumi.Resource{permissions}, login))
 	if err != nil {
 		return nil, err
 	}
@@ -222,6 +227,9 @@ func (d *deployment) environment(archive *Archive) lambda.FunctionEnvironmentPtr
 	variables := pulumi.StringMap{}
 	if d.settings.SSLMode != "verify-full" {
 		variables["DB_SSLMODE"] = pulumi.String(d.settings.SSLMode)
+	}
+	if d.settings.ManagingIAM {
+		variables[managingAuthVariable] = pulumi.String(managingAuthIAM)
 	}
 	// Earlier versions named the file so. The provider sends the configuration before the code: the old code needs the variable yet.
 	if archive.CAFile != "" && d.last.outputs(functionResource).variable("DB_SSLROOTCERT") != "" {

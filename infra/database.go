@@ -15,6 +15,8 @@ type Database struct {
 	Engine string // the rotator's word: postgres or mysql
 	Host   string // the writer's endpoint
 	Port   int
+	// ResourceID is what RDS calls it in the permission to log in by RDS IAM authentication; empty elsewhere.
+	ResourceID string
 
 	VPC           string
 	VPCOwner      string       // the ID of an AWS account
@@ -70,6 +72,8 @@ type record struct {
 	members        []string // instances of a cluster, of which that must be asked yet
 	empty          bool     // a cluster without instances
 	master         masterUser
+	resourceID     string // in RDS, where permissions name it so
+	iam            bool   // whether a cluster lets users in by RDS IAM authentication
 }
 
 // findDatabase looks the database up in RDS, and its subnets in its VPC. What the settings say of it
@@ -86,10 +90,14 @@ func findDatabase(ctx *pulumi.Context, settings *Settings, last *LastState) (*Da
 	if err := found.check(settings); err != nil {
 		return nil, err
 	}
+	if err := found.checkIAM(settings, awsCLI(ctx)); err != nil {
+		return nil, err
+	}
 	database := &Database{
 		Engine:        rotators[found.engine],
 		Host:          found.host,
 		Port:          found.port,
+		ResourceID:    found.resourceID,
 		SecurityGroup: found.securityGroup(last),
 		VPC:           settings.VPC,
 		master:        found.master,
@@ -187,7 +195,8 @@ func findCluster(ctx *pulumi.Context, identifier string) (*record, error) {
 	}
 	return &record{kind: "cluster", identifier: identifier, engine: c.Engine, version: c.EngineVersion, host: c.Endpoint, port: c.Port,
 		subnetGroup: c.DbSubnetGroupName, securityGroups: c.VpcSecurityGroupIds, source: c.ReplicationSource,
-		members: c.ClusterMembers, empty: len(c.ClusterMembers) == 0, master: newMasterUser(c.MasterUsername, c.MasterUserSecrets)}, nil
+		members: c.ClusterMembers, empty: len(c.ClusterMembers) == 0, master: newMasterUser(c.MasterUsername, c.MasterUserSecrets),
+		resourceID: c.ClusterResourceId, iam: c.IAMEnabled}, nil
 }
 
 // findInstance reads an instance, or the cluster that it belongs to: the instance's own endpoint may
@@ -200,7 +209,7 @@ func findInstance(ctx *pulumi.Context, identifier string) (*record, error) {
 	}
 	found := &record{kind: "instance", identifier: identifier, engine: i.Engine, version: i.EngineVersion, host: i.Address, port: i.Port,
 		subnetGroup: i.DbSubnetGroup, securityGroups: i.VpcSecurityGroups, source: i.ReplicateSourceDb,
-		master: newMasterUser(i.MasterUsername, i.MasterUserSecrets)}
+		master: newMasterUser(i.MasterUsername, i.MasterUserSecrets), resourceID: i.ResourceId}
 	if i.DbClusterIdentifier != "" {
 		if found, err = findCluster(ctx, i.DbClusterIdentifier); err != nil {
 			return nil, err

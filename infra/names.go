@@ -15,6 +15,7 @@ const (
 	logGroupResource           = "logs"
 	executionRoleResource      = "executionRole"
 	executionPolicyResource    = "executionPolicy"
+	managingLoginResource      = "managingLogin"
 	securityGroupResource      = "securityGroup"
 	toDatabaseResource         = "toDatabase"
 	toNameServerResource       = "toNameServer-" // and protocol and address
@@ -57,6 +58,7 @@ type names struct {
 // Names of the roles' inline policies.
 const (
 	executionPolicyName  = "connector"
+	managingLoginName    = "database-login"
 	invocationPolicyName = "invoke"
 )
 

@@ -45,7 +45,7 @@ func onDestroy(settings *Settings) string {
 // nextSteps are what is left to do after the environments were written, with the commands to paste.
 func (c *Connector) nextSteps(ctx *pulumi.Context, settings *Settings) string {
 	steps := ""
-	if settings.ManagingUsername == "" || settings.ManagingPassword == (event.Secret{}) {
+	if settings.ManagingUsername == "" || settings.ManagingPassword == (event.Secret{}) && !settings.ManagingIAM {
 		steps += "\n  Replace the placeholders in managingUser:\n    " + escCommand(ctx, settings, "edit", settings.Managing)
 	}
 	if settings.DatabaseName == "" || settings.RotateUsername1 == "" || settings.RotateUsername2 == "" {

@@ -72,6 +72,9 @@ func PlanPreparation(ctx *pulumi.Context, settings *Settings, last *LastState, s
 			ApplicationRole: settings.ApplicationRole,
 			Privileges:      settings.ApplicationPrivileges,
 		}}
+	if settings.ManagingIAM {
+		p.request.Prepare.ManagingUser.Authentication = event.AuthenticationIAM
+	}
 	if database.Engine == event.TypeMySQL && len(settings.ApplicationPrivileges) == 0 {
 		p.request.Prepare.Privileges = []string{"SELECT", "INSERT", "UPDATE", "DELETE"}
 	}

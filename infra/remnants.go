@@ -21,11 +21,13 @@ func functionRemnant(region, name string) remnant {
 	return remnant{"the function " + name, []string{"lambda delete-function --region " + region + " --function-name " + name}}
 }
 
-// roleRemnant deletes the policy before its role, which AWS deletes without policies only.
-func roleRemnant(name, policy string) remnant {
-	return remnant{"the role " + name, []string{
-		"iam delete-role-policy --role-name " + name + " --policy-name " + policy,
-		"iam delete-role --role-name " + name}}
+// roleRemnant deletes the policies before their role, which AWS deletes without policies only.
+func roleRemnant(name string, policies ...string) remnant {
+	var commands []string
+	for _, policy := range policies {
+		commands = append(commands, "iam delete-role-policy --role-name "+name+" --policy-name "+policy)
+	}
+	return remnant{"the role " + name, append(commands, "iam delete-role --role-name "+name)}
 }
 
 func logGroupRemnant(region, name string) remnant {
@@ -50,6 +52,10 @@ func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) (taken []r
 		_, err := iam.LookupRole(ctx, &iam.LookupRoleArgs{Name: name})
 		return err
 	}
+	executionPolicies := []string{executionPolicyName}
+	if settings.ManagingIAM {
+		executionPolicies = append(executionPolicies, managingLoginName)
+	}
 	named := []struct {
 		logicalName, name string
 		lookup            func(name string) error
@@ -59,7 +65,7 @@ func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) (taken []r
 			_, err := lambda.LookupFunction(ctx, &lambda.LookupFunctionArgs{FunctionName: name})
 			return err
 		}, functionRemnant(region, wanted.function)},
-		{executionRoleResource, wanted.executionRole, role, roleRemnant(wanted.executionRole, executionPolicyName)},
+		{executionRoleResource, wanted.executionRole, role, roleRemnant(wanted.executionRole, executionPolicies...)},
 		{invocationRoleResource, wanted.invocationRole, role, roleRemnant(wanted.invocationRole, invocationPolicyName)},
 		{logGroupResource, wanted.logGroup, func(name string) error {
 			var group struct{}

@@ -70,6 +70,7 @@ type Settings struct {
 	RotateUsername2  string
 	ManagingUsername string
 	ManagingPassword event.Secret
+	ManagingIAM      bool // whether the managing user has no password, and logs in by RDS IAM authentication
 
 	CheckDatabase         bool // whether the function looks at the database at the end of an update
 	PrepareDatabase       bool // whether the function makes the database's users
@@ -131,6 +132,8 @@ var settings = []setting{
 		set: func(s *Settings, v string) error { return setText(&s.ManagingUsername, v) }},
 	{name: "managingPassword", secret: true, allowed: anyText,
 		set: func(s *Settings, v string) error { return setSecret(&s.ManagingPassword, v) }},
+	{name: "managingAuthentication", preset: "password", choices: []string{"password", managingAuthIAM},
+		set: func(s *Settings, v string) error { s.ManagingIAM = v == managingAuthIAM; return nil }},
 
 	{name: "checkDatabase", preset: "true", choices: booleans,
 		set: func(s *Settings, v string) error { s.CheckDatabase = v == "true"; return nil }},
