@@ -10,6 +10,7 @@
 //     security group that a function's interfaces still hold.
 //   - EC2: rules of security groups that are changed in place ([rules]).
 //   - CloudWatch: metrics that are made of the functions' logs, alarms, and who hears of them ([watcher]).
+//   - RDS IAM authentication: functions have credentials of their role's, and IAM says what they may ([logins]).
 //   - RDS: databases stand on this machine, so their endpoints do too. The secret of a master user is moto's, and its status
 //     and its key can be played ([Gateway.SecretStatus]).
 //
@@ -54,6 +55,7 @@ type Gateway struct {
 	buckets   *buckets
 	rules     *rules
 	watcher   *watcher
+	logins    logins
 	shared    atomic.Pointer[share] // nil: the VPCs are the account's own
 	faults    faults
 
@@ -258,7 +260,7 @@ func (g *Gateway) rewrite(response *http.Response) error {
 		action := response.Request.Header.Get("X-Action")
 		body = []byte(g.shared.Load().outward(action, g.options.Account, g.rules.outward(string(body))))
 	} else {
-		body = g.asPlayed(rdsHost.ReplaceAll(body, []byte(g.options.DatabaseHost)))
+		body = g.logins.asPlayed(g.asPlayed(rdsHost.ReplaceAll(body, []byte(g.options.DatabaseHost))))
 	}
 	response.Body = io.NopCloser(bytes.NewReader(body))
 	response.ContentLength = int64(len(body))

@@ -196,7 +196,11 @@ func (f *functions) startWorker(function *function) (*worker, error) {
 // environment is what Lambda gives a custom runtime, from the AWS manual's
 // "Defined runtime environment variables". Nothing of this process's own passes.
 func (f *functions) environment(function *function, api string) []string {
+	accessKey, credentials := f.gateway.logins.give(function)
 	environment := []string{
+		"AWS_ACCESS_KEY_ID=" + accessKey,
+		"AWS_SECRET_ACCESS_KEY=" + credentials.secret,
+		"AWS_SESSION_TOKEN=" + credentials.session,
 		"AWS_LAMBDA_RUNTIME_API=" + api,
 		"LAMBDA_TASK_ROOT=" + function.folder,
 		"LAMBDA_RUNTIME_DIR=/var/runtime",

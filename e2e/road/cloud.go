@@ -64,6 +64,9 @@ func (m *Machine) NewCloud(folder string) (*Cloud, error) {
 	if err := c.start(); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	m.clouds[c] = true
 	return c, nil
 }
 
@@ -79,7 +82,7 @@ func (c *Cloud) start() (err error) {
 		return fmt.Errorf("linking the plugins: %w", err)
 	}
 	c.AWS, err = gateway.New(gateway.Options{
-		Moto: c.machine.moto.URL, Account: c.Account, DatabaseHost: "localhost",
+		Moto: c.machine.moto.URL, Account: c.Account, DatabaseHost: databaseHost,
 		SystemCAs: c.machine.CABundle, Folder: functions,
 	})
 	if err != nil {
@@ -195,6 +198,9 @@ func (c *Cloud) serve(listener net.Listener, handler http.Handler) {
 
 // Close ends the cloud's servers and functions.
 func (c *Cloud) Close() error {
+	c.machine.lock.Lock()
+	delete(c.machine.clouds, c)
+	c.machine.lock.Unlock()
 	var failures []error
 	for _, server := range c.servers {
 		failures = append(failures, server.Close())

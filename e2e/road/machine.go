@@ -42,6 +42,9 @@ type Machine struct {
 	authority *dbtest.Authority
 	moto      *moto.Server
 	account   atomic.Int64
+
+	lock   sync.Mutex
+	clouds map[*Cloud]bool // that are open
 }
 
 // StartMachine starts the servers. Progress, if not nil, hears of each step.
@@ -53,7 +56,7 @@ func StartMachine(ctx context.Context, progress func(step string)) (*Machine, er
 	if err != nil {
 		return nil, fmt.Errorf("making a folder for the machine: %w", err)
 	}
-	m := &Machine{folder: folder}
+	m := &Machine{folder: folder, clouds: map[*Cloud]bool{}}
 	m.account.Store(100000000000)
 	if err := m.start(ctx, progress); err != nil {
 		return nil, errors.Join(err, m.Stop())
@@ -135,7 +138,7 @@ func (m *Machine) plugin(name string) string {
 func (m *Machine) startPostgres(ctx context.Context) (err error) {
 	m.Postgres, err = dbtest.StartPostgres(ctx, dbtest.Options{
 		TLS: true, HBA: []string{"hostssl all all all scram-sha-256"},
-		Settings: map[string]string{"log_statement": "all"},
+		Settings: map[string]string{"log_statement": "all"}, IAM: m.iam(Postgres),
 	})
 	if err != nil {
 		return fmt.Errorf("starting PostgreSQL: %w", err)
@@ -145,13 +148,45 @@ func (m *Machine) startPostgres(ctx context.Context) (err error) {
 
 func (m *Machine) startMariaDB(ctx context.Context) (err error) {
 	m.MariaDB, err = dbtest.StartMariaDB(ctx, dbtest.Options{
-		TLS: true, Settings: map[string]string{"require_secure_transport": "ON"},
+		TLS: true, Settings: map[string]string{"require_secure_transport": "ON"}, IAM: m.iam(MySQL),
 	})
 	if err != nil {
 		return fmt.Errorf("starting MariaDB: %w", err)
 	}
 	return nil
 }
+
+// iam is what the server of an engine asks about tokens: the clouds' gateways.
+func (m *Machine) iam(engine string) *dbtest.IAM {
+	// of does what ask does with each open cloud, until one knows the key.
+	of := func(accessKey string, ask func(c *Cloud)) {
+		m.lock.Lock()
+		defer m.lock.Unlock()
+		for c := range m.clouds {
+			if _, _, known := c.AWS.Key(accessKey); known {
+				ask(c)
+				return
+			}
+		}
+	}
+	return &dbtest.IAM{
+		Host: databaseHost, Region: Region,
+		Key: func(accessKey string) (secret, session string, ok bool) {
+			of(accessKey, func(c *Cloud) { secret, session, ok = c.AWS.Key(accessKey) })
+			return secret, session, ok
+		},
+		MayConnect: func(accessKey, user string) (may bool) {
+			server, err := m.Server(engine)
+			if err == nil {
+				of(accessKey, func(c *Cloud) { may, err = c.AWS.MayConnect(context.Background(), accessKey, user, server.Port) })
+			}
+			return may && err == nil
+		},
+	}
+}
+
+// databaseHost is where all databases are.
+const databaseHost = "localhost"
 
 func (m *Machine) startMoto(ctx context.Context) (err error) {
 	m.moto, err = moto.Start(ctx, filepath.Join(m.folder, "moto.log"))
