@@ -77,6 +77,8 @@ func (f *faults) throttled(w http.ResponseWriter, r *http.Request, service strin
 	case "s3":
 		w.WriteHeader(http.StatusServiceUnavailable)
 		fmt.Fprint(w, `<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>`)
+	case "cloudwatch": // which speaks CBOR: the status is enough for a client to try again
+		w.WriteHeader(http.StatusServiceUnavailable)
 	default:
 		lambdaError(w, http.StatusTooManyRequests, "ThrottlingException", "Rate exceeded")
 	}
