@@ -202,7 +202,7 @@ func (t term) matches(event map[string]any) bool {
 	return wanted.MatchString(fmt.Sprint(value)) == (t.operator == "=")
 }
 
-// serveLogs plays what moto lacks of metric filters, and queries of logs. It tells whether it has answered.
+// serveLogs plays what moto lacks of metric filters, and queries of logs. It reports whether it has answered.
 func (w *watcher) serveLogs(response http.ResponseWriter, r *http.Request, action string, body []byte) bool {
 	var request struct {
 		FilterName, LogGroupName, FilterPattern string
@@ -246,7 +246,7 @@ func (w *watcher) serveLogs(response http.ResponseWriter, r *http.Request, actio
 	return false
 }
 
-// filterLogEvents keeps of moto's answer what a pattern for JSON matches, which moto does not know. It tells whether it has answered.
+// filterLogEvents keeps of moto's answer what a pattern for JSON matches, which moto does not know. It reports whether it has answered.
 func (w *watcher) filterLogEvents(response http.ResponseWriter, r *http.Request, body []byte, text string) bool {
 	wanted, err := parsePattern(text)
 	var request map[string]any
@@ -279,7 +279,7 @@ func (w *watcher) filterLogEvents(response http.ResponseWriter, r *http.Request,
 	return true
 }
 
-// refuseFilter tells whether it has refused a filter: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutMetricFilter.html,
+// refuseFilter reports whether it has refused a filter: https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutMetricFilter.html,
 // and the words of AWS's that people report:
 // https://github.com/aws-solutions-library-samples/guidance-for-claude-code-with-amazon-bedrock/pull/632
 func (w *watcher) refuseFilter(response http.ResponseWriter, r *http.Request, client *cloudwatchlogs.Client, group, text string, both bool) bool {

@@ -211,7 +211,7 @@ func (s *Service) Listen(host, address string) {
 	s.listeners[host] = address
 }
 
-// hears tells whether the webhook is for such events. The group environments is all of an environment's.
+// hears reports whether the webhook is for such events. The group environments is all of an environment's.
 func (w webhook) hears(event string) bool {
 	return w.Active && (slices.Contains(w.Filters, event) || slices.Contains(w.Groups, "environments"))
 }
