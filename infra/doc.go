@@ -11,9 +11,10 @@
 //   - [LastState.WarnOfDrift]: drift.go compares the two environments with what was found
 //   - [PlanPreparation]: prepare.go finds out whether the database's users have to be made, and who may do it
 //   - [BuildArchive]: archive.go compiles ./lambda
-//   - [DeployConnector]: connector.go registers the function, roles.go the two roles, network.go the security group,
-//     signing.go its code (published.go: Pulumi's), keepwarm.go the regular invocation, watch.go the alarms; standing.go
-//     compares the function that stands with the state, for what AWS has refused before
+//   - [DeployConnector]: connector.go registers the function, roles.go the two roles, iam.go the permission to log in to the
+//     database without a password, network.go the security group, signing.go the function's code (published.go: Pulumi's),
+//     keepwarm.go the regular invocation, watch.go the alarms; standing.go compares the function that stands with the state,
+//     for what AWS has refused before
 //   - [Connector.Contents] and [Connector.Prepare]: connector.go says what the two environments are to hold, and prepare.go has
 //     the function make the database's users before they are written
 //   - [Connector.Check] and [Connector.WatchSilence]: check.go has the function look at the database after that, and watch.go
