@@ -113,10 +113,16 @@ var unrelated = regexp.MustCompile(`^(GOOGLE_.*|GOENV_.*|GODEBUG|GOVCS|GOCACHEPR
 // notInTags is what Lambda takes in no tag, such as the brackets in the version of Red Hat's Go.
 var notInTags = regexp.MustCompile(`[^\p{L}\p{Z}\p{N}_.:/=+\-@]+`)
 
+// inherited is the program's environment for the go command and what that starts, without Pulumi's own variables: PULUMI_CONFIG holds
+// every secret of the configuration in clear.
+func inherited() []string {
+	return slices.DeleteFunc(os.Environ(), func(variable string) bool { return strings.HasPrefix(variable, "PULUMI_") })
+}
+
 func newBuild(ctx context.Context, root, architecture string) (*build, error) {
 	command := exec.CommandContext(ctx, "go", append([]string{"env", "-json", "GOVERSION", "GOFLAGS"}, goSettings...)...)
 	// A workspace around the project could choose another toolchain, and is left out of the build as well.
-	command.Dir, command.Env = root, append(os.Environ(), "GOWORK=off")
+	command.Dir, command.Env = root, append(inherited(), "GOWORK=off")
 	out, err := command.Output()
 	if err != nil {
 		return nil, fmt.Errorf("asking go for its settings, to compile ./lambda: %w\n"+
@@ -126,7 +132,7 @@ func newBuild(ctx context.Context, root, architecture string) (*build, error) {
 	if err := json.Unmarshal(out, &settings); err != nil {
 		return nil, fmt.Errorf("reading the answer of go env -json: %w", err)
 	}
-	environment := slices.DeleteFunc(os.Environ(), func(variable string) bool {
+	environment := slices.DeleteFunc(inherited(), func(variable string) bool {
 		name, _, _ := strings.Cut(variable, "=")
 		return strings.HasPrefix(name, "GO") && !unrelated.MatchString(name) || strings.HasPrefix(name, "CGO_")
 	})

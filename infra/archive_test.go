@@ -260,6 +260,9 @@ func TestTheVersionOfGoIsOneForATag(t *testing.T) {
 	assert.Contains(t, b.environment, "GOOGLE_APPLICATION_CREDENTIALS=key.json")
 	assert.Contains(t, b.environment, "GOFLAGS=-modcacherw")
 	assert.NotContains(t, b.environment, "GOEXPERIMENT=boringcrypto")
+	for _, variable := range b.environment {
+		assert.NotRegexp(t, "^PULUMI_", variable, "the configuration's secrets, and the access token")
+	}
 }
 
 func TestTheCompilersOwnLinesAreShown(t *testing.T) {

@@ -28,7 +28,7 @@ func (c *Connector) Check(ctx *pulumi.Context, settings *Settings, last *LastSta
 		return nil
 	}
 	request := dryRun(database)
-	if !last.Complete() || preparation.isDone() {
+	if (!last.Complete() || preparation.isDone()) && loggedBy() == "" { // with the managing password in it
 		request = settings.wholeDryRun(database)
 	}
 	answer, err := c.ask(ctx, request)

@@ -3,7 +3,11 @@ package infra
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
+
+	"esc-connector-lambda-go/lambda/event"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -104,6 +108,16 @@ func TestTheCheckLooksAtWhatTheSettingsName(t *testing.T) {
 	}
 }
 
+// What is logged holds no password.
+func TestTheCheckSendsNoPasswordWhereItWouldBeLogged(t *testing.T) {
+	t.Setenv("TF_LOG", "DEBUG")
+	cloud := newCloud()
+	events := cloud.answersOf(`{"code":200,"message":"dry run, nothing was changed: connected"}`)
+	require.NoError(t, update(t, cloud, minimal(allUsers)))
+	require.Len(t, *events, 1)
+	assert.NotContains(t, (*events)[0], "managingUser")
+}
+
 func TestNoCheckWhereItIsNotWantedOrCannotBe(t *testing.T) {
 	t.Parallel()
 	for _, settings := range []map[string]string{{"shop:checkDatabase": "false"}, {"shop:lambdaArtifact": "published", "aws:region": "eu-central-1"}} {
@@ -170,6 +184,13 @@ func TestSecretsAreHidden(t *testing.T) {
 		settings, err := ReadSettings(ctx, configuration)
 		if err == nil {
 			assert.Equal(t, "user manager, password [secret]", settings.hide("user manager, password Managing-Secret-1"))
+			for _, secret := range []string{"Managing-Secret-1-of-another", `a<b>&"\é`} {
+				inJSON, err := json.Marshal(secret)
+				require.NoError(t, err)
+				for _, form := range []string{`"` + secret + `"`, fmt.Sprintf("%q", secret), `"` + strings.ReplaceAll(secret, `"`, `""`) + `"`, string(inJSON)} {
+					assert.Equal(t, `"[secret]"`, settings.hide(form, event.NewSecret(secret)))
+				}
+			}
 		}
 		return err
 	}))

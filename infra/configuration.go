@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"esc-connector-lambda-go/lambda/event"
+
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
@@ -67,6 +69,9 @@ func (s *Settings) read(row setting) string {
 		return fmt.Sprintf("%s: %v", aSecret, err)
 	case s.isSecret(key): // which the error may repeat
 		return aSecret + ", and what it is cannot be used"
+	}
+	if row.choices != nil && event.ShownName(value) != value { // another setting's URL, which may be a secret
+		return fmt.Sprintf("is set to a URL or a connection string, which may hold a secret and is not shown: %v", err)
 	}
 	return fmt.Sprintf("%s: %v", s.shown(key), err)
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -101,17 +103,26 @@ func lasting(message string) string {
 
 // hide puts [secret] into the place of each setting that is a secret, and of further ones.
 func (s *Settings) hide(text string, further ...event.Secret) string {
-	hidden := append(further, s.ManagingPassword, s.MasterPassword)
+	hidden := append(slices.Clone(further), s.ManagingPassword, s.MasterPassword, s.WebhookURL)
 	for key, value := range s.given {
 		if s.isSecret(key) {
 			hidden = append(hidden, event.NewSecret(value))
 		}
 	}
+	var forms []string
 	for _, secret := range hidden {
 		const least = 3 // bytes, as the CLI has it: less would hide everything
-		if plain := secret.Reveal(); len(plain) >= least {
-			text = strings.ReplaceAll(text, plain, "[secret]")
+		plain := secret.Reveal()
+		if len(plain) < least {
+			continue
 		}
+		inJSON, _ := json.Marshal(plain) // a string can always be written
+		quoted := strconv.Quote(plain)
+		forms = append(forms, plain, string(inJSON[1:len(inJSON)-1]), quoted[1:len(quoted)-1], strings.ReplaceAll(plain, `"`, `""`))
+	}
+	slices.SortFunc(forms, func(a, b string) int { return len(b) - len(a) }) // of one within another nothing is left
+	for _, form := range forms {
+		text = strings.ReplaceAll(text, form, "[secret]")
 	}
 	return text
 }

@@ -137,6 +137,8 @@ var tellTales = []struct {
 }{
 	// https://github.com/pulumi/pulumi/blob/master/sdk/go/common/env/env.go
 	{"PULUMI_DEBUG_GRPC", nil},
+	// By which the CLI's --otel-traces is seen: the provider's spans hold what it is sent and answers.
+	{"PULUMI_OTEL_EXPORTER_OTLP_ENDPOINT", nil},
 	// https://developer.hashicorp.com/terraform/plugin/log/managing. JSON is the level TRACE.
 	{"TF_LOG", []string{"OFF", "ERROR", "WARN", "INFO"}},
 	{"TF_LOG_PROVIDER", []string{"OFF", "ERROR", "WARN", "INFO"}},
@@ -145,13 +147,21 @@ var tellTales = []struct {
 
 // refuseLoggedSecrets stops where what is sent to the provider, a master user's password for instance, would be logged.
 func refuseLoggedSecrets() error {
-	for _, variable := range tellTales {
-		if value := os.Getenv(variable.name); value != "" && !slices.Contains(variable.quiet, strings.ToUpper(value)) {
-			return fmt.Errorf("preparing the database: the environment variable %[1]s is set, by which the password of the database's master user would be logged; nothing was created or changed.\n"+
-				"  Run pulumi up without it: unset %[1]s", variable.name)
-		}
+	if name := loggedBy(); name != "" {
+		return fmt.Errorf("preparing the database: the environment variable %[1]s is set, by which the password of the database's master user would be logged; nothing was created or changed.\n"+
+			"  Run pulumi up without it (PULUMI_OTEL_EXPORTER_OTLP_ENDPOINT: without --otel-traces): unset %[1]s", name)
 	}
 	return nil
+}
+
+// loggedBy is the variable by which what is sent to the provider would be logged, or empty.
+func loggedBy() string {
+	for _, variable := range tellTales {
+		if value := os.Getenv(variable.name); value != "" && !slices.Contains(variable.quiet, strings.ToUpper(value)) {
+			return variable.name
+		}
+	}
+	return ""
 }
 
 // readMaster reads the master user's name and password.
@@ -229,7 +239,7 @@ func (c *Connector) Prepare(ctx *pulumi.Context, settings *Settings, last *LastS
 	}
 	secrets := p.request.Secrets()
 	reason := ""
-	if p.before != nil {
+	if p.before != nil && !namesAreSecret(settings) {
 		reason = fmt.Sprintf(" anew, since it was prepared for %s and %s at %s", p.before.ManagingUser, strings.Join(p.before.RotateUsers, ", "), p.before.Database)
 	}
 	err := ctx.Log.Info(settings.hide(fmt.Sprintf("Preparing the database%s: %s, at %s, by its master user %s", reason, p.what(), p.target.Database, p.request.Prepare.MasterUser.Username), secrets...), nil)
@@ -241,13 +251,19 @@ func (c *Connector) Prepare(ctx *pulumi.Context, settings *Settings, last *LastS
 		return c.notPrepared(settings, last, p, answer, err)
 	}
 	p.done = true
-	p.target.Made, p.target.Found = answer.Made, answer.Found
+	p.target.Made, p.target.Found = p.named(answer.Made), p.named(answer.Found)
 	c.exportPreparation(ctx, settings, p.environment, p.target)
 	message := "Prepared the database: " + answer.Message
 	if settings.MasterPassword != (event.Secret{}) {
 		message += fmt.Sprintf("\n  The master user's password is needed no longer:\n    pulumi config rm %[1]s:masterPassword\n    pulumi config rm %[1]s:masterUsername\n    pulumi config rm %[1]s:prepareDatabase", settings.Project)
 	}
 	return ctx.Log.Info(settings.hide(message, secrets...), nil)
+}
+
+// named are those of the names that stand in the event: an output holds nothing else, whatever the function answers.
+func (p *Preparation) named(names []string) []string {
+	asked := p.request.Names()
+	return slices.DeleteFunc(names, func(name string) bool { return !slices.Contains(asked, name) })
 }
 
 // notPrepared is the error where the function could not be asked, or could not do it.
@@ -278,13 +294,16 @@ func (c *Connector) exportPreparation(ctx *pulumi.Context, settings *Settings, e
 		"made":         pulumi.ToStringArray(done.Made),
 		"found":        pulumi.ToStringArray(done.Found),
 	}}
-	for _, name := range []string{"databaseHost", "databaseName", "managingUsername", "rotateUsername1", "rotateUsername2", "applicationRole"} {
-		if settings.isSecret(settingOf(name).key(settings.Project)) {
-			output = pulumi.ToSecret(output)
-			break
-		}
+	if namesAreSecret(settings) {
+		output = pulumi.ToSecret(output)
 	}
 	ctx.Export("databasePreparation", output)
+}
+
+// namesAreSecret reports whether a name that a preparation is remembered by was set as a secret.
+func namesAreSecret(settings *Settings) bool {
+	return slices.ContainsFunc([]string{"databaseHost", "databaseName", "managingUsername", "rotateUsername1", "rotateUsername2", "applicationRole"},
+		func(name string) bool { return settings.isSecret(settingOf(name).key(settings.Project)) })
 }
 
 // preparations are the output databasePreparation.

@@ -140,6 +140,7 @@ func TestWhatStopsAPreparationBeforehand(t *testing.T) {
 		"privileges on PostgreSQL":     {newCloud(), with(own, "shop:applicationPrivileges", "SELECT"), nil, []string{"for MySQL and MariaDB alone"}},
 		"a role on MySQL":              {newCloud(), with(own, "shop:applicationRole", "app_role", "shop:databaseEngine", "mysql"), nil, []string{"for PostgreSQL alone"}},
 		"the engine's log":             {newCloud(), own, map[string]string{"PULUMI_DEBUG_GRPC": "log.json"}, []string{"PULUMI_DEBUG_GRPC is set"}},
+		"the engine's traces":          {newCloud(), own, map[string]string{"PULUMI_OTEL_EXPORTER_OTLP_ENDPOINT": "127.0.0.1:4317"}, []string{"without --otel-traces"}},
 		"the provider's log":           {keepsMaster("active", unread), nil, map[string]string{"TF_LOG": "debug"}, []string{"TF_LOG is set"}},
 		"the provider's own log":       {keepsMaster("active", unread), nil, map[string]string{"TF_LOG_PROVIDER_AWS": "TRACE"}, []string{"TF_LOG_PROVIDER_AWS is set"}},
 	} {

@@ -45,9 +45,13 @@ func (s *Settings) checkWatch() []problem {
 	}
 	if parts := topicPattern.FindStringSubmatch(s.AlarmTopic); parts != nil && s.Region != "" && parts[2] != s.Region {
 		key := topic.key(s.Project)
+		command := "pulumi config set " + key + " " + strings.Replace(s.AlarmTopic, ":"+parts[2]+":", ":"+s.Region+":", 1)
+		if s.isSecret(key) {
+			command = topic.command(key)
+		}
 		found(topic, fmt.Sprintf("%s, in %s, and an alarm reaches topics of its own region alone, which is %s", s.shown(key), parts[2], s.Region),
 			"the ARN of a topic in "+s.Region+", of this account or of another",
-			"pulumi config set "+key+" "+strings.Replace(s.AlarmTopic, ":"+parts[2]+":", ":"+s.Region+":", 1))
+			command)
 	}
 	return problems
 }
@@ -61,7 +65,9 @@ func (a *Account) checkTopic(s *Settings) error {
 	row := settingOf("alarmTopicArn")
 	key := row.key(s.Project)
 	wrong := s.problem(row, fmt.Sprintf("%s, in the partition %s, and %s is in the partition %s", s.shown(key), parts[1], a.Region, a.Partition))
-	wrong.command = "pulumi config set " + key + " " + strings.Replace(s.AlarmTopic, "arn:"+parts[1]+":", "arn:"+a.Partition+":", 1)
+	if !s.isSecret(key) {
+		wrong.command = "pulumi config set " + key + " " + strings.Replace(s.AlarmTopic, "arn:"+parts[1]+":", "arn:"+a.Partition+":", 1)
+	}
 	return &SettingsError{stack: s.Stack, problems: []problem{wrong}}
 }
 

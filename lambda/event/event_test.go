@@ -58,6 +58,26 @@ func TestEverySecretOfAnEventIsSentAndIsKnownToTheGuard(t *testing.T) {
 	assert.Equal(t, request, read)
 }
 
+// Package fmt calls no method of a field that is not exported.
+func TestASecretWithinAnotherTypeIsNotPrinted(t *testing.T) {
+	t.Parallel()
+	type credential struct{ password event.Secret }
+	holder := credential{event.NewSecret("Leaky-1")}
+	assert.NotContains(t, fmt.Sprintf("%v %+v %#v", holder, holder, holder), "Leaky-1")
+	assert.Equal(t, "Leaky-1", holder.password.Reveal())
+}
+
+func TestAPastedConnectionIsNotShown(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"postgres://m:S3cretPass@db/app", "host=db user=m password = 'S3cretPass'", "Server=db;Uid=m;Pwd=S3cretPass;", "m:S3cretPass@tcp(db:3306)/app"} {
+		assert.NotContains(t, event.ShownName(text), "S3cretPass")
+		err := event.Request{Type: text, Host: "db.example", Port: 5432}.Check()
+		require.Error(t, err)
+		assert.NotContains(t, err.Error(), "S3cretPass")
+	}
+	assert.Equal(t, "app_user1@10.%", event.ShownName("app_user1@10.%"))
+}
+
 func TestWhatIsNotThereIsNotSent(t *testing.T) {
 	t.Parallel()
 	sent, err := event.Request{Type: "postgres", Host: "db.example", Port: 5432, DryRun: true}.Wire()

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -244,7 +245,8 @@ const notShown = "(not shown)"
 
 // isConnection knows a URL or a connection string, which may hold a password.
 func isConnection(text string) bool {
-	return strings.Contains(text, "://") || strings.Contains(strings.ToLower(text), "password=")
+	packed := strings.ToLower(strings.Join(strings.Fields(text), "")) // libpq takes blanks around =
+	return slices.ContainsFunc([]string{"://", "password=", "passwd=", "pwd=", "@tcp(", "@unix("}, func(sign string) bool { return strings.Contains(packed, sign) })
 }
 
 // SplitAccount divides a MySQL account user@host at its last @. Without one the host is %, any host.

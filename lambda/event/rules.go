@@ -69,7 +69,7 @@ func users(field string, names []string) (all []text) {
 // Check refuses, before any connection, what could not go well. The error is a *Refusal.
 func (r Request) Check() error {
 	if r.Type != TypePostgres && r.Type != TypeMySQL {
-		return refuse("type %q is not known", r.Type).
+		return refuse("type %q is not known", ShownName(r.Type)).
 			fix("Known are %s and %s (MySQL, Aurora MySQL and MariaDB): use fn::rotate::postgres or fn::rotate::mysql in the rotator environment", TypePostgres, TypeMySQL)
 	}
 	for _, rule := range []func() *Refusal{r.checkParts, r.checkTexts, r.checkAddress, r.checkUsers, r.checkPreparation} {

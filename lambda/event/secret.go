@@ -8,15 +8,25 @@ import (
 
 // Secret is a text that no formatting prints. Request.Wire alone writes it.
 type Secret struct {
-	text    string
-	inClear bool // of a copy that Wire writes
+	text    *string // a pointer, since package fmt calls no method of a field that is not exported
+	inClear bool    // of a copy that Wire writes
 }
 
 // NewSecret makes a secret of a plain text.
-func NewSecret(text string) Secret { return Secret{text: text} }
+func NewSecret(text string) Secret {
+	if text == "" {
+		return Secret{}
+	}
+	return Secret{text: &text}
+}
 
 // Reveal is the plain text, for the one line that needs it.
-func (s Secret) Reveal() string { return s.text }
+func (s Secret) Reveal() string {
+	if s.text == nil {
+		return ""
+	}
+	return *s.text
+}
 
 const placeholder = "(secret)"
 
@@ -32,7 +42,7 @@ func (Secret) Format(state fmt.State, _ rune) { _, _ = state.Write([]byte(placeh
 // MarshalJSON writes a placeholder.
 func (s Secret) MarshalJSON() ([]byte, error) {
 	if s.inClear {
-		return json.Marshal(s.text)
+		return json.Marshal(s.Reveal())
 	}
 	return json.Marshal(placeholder)
 }
@@ -41,4 +51,9 @@ func (s Secret) MarshalJSON() ([]byte, error) {
 func (Secret) LogValue() slog.Value { return slog.StringValue(placeholder) }
 
 // UnmarshalJSON reads a JSON string; null is the empty secret.
-func (s *Secret) UnmarshalJSON(text []byte) error { return json.Unmarshal(text, &s.text) }
+func (s *Secret) UnmarshalJSON(text []byte) error {
+	var plain string
+	err := json.Unmarshal(text, &plain)
+	*s = NewSecret(plain)
+	return err
+}

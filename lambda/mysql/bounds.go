@@ -20,7 +20,7 @@ func (c *conn) ready(ctx context.Context, server *connector.Server) (bounded tim
 	}
 	start := time.Now()
 	locks, innoDB, statement := limits(limit)
-	err = c.set(ctx, "character_set_client = utf8mb4, character_set_connection = utf8mb4, character_set_results = utf8mb4, sql_mode = '', "+
+	err = c.set(ctx, "character_set_client = utf8mb4, character_set_connection = utf8mb4, character_set_results = utf8mb4, sql_mode = '', sql_notes = 1, "+
 		locks+" /*M! , "+statement+" */", innoDB)
 	// MySQL's least bound is a second. A short one is set again when the server is known.
 	if limit >= time.Second {

@@ -191,6 +191,9 @@ func nativeHash(password event.Secret) string {
 func (c *conn) warned(ctx context.Context) ([]uint16, error) {
 	const most = 16
 	rows, err := c.rows(ctx, most, "SHOW WARNINGS")
+	if err == nil && len(rows) == 0 { // max_error_count is 0: there was one, and the server keeps none
+		err = errNoRow
+	}
 	var numbers []uint16
 	for _, row := range rows {
 		if len(row) > 1 {

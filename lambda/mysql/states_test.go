@@ -233,6 +233,34 @@ func TestMySQLsStatesAreTold(t *testing.T) {
 	assert.True(t, strings.HasPrefix(err.Error(), "log in as managing user: "), err)
 }
 
+// With IF EXISTS an account that is not there is a mere note, and a server can be told to keep no notes. Its proof is skipped, too, where
+// no login is possible from here.
+func TestAccountThatIsNotThereIsToldByAServerThatKeepsNoNotes(t *testing.T) {
+	t.Parallel()
+	server, err := dbtest.StartMySQL(t.Context(), dbtest.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
+	require.NoError(t, server.Exec(t.Context(), "CREATE DATABASE app"))
+	for product, server := range map[string]*dbtest.Server{"MariaDB": maria(t, nil), "MySQL": server} {
+		request := newRequest(t, server, "%")
+		there := request.RotateUser.Username
+		request.RotateUser.Username = "nobody_at_all@10.9.9.9"
+		require.NoError(t, server.Exec(t.Context(), "SET GLOBAL sql_notes = 0"))
+		_, err := within(t, 20*time.Second, request)
+		require.Error(t, err, product)
+		assert.ErrorContains(t, err, "Nothing was changed", product)
+		require.NoError(t, server.Exec(t.Context(), "SET GLOBAL max_error_count = 0"))
+		_, err = within(t, 20*time.Second, request)
+		require.Error(t, err, product)
+		assert.ErrorContains(t, err, string(connector.MaybeChanged), product)
+
+		request.RotateUser.Username = there
+		outcome, err := within(t, 20*time.Second, request)
+		require.NoError(t, err, product)
+		assert.Equal(t, connector.ProofDone, outcome.Proof, product)
+	}
+}
+
 func TestTransactionsThatOnlyReadAreNotCalledAReplica(t *testing.T) {
 	t.Parallel()
 	server := maria(t, nil)
