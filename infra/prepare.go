@@ -200,13 +200,29 @@ func (p *Preparation) unreadable(ctx *pulumi.Context, settings *Settings, err er
 
 // check refuses, before anything is created, what the function would refuse.
 func (p *Preparation) check(settings *Settings) error {
+	unfit := func(name, why string) error {
+		return fmt.Errorf("preparing the database: %[1]s:%[2]s is %[3]s; nothing was created or changed.\n  pulumi config rm %[1]s:%[2]s", settings.Project, name, why)
+	}
+	switch mysql := p.request.Type == event.TypeMySQL; {
+	case mysql && settings.ApplicationRole != "":
+		return unfit("applicationRole", "for PostgreSQL alone: on MySQL and MariaDB both users get applicationPrivileges, and without it SELECT, INSERT, UPDATE and DELETE")
+	case !mysql && len(settings.ApplicationPrivileges) > 0:
+		return unfit("applicationPrivileges", "for MySQL and MariaDB alone: on PostgreSQL both users become members of applicationRole")
+	}
 	if err := p.request.Check(); err != nil {
 		return fmt.Errorf("preparing the database: %s; nothing was created or changed.\n"+
-			"  The settings are databaseName, managingUsername, rotateUsername1, rotateUsername2, applicationRole and applicationPrivileges: pulumi config set <setting> <value>",
-			settings.hide(err.Error(), p.request.Secrets()...))
+			"  To set another one: pulumi config set <setting> <value>",
+			settings.hide(settingsOfParts.Replace(err.Error()), p.request.Secrets()...))
 	}
 	return nil
 }
+
+// settingsOfParts names the settings that the parts of a preparation come from, the longer parts first.
+var settingsOfParts = strings.NewReplacer(
+	"prepare.masterUser.username", "masterUsername", "prepare.masterUser.password", "masterPassword", "prepare.masterUser", "the master user",
+	"prepare.managingUser.username", "managingUsername", "prepare.managingUser.password", "managingPassword", "prepare.managingUser", "managingUsername",
+	"prepare.rotateUsers[0]", "rotateUsername1", "prepare.rotateUsers[1]", "rotateUsername2",
+	"prepare.applicationRole", "applicationRole", "prepare.privileges", "applicationPrivileges")
 
 // what is to be there once the database is prepared.
 func (p *Preparation) what() string {
@@ -234,7 +250,7 @@ func (c *Connector) Prepare(ctx *pulumi.Context, settings *Settings, last *LastS
 		return nil
 	}
 	if !p.due {
-		return ctx.Log.Info(fmt.Sprintf("The database %s was prepared before, and nothing is sent to it: a changed managingPassword, applicationRole or applicationPrivileges is not applied (docs/GUIDE.md says how).\n"+
+		return ctx.Log.Info(fmt.Sprintf("The database %s was prepared before, and nothing is sent to it: a changed managingPassword, applicationRole or applicationPrivileges is not applied (docs/USERS.md says how).\n"+
 			"  prepareDatabase can go: pulumi config rm %s:prepareDatabase", settings.hide(p.target.Database), settings.Project), nil)
 	}
 	secrets := p.request.Secrets()

@@ -135,7 +135,7 @@ func TestWhatStopsAPreparationBeforehand(t *testing.T) {
 		"a secret of another form": {keepsMaster("active", secretOf("Hidden-3")), nil, nil, []string{"does not hold the username and password"}},
 		"a secret without a name":  {keepsMaster("active", secretOf(`{"password":"Hidden-3"}`)), nil, nil, []string{"does not hold the username and password"}},
 		"the master as a user, by the secret": {keepsMaster("active", secretOf(`{"username":"two","password":"Hidden-3"}`)), nil, nil,
-			[]string{"prepare.masterUser and prepare.rotateUsers[1] are both"}},
+			[]string{"the master user and rotateUsername2 are both"}},
 		"the master as a user, by RDS": {keepsMaster("active", unread), map[string]string{"shop:rotateUsername1": "master"}, nil, []string{"are both \"master\""}},
 		"privileges on PostgreSQL":     {newCloud(), with(own, "shop:applicationPrivileges", "SELECT"), nil, []string{"for MySQL and MariaDB alone"}},
 		"a role on MySQL":              {newCloud(), with(own, "shop:applicationRole", "app_role", "shop:databaseEngine", "mysql"), nil, []string{"for PostgreSQL alone"}},

@@ -145,7 +145,7 @@ var settings = []setting{
 		set: func(s *Settings, v string) error { return setSecret(&s.MasterPassword, v) }},
 	{name: "applicationRole", example: "app_role", allowed: anyText,
 		set: func(s *Settings, v string) error { return setText(&s.ApplicationRole, v) }},
-	{name: "applicationPrivileges", example: "SELECT,INSERT,UPDATE,DELETE", list: true,
+	{name: "applicationPrivileges", example: "'SELECT,INSERT,UPDATE,DELETE'", list: true,
 		allowed: "privileges with commas between them, of " + strings.Join(event.Privileges, ", "), set: setPrivileges},
 
 	{name: "databaseHost", need: fromRDS, example: "db.example.com", allowed: "a host name or an IP address", set: setHost},
@@ -154,7 +154,7 @@ var settings = []setting{
 	{name: "databaseEngine", need: fromRDS, example: "postgres", allowed: "postgres, or mysql (which serves MariaDB too)", set: setEngine},
 	{name: "vpcId", need: fromRDS, example: "vpc-0123456789abcdef0", allowed: "the ID of a VPC",
 		set: func(s *Settings, v string) error { return setID(&s.VPC, v, "vpc") }},
-	{name: "subnetIds", need: fromRDS, example: "subnet-0123456789abcdef0,subnet-0fedcba9876543210",
+	{name: "subnetIds", need: fromRDS, example: "'subnet-0123456789abcdef0,subnet-0fedcba9876543210'",
 		allowed: "IDs of subnets, with commas between them", list: true, set: setSubnets},
 	{name: "databaseSecurityGroupId", need: fromRDS, example: "sg-0123456789abcdef0", allowed: "the ID of a security group, or account/ID of one in another account",
 		set: setDatabaseGroup},
