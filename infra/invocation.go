@@ -27,6 +27,10 @@ func (e *noAnswer) Error() string { return e.why }
 // one that was idle for weeks: https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
 const patience = 90 * time.Second
 
+// mayNotInvoke is Lambda's code for who may not invoke a function. KMSAccessDeniedException and EC2AccessDeniedException are about what
+// its execution role may do.
+var mayNotInvoke = regexp.MustCompile(`\bAccessDenied(?:Exception)?\b`)
+
 var stateConflict = regexp.MustCompile(`ResourceConflictException.*(?:state: Pending|state: Inactive|update is in progress)`)
 
 // ask has the function answer an event. What else AWS refuses for a while the provider sends again by itself. The error is a
@@ -47,7 +51,7 @@ func (c *Connector) ask(ctx *pulumi.Context, request event.Request) (event.Answe
 		time.Sleep(pause)
 	}
 	if err != nil {
-		return answer, &noAnswer{why: failureOf(err), denied: deniedPattern.MatchString(err.Error())}
+		return answer, &noAnswer{why: failureOf(err), denied: mayNotInvoke.MatchString(err.Error())}
 	}
 	if err := json.Unmarshal([]byte(result.Result), &answer); err != nil || answer.Code == 0 {
 		return answer, &noAnswer{why: "the function's answer is not the connector's"}

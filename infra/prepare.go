@@ -250,7 +250,7 @@ func (c *Connector) Prepare(ctx *pulumi.Context, settings *Settings, last *LastS
 		return nil
 	}
 	if !p.due {
-		return ctx.Log.Info(fmt.Sprintf("The database %s was prepared before, and nothing is sent to it: a changed managingPassword, applicationRole or applicationPrivileges is not applied (docs/USERS.md says how).\n"+
+		return ctx.Log.Info(fmt.Sprintf("The database %s was prepared before, and nothing is sent to it: a changed managingPassword, managingAuthentication, applicationRole or applicationPrivileges is not applied (docs/USERS.md says how).\n"+
 			"  prepareDatabase can go: pulumi config rm %s:prepareDatabase", settings.hide(p.target.Database), settings.Project), nil)
 	}
 	secrets := p.request.Secrets()

@@ -224,7 +224,7 @@ func (l *LastState) leftBehind(ctx *pulumi.Context, settings *Settings) []remnan
 	for _, kind := range kinds {
 		for _, found := range tagged.ResourceTagMappingLists {
 			_, name, is := strings.Cut(found.ResourceArn, kind.arn)
-			if is && kind.exists(found.ResourceArn, name) {
+			if is && !slices.ContainsFunc(l.entries, func(e entry) bool { return text(e.outputs.Arn) == found.ResourceArn }) && kind.exists(found.ResourceArn, name) {
 				left = append(left, kind.remnant(found.ResourceArn, name))
 			}
 		}

@@ -415,13 +415,14 @@ func (e *evidence) freeNames() verdict {
 	}
 	return verdict{text: fmt.Sprintf(`checking the names of this stack in AWS: AWS has %s, and this stack's state does not; %s.
   They are of an earlier state of this stack, or of an update that was killed. See first that no other login of the Pulumi CLI has that state: pulumi whoami --verbose
+  Nor another stack, which keeps these names since it was renamed: pulumi stack ls --all, and for each pulumi stack output lambdaArn --stack <name>. Where one has it, delete nothing: give this stack another name, by pulumi stack rename
   Where the state can be had back, from another login, a file of pulumi stack export, or in Pulumi Cloud from an earlier version: pulumi stack export --version <number> >state.json, and pulumi stack import --file state.json
   Where it cannot, delete them (NoSuchEntity for a policy: its role has none yet). pulumi up makes them again under the same ARNs, and both environments stay as they are:%s%s`,
 		found, nothingDone, commands, besides)}
 }
 
 // staysBehind is said of what an update makes a second time.
-const staysBehind = "pulumi up makes another one of each, and these stay until you delete them, once nothing uses them any more:"
+const staysBehind = "pulumi up makes another one of each, and these stay until you delete them. They may be those of a stack that is alive, one of the same name in another organization or one that was renamed, which these commands break. Once nothing uses them any more:"
 
 // warnOfWhatIsLeft says once what is made a second time: at the next update the state has its own.
 func (e *evidence) warnOfWhatIsLeft(ctx *pulumi.Context) error {

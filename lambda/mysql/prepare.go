@@ -371,6 +371,11 @@ func (p *preparation) undo(ctx context.Context, err error) error {
 	if unchanged {
 		p.server.SetState(connector.Unchanged)
 	}
+	for _, u := range p.users {
+		if u.there && len(u.given) > 0 {
+			failure.Why += fmt.Sprintf("; %s was there, and keeps %s, which it got", u.account, listed(u.given))
+		}
+	}
 	return failure
 }
 

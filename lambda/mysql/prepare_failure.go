@@ -81,7 +81,7 @@ func (p *preparation) statementFailure(err error, reason uint16, doing string, u
 		if says(err, "SYSTEM_USER") {
 			return fail("it is a system user, and the master user is none", "Choose another name")
 		}
-		master := parseAccount(p.request.Prepare.MasterUser.Username)
+		master := parseAccount(p.found.current) // with the host of the account that let it in
 		return fail("the master user lacks a privilege", "Name another master user, or have an administrator run: GRANT "+takes+" TO "+master.String()+option+";")
 	}
 	cause := lookup(causesOfPreparation, reason, u.account, "the server refused it")

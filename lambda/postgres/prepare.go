@@ -123,7 +123,7 @@ func (p *preparation) begin(ctx context.Context) error {
 	var refused *serverError
 	if errors.As(err, &refused) && refused.code == lockTimeout {
 		failure := p.server.Fail(as+"another preparation is at work there, and did not end ("+lockTimeout+")",
-			"Try again when it has ended. Who holds its lock: SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted")
+			fmt.Sprintf("Try again when it has ended. Who holds its lock: SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = %d AND objid = %d", advisoryKey>>32, advisoryKey&0xffffffff))
 		failure.Transient = true
 		return failure
 	}
