@@ -29,7 +29,7 @@ func walk(ts *testscript.TestScript, _ bool, args []string) {
 	if given := os.Getenv("WALK_SERIES"); given != "" {
 		series = number(given)
 	}
-	seed := uint64(time.Now().UnixNano())
+	seed := uint64(2) // so that the test does the same each time; other walks are begun by hand
 	if given := os.Getenv("WALK_SEED"); given != "" {
 		seed = uint64(number(given))
 	}
