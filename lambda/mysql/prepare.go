@@ -61,9 +61,9 @@ type user struct {
 
 	there bool
 	lacks []grant
-	// tried: its creation was sent, in this session or in one that was lost.
+	// tried: its creation was sent, over this connection or over one that was lost.
 	tried bool
-	// made: it may have been made in this session, under the lock, so that no other event has seen it.
+	// made: it may have been made over this connection, under the lock, so that no other event has seen it.
 	made bool
 	// given is what it got.
 	given []grant
@@ -351,7 +351,7 @@ func (p *preparation) alter(ctx context.Context, statement string) (warned []uin
 	return p.session.warned(ctx)
 }
 
-// undo drops what this session made: no other event has seen it.
+// undo drops what was made over this connection: no other event has seen it.
 func (p *preparation) undo(ctx context.Context, err error) error {
 	failure := connector.AsFailure(err)
 	if failure == nil {

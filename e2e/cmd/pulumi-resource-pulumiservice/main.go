@@ -239,7 +239,7 @@ func (s *service) readEnvironment(ctx context.Context, id string, _ resource.Pro
 	}
 	yaml, _, revision, err := s.GetEnvironment(ctx, env.organization, env.project, env.name, "", false)
 	if err != nil {
-		return nil, nil //nolint:nilerr // as the provider does
+		return nil, nil //nolint:nilerr // the real provider takes any failure for "not there"
 	}
 	uuid, err := s.environmentID(ctx, env)
 	if err != nil {
