@@ -51,16 +51,15 @@ install() {
 missing=()
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
 command -v psql >/dev/null || missing+=(postgresql-client)
-command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] || missing+=(mariadb-server-core)
-command -v mariadb >/dev/null || missing+=(mariadb-client-core)
+# The whole package: MariaDB's plugins for logins by a token and for password checks are not in mariadb-server-core.
+[ -e /usr/lib/mysql/plugin/auth_pam.so ] || missing+=(mariadb-server)
+command -v mariadb >/dev/null || missing+=(mariadb-client)
 moto=$cache/moto/bin/moto_server
 if ! command -v moto_server >/dev/null && [ ! -x "$moto" ]; then
 	missing+=(python3-venv)
 fi
 if [ "$purpose" = test ]; then
 	command -v npm >/dev/null || missing+=(npm)
-	# MariaDB's password checks are a plugin, and come with the whole package.
-	[ -e /usr/lib/mysql/plugin/simple_password_check.so ] || missing+=(mariadb-server)
 	[ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer)
 fi
 
