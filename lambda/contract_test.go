@@ -350,6 +350,18 @@ func TestSecretThatHoldsAPublicWordIsMaskedWhole(t *testing.T) {
 	assert.NotContains(t, answer.raw, "Secret-of")
 }
 
+// A message is printed in a terminal, which obeys what a name holds.
+func TestNamesInAMessageHoldNothingThatATerminalObeys(t *testing.T) {
+	t.Parallel()
+	for _, fail := range []bool{true, false} {
+		answer := invokeWith(t, saying("ALTER ROLE \"ad\x1b[2Jmin\u202e\nx\" LOGIN;", fail), anyEvent(newPassword), plenty)
+		assert.Contains(t, answer.Message, `ALTER ROLE "ad\x1b[2Jmin\u202e\nx" LOGIN;`)
+		assert.Contains(t, answer.Message, "stand here for one character each")
+		assert.NotRegexp(t, `[[:cntrl:]]|\x{202e}`, answer.Message)
+		assert.Equal(t, `ALTER ROLE "größe" LOGIN;`, invokeWith(t, saying(`ALTER ROLE "größe" LOGIN;`, false), anyEvent(newPassword), plenty).Message)
+	}
+}
+
 func TestTextOfTheServerIsPrintedWholeOrNotAtAll(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"15.18 (Debian 15.18-0+deb12u1)", "8.0.mysql_aurora.3.04.0", "10.11.14-MariaDB-log", "ip-10-0-1-5.ec2.internal", "app@10.0.%", "2001:db8::7"} {

@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"esc-connector-lambda-go/lambda/connector"
 	"esc-connector-lambda-go/lambda/event"
@@ -124,4 +125,20 @@ func (g guard) mask(text string) string {
 	}
 	kept.WriteString(text[end:])
 	return kept.String()
+}
+
+// visible shows each character that a terminal would obey, or not show, as Go writes it: a name may hold one.
+func visible(text string) string {
+	var shown strings.Builder
+	for _, char := range text {
+		written := string(char)
+		if !unicode.IsPrint(char) {
+			written = strings.Trim(strconv.QuoteRune(char), "'")
+		}
+		shown.WriteString(written)
+	}
+	if shown.String() == text {
+		return text
+	}
+	return shown.String() + ` (\n, \x1b and the like stand here for one character each; SQL takes that character itself)`
 }

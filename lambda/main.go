@@ -79,7 +79,7 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 		return nil, err
 	}
 	return json.Marshal(event.Answer{
-		Code: result.code, Message: guard.mask(result.message), Made: result.made, Found: result.found, Warning: guard.mask(result.warning),
+		Code: result.code, Message: visible(guard.mask(result.message)), Made: result.made, Found: result.found, Warning: visible(guard.mask(result.warning)),
 	})
 }
 
