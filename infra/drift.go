@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"esc-connector-lambda-go/environments"
+	"esc-connector-lambda-go/lambda/event"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/urn"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -34,20 +35,21 @@ func (l *LastState) drift(documents map[string]string, settings *Settings, accou
 	rotator := environments.ReadRotator(documents[environments.RotatorResource])
 	managing := environments.ReadManagingCreds(documents[environments.ManagingResource])
 	edits, lines := Edits{}, map[string][]string{}
-	drifted := func(environment environments.Name, key, was, is string) {
+	// What stands in a document may have been pasted there, with a password in it.
+	drifted := func(environment environments.Name, key, was, is string, shown func(string) string) {
 		if was != "" && was != is {
 			name := environment.String()
 			edits[name] = append(edits[name], key+is)
-			lines[name] = append(lines[name], fmt.Sprintf("%s%s   # now %s", key, is, was))
+			lines[name] = append(lines[name], fmt.Sprintf("%s%s   # now %s", key, is, shown(was)))
 		}
 	}
-	drifted(settings.Rotator, "fn::rotate::", rotator.Engine, database.Engine)
-	drifted(settings.Rotator, "host: ", rotator.Host, database.Host)
+	drifted(settings.Rotator, "fn::rotate::", rotator.Engine, database.Engine, event.ShownName)
+	drifted(settings.Rotator, "host: ", rotator.Host, database.Host, event.ShownHost)
 	if rotator.Port != 0 {
-		drifted(settings.Rotator, "port: ", strconv.Itoa(rotator.Port), strconv.Itoa(database.Port))
+		drifted(settings.Rotator, "port: ", strconv.Itoa(rotator.Port), strconv.Itoa(database.Port), event.ShownName)
 	}
-	drifted(settings.Rotator, "lambdaArn: ", rotator.LambdaARN, account.functionARN(names.function))
-	drifted(settings.Managing, "roleArn: ", managing.RoleARN, account.roleARN(names.invocationRole))
+	drifted(settings.Rotator, "lambdaArn: ", rotator.LambdaARN, account.functionARN(names.function), event.ShownName)
+	drifted(settings.Managing, "roleArn: ", managing.RoleARN, account.roleARN(names.invocationRole), event.ShownName)
 
 	var warnings []string
 	for _, name := range []string{settings.Managing.String(), settings.Rotator.String()} {

@@ -20,6 +20,9 @@ func TestDocumentsThatDoNotFitAnyMoreAreToldWithTheLinesToChange(t *testing.T) {
 		{Engine: "postgres", Host: "old.example", Port: 5432, LambdaARN: function}: "\n    host: " + here + "   # now old.example\n",
 		{Engine: "mysql", Host: here, Port: 3306, LambdaARN: function}:             "\n    fn::rotate::postgres   # now mysql\n    port: 5432   # now 3306\n",
 		{Engine: "postgres", Host: here, Port: 5432, LambdaARN: "arn:old"}:         "\n    lambdaArn: " + function + "   # now arn:old\n",
+		// Somebody has pasted what holds a password.
+		{Engine: "postgres", Host: "postgres://app:S3cret@old.example/app", Port: 5432, LambdaARN: function}:   "\n    host: " + here + "   # now (not shown)\n",
+		{Engine: "postgres", Host: here, Port: 5432, LambdaARN: "host=old.example user=app password = S3cret"}: "\n    lambdaArn: " + function + "   # now (not shown)\n",
 	} {
 		text, err := document.Document()
 		require.NoError(t, err)

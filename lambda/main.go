@@ -202,7 +202,7 @@ func (h *Handler) log(ctx context.Context, request event.Request, result result,
 	}
 	attributes := []slog.Attr{
 		slog.String("requestId", requestID), slog.String("event", request.Kind()), slog.String("stage", string(result.stage)),
-		slog.String("engine", event.ShownName(request.Type)), slog.String("host", request.ShownHost()), slog.Int("port", request.Port),
+		slog.String("engine", event.ShownName(request.Type)), slog.String("host", event.ShownHost(request.Host)), slog.Int("port", request.Port),
 		slog.String("database", event.ShownName(request.Database)), slog.String("targetUser", strings.Join(targets, ", ")), slog.Bool("dryRun", request.DryRun),
 		slog.Int64("durationMs", took.Milliseconds()), slog.String("result", outcome), slog.String("proof", string(result.proof)),
 	}

@@ -217,10 +217,10 @@ func (r Request) Kind() string {
 
 // ShownHost is the host for a message or a log. What is pasted there may hold a password, as a URL or a connection string
 // does: it is shown where it is written like a host's name or address, with a port at the most, and else not at all.
-func (r Request) ShownHost() string {
-	name, port, err := net.SplitHostPort(r.Host)
+func ShownHost(host string) string {
+	name, port, err := net.SplitHostPort(host)
 	if _, wrong := strconv.ParseUint(port, 10, 16); err != nil || wrong != nil {
-		name = r.Host
+		name = host
 	}
 	bare := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(name), "["), "]")
 	_, err = netip.ParseAddr(bare)
@@ -230,7 +230,7 @@ func (r Request) ShownHost() string {
 	if err != nil && strings.ContainsFunc(bare, strange) {
 		return notShown
 	}
-	return r.Host
+	return host
 }
 
 // ShownName is the name of a database or of a user for a log. Other than a host's, it may be written in any way.

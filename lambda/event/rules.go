@@ -135,7 +135,7 @@ func (r Request) checkTexts() *Refusal {
 // checkAddress refuses what no database listens at.
 func (r Request) checkAddress() *Refusal {
 	if fault := hostFault(r.Host); fault != "" {
-		return refuse("host %q %s", r.ShownHost(), fault).fix("Write the database's endpoint alone, such as db.example or orders.abc123.eu-west-1.rds.amazonaws.com")
+		return refuse("host %q %s", ShownHost(r.Host), fault).fix("Write the database's endpoint alone, such as db.example or orders.abc123.eu-west-1.rds.amazonaws.com")
 	}
 	if r.Port < 1 || r.Port > 65535 {
 		return refuse("port %d is not a port", r.Port).fix("A port is 1 to 65535: PostgreSQL's is usually 5432, MySQL's 3306")
