@@ -108,6 +108,31 @@ func (s *Settings) missingForPreparation() []problem {
 	return missing
 }
 
+// unread is a warning of what is set for a preparation where there is to be none.
+func (s *Settings) unread() []string {
+	set := s.ofPreparation()
+	if s.PrepareDatabase || len(set) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("nothing is done by %s without prepareDatabase\n  pulumi config set %s:prepareDatabase true\n  Or, where the users are there:%s",
+		strings.Join(set, ", "), s.Project, s.remove(set))}
+}
+
+// ofPreparation are the settings that are set and that a preparation alone reads.
+func (s *Settings) ofPreparation() []string {
+	return slices.DeleteFunc([]string{"masterUsername", "masterPassword", "applicationRole", "applicationPrivileges"},
+		func(name string) bool { return !s.isSet(settingOf(name)) })
+}
+
+// remove are the commands that remove settings, a line each.
+func (s *Settings) remove(names []string) string {
+	var commands strings.Builder
+	for _, name := range names {
+		fmt.Fprintf(&commands, "\n    pulumi config rm %s:%s", s.Project, name)
+	}
+	return commands.String()
+}
+
 // missingMaster is what is not set of who makes the users. What RDS knows of them is found out later, and where they have been made
 // it is needed no longer: it is reported together with what else is wrong, or as soon as it is needed.
 func (s *Settings) missingMaster() []problem {

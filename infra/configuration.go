@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -21,7 +22,7 @@ type Config map[string]string
 func (c Config) Capture(info *pulumi.RunInfo) { maps.Copy(c, info.Config) }
 
 // ReadSettings checks the whole configuration, and reports all that is wrong with it in one error.
-// A setting that looks misspelt gives a warning.
+// What is set and does not do what it seems to gives a warning.
 func ReadSettings(ctx *pulumi.Context, configuration Config) (*Settings, error) {
 	// The engine starts the program in its own folder, which `main` in Pulumi.yaml can put below the project's.
 	s := &Settings{root: ".", given: Config{}, isSecret: ctx.IsConfigSecret,
@@ -39,8 +40,10 @@ func ReadSettings(ctx *pulumi.Context, configuration Config) (*Settings, error) 
 		}
 	}
 	problems = append(problems, s.combine()...)
-	if err := errors.Join(warnOfMisspelt(ctx, configuration), warnOfClearSecrets(ctx, configuration)); err != nil {
-		return nil, err
+	for _, warning := range slices.Concat(s.misspelt(configuration), s.misplacedSecrets(), s.unread()) {
+		if err := ctx.Log.Warn(warning, nil); err != nil {
+			return nil, err
+		}
 	}
 	if len(problems) > 0 {
 		return nil, &SettingsError{stack: s.Stack, problems: append(problems, s.missingMaster()...)}
@@ -67,11 +70,8 @@ func (s *Settings) read(row setting) string {
 		return ""
 	case row.secret:
 		return fmt.Sprintf("%s: %v", aSecret, err)
-	case s.isSecret(key): // which the error may repeat
-		return aSecret + ", and what it is cannot be used"
-	}
-	if row.choices != nil && event.ShownName(value) != value { // another setting's URL, which may be a secret
-		return fmt.Sprintf("is set to a URL or a connection string, which may hold a secret and is not shown: %v", err)
+	case s.isHidden(key): // which the error may repeat
+		return s.shown(key) + ", and what it is cannot be used"
 	}
 	return fmt.Sprintf("%s: %v", s.shown(key), err)
 }
@@ -124,10 +124,28 @@ const aSecret = "is set to a [secret]"
 
 // shown says what a setting is, and never what a secret is.
 func (s *Settings) shown(key string) string {
-	if s.isSecret(key) {
+	switch {
+	case s.isSecret(key):
 		return aSecret
+	case s.isHidden(key):
+		return "is set to what may be a URL or a connection string with a password, which is not shown"
 	}
 	return fmt.Sprintf("is %q", s.given[key])
+}
+
+// isHidden reports whether what a setting is may not be shown: it is a secret, or was pasted, or is another setting's.
+func (s *Settings) isHidden(key string) bool {
+	value, pasted := s.given[key], false
+	switch _, name, _ := strings.Cut(key, ":"); name {
+	case "databaseHost":
+		pasted = event.ShownHost(value) != value
+	case "backendUrl": // which is a URL, without the parts that a secret can be in
+		address, err := url.Parse(value)
+		pasted = err != nil || address.User != nil || address.RawQuery != "" || address.Host != "" && strings.Trim(address.Path, "/") != ""
+	default:
+		pasted = event.ShownName(value) != value
+	}
+	return pasted || s.isSecret(key)
 }
 
 // isSet reports whether the user has set what a row of the table is for.
@@ -197,18 +215,21 @@ func (e *SettingsError) Error() string {
 	return text.String()
 }
 
-// warnOfClearSecrets says which secrets stand in clear in the stack's configuration file.
-func warnOfClearSecrets(ctx *pulumi.Context, configuration Config) error {
+// misplacedSecrets are warnings of secrets that stand in clear in the stack's configuration file, and of settings that are
+// secrets there and nowhere else.
+func (s *Settings) misplacedSecrets() []string {
+	var warnings []string
 	for _, row := range settings {
-		key := row.key(ctx.Project())
-		if !row.secret || configuration[key] == "" || ctx.IsConfigSecret(key) {
-			continue
-		}
-		err := ctx.Log.Warn(fmt.Sprintf("%s is set without --secret, and so stands in clear in Pulumi.%s.yaml\n  %s",
-			key, ctx.Stack(), row.command(key)), nil)
-		if err != nil {
-			return err
+		key := row.key(s.Project)
+		switch {
+		case !s.isSet(row):
+		case row.secret && !s.isSecret(key):
+			warnings = append(warnings, fmt.Sprintf("%s is set without --secret, and so stands in clear in Pulumi.%s.yaml\n  %s",
+				key, s.Stack, row.command(key)))
+		case !row.secret && s.isSecret(key) && row.allowed != anyText: // names in the database stay secrets
+			warnings = append(warnings, fmt.Sprintf("%s is a secret of the stack's configuration, and is kept secret nowhere else: the stack's state and AWS have it in clear, "+
+				"and what the Pulumi CLI prints has [secret] in its place, commands included\n  pulumi config set --plaintext %s <value>", key, key))
 		}
 	}
-	return nil
+	return warnings
 }

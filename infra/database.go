@@ -296,6 +296,10 @@ func (r *record) warnings(settings *Settings, cli string) []string {
 		}
 		warnings = append(warnings, fmt.Sprintf("the %s is publicly accessible. The connector reaches it inside its VPC, and does not need that", which))
 	}
+	if isLoopback(settings.DatabaseHost) {
+		warnings = append(warnings, fmt.Sprintf("databaseHost is %s, which to the function is itself, and no database is there.\n"+
+			"  Name the database as its VPC does: pulumi config set %s:databaseHost <host>", settings.DatabaseHost, settings.Project))
+	}
 	if r.kind == "cluster" && r.empty && settings.DatabaseHost == "" {
 		warnings = append(warnings, fmt.Sprintf("the %s has no instance, so that nothing answers at its endpoint: rotations fail until it has one.\n"+
 			"  If it is not being made just now: %s rds create-db-instance --db-cluster-identifier %s, or another rdsDbIdentifier", r, cli, r.identifier))

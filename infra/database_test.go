@@ -133,6 +133,15 @@ func TestLessThanVerifiedTLSGetsAWarning(t *testing.T) {
 	assert.Empty(t, (&record{}).warnings(&Settings{SSLMode: "verify-full", DatabaseHost: "db.example"}, "aws"))
 }
 
+func TestADatabaseOnTheFunctionItselfGetsAWarning(t *testing.T) {
+	for _, host := range []string{"localhost", "127.0.0.1", "127.1.2.3", "::1"} {
+		assert.Equal(t, []string{"databaseHost is " + host + ", which to the function is itself, and no database is there.\n" +
+			"  Name the database as its VPC does: pulumi config set shop:databaseHost <host>"},
+			(&record{}).warnings(&Settings{Project: "shop", DatabaseHost: host}, "aws"))
+	}
+	assert.Empty(t, (&record{}).warnings(&Settings{DatabaseHost: "localhost.example"}, "aws"))
+}
+
 func TestAReadReplicaGetsAWarning(t *testing.T) {
 	c := newCloud()
 	c.answers[clustersToken] = answer(map[string]any{"clusterIdentifiers": []any{}})

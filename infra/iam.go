@@ -30,7 +30,7 @@ func (s *Settings) checkIAM() []problem {
 		{"lambdaArtifact", s.Published, "Pulumi's archive logs in by a password"},
 		{"databaseSslMode", s.SSLMode != "" && s.SSLMode != "verify-full", "the token that logs in goes to the database as it is, and so over verified TLS alone"},
 		{"managingPassword", true, "nobody has that password"},
-		{"databaseHost", !isRDSEndpoint(s.DatabaseHost), "RDS takes a token for its own endpoint alone, and not for another name of it"},
+		{"databaseHost", s.DatabaseHost != "" && !isRDSEndpoint(s.DatabaseHost), "RDS takes a token for its own endpoint alone, and not for another name of it"},
 	} {
 		if row := settingOf(unfit.name); s.isSet(row) && unfit.is {
 			key := row.key(s.Project)

@@ -251,7 +251,7 @@ func (c *Connector) Prepare(ctx *pulumi.Context, settings *Settings, last *LastS
 	}
 	if !p.due {
 		return ctx.Log.Info(fmt.Sprintf("The database %s was prepared before, and nothing is sent to it: a changed managingPassword, managingAuthentication, applicationRole or applicationPrivileges is not applied (docs/USERS.md says how).\n"+
-			"  prepareDatabase can go: pulumi config rm %s:prepareDatabase", settings.hide(p.target.Database), settings.Project), nil)
+			"  No longer needed:%s", settings.hide(p.target.Database), settings.remove(append(settings.ofPreparation(), "prepareDatabase"))), nil)
 	}
 	secrets := p.request.Secrets()
 	reason := ""
@@ -271,7 +271,7 @@ func (c *Connector) Prepare(ctx *pulumi.Context, settings *Settings, last *LastS
 	c.exportPreparation(ctx, settings, p.environment, p.target)
 	message := "Prepared the database: " + answer.Message
 	if settings.MasterPassword != (event.Secret{}) {
-		message += fmt.Sprintf("\n  The master user's password is needed no longer:\n    pulumi config rm %[1]s:masterPassword\n    pulumi config rm %[1]s:masterUsername\n    pulumi config rm %[1]s:prepareDatabase", settings.Project)
+		message += "\n  The master user's password is needed no longer, nor what else only a preparation reads:" + settings.remove(append(settings.ofPreparation(), "prepareDatabase"))
 	}
 	return ctx.Log.Info(settings.hide(message, secrets...), nil)
 }
@@ -318,7 +318,7 @@ func (c *Connector) exportPreparation(ctx *pulumi.Context, settings *Settings, e
 
 // namesAreSecret reports whether a name that a preparation is remembered by was set as a secret.
 func namesAreSecret(settings *Settings) bool {
-	return slices.ContainsFunc([]string{"databaseHost", "databaseName", "managingUsername", "rotateUsername1", "rotateUsername2", "applicationRole"},
+	return slices.ContainsFunc([]string{"databaseName", "managingUsername", "rotateUsername1", "rotateUsername2", "applicationRole"},
 		func(name string) bool { return settings.isSecret(settingOf(name).key(settings.Project)) })
 }
 

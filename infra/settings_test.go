@@ -329,6 +329,67 @@ func TestWhatIsSetAsASecretIsInNoMessage(t *testing.T) {
 	}
 }
 
+// What is no secret to the program is told to be none, and what is one and stands in clear, too.
+func TestSecretsThatAreNotKeptAreTold(t *testing.T) {
+	s := &Settings{Project: "shop", Stack: "dev", isSecret: func(key string) bool { return key != "shop:masterPassword" && key != "aws:region" },
+		given: Config{"aws:region": "eu-west-1", "shop:databaseHost": "db.example", "shop:rotateUsername1": "one", "shop:managingPassword": "Managing-Secret-1", "shop:masterPassword": "Master-Secret-2"}}
+	warnings := s.misplacedSecrets()
+	require.Len(t, warnings, 2)
+	assert.Contains(t, warnings[0], "shop:masterPassword is set without --secret, and so stands in clear in Pulumi.dev.yaml\n  pulumi config set --secret shop:masterPassword")
+	assert.Contains(t, warnings[1], "shop:databaseHost is a secret of the stack's configuration, and is kept secret nowhere else")
+	assert.Contains(t, warnings[1], "\n  pulumi config set --plaintext shop:databaseHost <value>")
+	assert.NotContains(t, warnings[1], "db.example")
+}
+
+// A user's own code may read settings of its own, of which there is no word.
+func TestTheNearestSettingIsNamed(t *testing.T) {
+	for name, want := range map[string]string{
+		"rotateUsername": "shop:rotateUsername1", "databseHost": "shop:databaseHost", "masterUser": "shop:masterUsername", "managingUser": "shop:managingUsername",
+		"rotateUser": "shop:rotateUsername1", "Keepwarm": "shop:keepWarm", "subnets": "shop:subnetIds", "databaseUser": "",
+		"notes": "", "database": "", "application": "", "rotation": "", "region": "aws:region", "vpc": "",
+	} {
+		found := ""
+		if row := nearest(name); row != nil {
+			found = row.key("shop")
+		}
+		assert.Equal(t, want, found, name)
+	}
+	s := &Settings{Project: "shop"}
+	assert.Equal(t, []string{"shop:masterUser is not a setting of this program, and is ignored. Is shop:masterUsername meant?\n  pulumi config rm shop:masterUser"},
+		s.misspelt(Config{"shop:masterUser": "postgres", "shop:masterUsername": "postgres", "shop:notes": "theirs", "other:databaseHostt": "theirs"}))
+}
+
+func TestWhatAPreparationAloneReadsIsToldWithoutOne(t *testing.T) {
+	s := &Settings{Project: "shop", given: Config{"shop:applicationRole": "app_role", "shop:masterUsername": "root", "shop:databaseName": "app"}}
+	assert.Equal(t, []string{"nothing is done by masterUsername, applicationRole without prepareDatabase\n  pulumi config set shop:prepareDatabase true\n" +
+		"  Or, where the users are there:\n    pulumi config rm shop:masterUsername\n    pulumi config rm shop:applicationRole"}, s.unread())
+	s.PrepareDatabase = true
+	assert.Empty(t, s.unread())
+	assert.Empty(t, (&Settings{Project: "shop", given: Config{"shop:databaseName": "app"}}).unread())
+}
+
+// A password that was pasted along is in no message, and so in no log of a CI job.
+func TestAnAddressWithAPasswordIsInNoMessage(t *testing.T) {
+	for name, values := range map[string][]string{
+		"databaseHost": {"postgres://app:S3cret@db.example/app", "app:S3cret@db.example", "host=db.example password = S3cret"},
+		"backendUrl":   {"https://app:S3cret@api.acme.example", "https://hooks.slack.com/services/S3cret", "https://api.acme.example?token=S3cret"},
+		"vpcId":        {"postgres://app:S3cret@db.example"}, "subnetIds": {"postgres://app:S3cret@db.example"},
+		"rdsDbIdentifier": {"postgres://app:S3cret@db.example"}, "keepWarm": {"https://hooks.slack.com/S3cret"},
+		"rotationWebhookFormat": {"https://hooks.slack.com/S3cret"}, "databaseSslMode": {"postgres://app:S3cret@db.example"},
+	} {
+		for _, value := range values {
+			for _, further := range []map[string]string{nil, {"shop:managingAuthentication": "iam", "shop:managingUsername": "manager"}, {"shop:lambdaArtifact": "published"}} {
+				_, err := readSettings(t, with(minimal(further), "shop:"+name, value))
+				require.ErrorContains(t, err, "shop:"+name+" is set to what may be a URL or a connection string with a password, which is not shown, and what it is cannot be used.")
+				assert.NotContains(t, err.Error(), "S3cret")
+			}
+		}
+	}
+	_, err := readSettings(t, minimal(map[string]string{"shop:backendUrl": "https://app.pulumi.com/", "shop:databaseHost": "db.example:5432"}))
+	require.ErrorContains(t, err, `shop:backendUrl is "https://app.pulumi.com/": that is the console's address`)
+	require.ErrorContains(t, err, `shop:databaseHost is "db.example:5432": `)
+}
+
 func TestEachSettingNamesAUserOfItsOwn(t *testing.T) {
 	for name, c := range map[string]struct{ one, two, managing, bad string }{
 		"the same twice":             {"app", "app", "", "rotateUsername2"},

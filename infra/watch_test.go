@@ -33,7 +33,7 @@ func TestWhoHearsOfAFailureIsChecked(t *testing.T) {
 		"no TLS":                       {url: "http://hooks.example.com/hush", says: []string{"does not begin with https://"}},
 		"another scheme":               {url: "ftp://localhost/hush", says: []string{"does not begin with https://"}},
 		"a format that is none":        {url: other, format: "xml", says: []string{`shop:rotationWebhookFormat is "xml"`, "raw, slack or ms_teams"}},
-		"the URL as its format":        {url: other, format: other, says: []string{"shop:rotationWebhookFormat is set to a URL", "raw, slack or ms_teams"}},
+		"the URL as its format":        {url: other, format: other, says: []string{"shop:rotationWebhookFormat is set to what may be a URL", "raw, slack or ms_teams"}},
 		"a format for a stack":         {url: other, format: "pulumi_deployments", says: []string{"raw, slack or ms_teams"}},
 		"a format without a URL":       {format: "slack", says: []string{"there is no rotationWebhookUrl", "pulumi config rm shop:rotationWebhookFormat"}},
 		"Slack's format to another":    {url: other, format: "slack", says: []string{"shop:rotationWebhookUrl is set to a [secret]", "https://hooks.slack.com/"}},
