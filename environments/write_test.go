@@ -7,6 +7,7 @@ import (
 
 	"esc-connector-lambda-go/lambda/event"
 
+	"github.com/pulumi/pulumi-pulumiservice/sdk/go/pulumiservice"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"
@@ -35,21 +36,24 @@ func (c *cloud) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
 	return resource.PropertyMap{"environmentId": resource.NewProperty("5b2f")}, failure
 }
 
-func run(t *testing.T, c *cloud, body pulumi.RunFunc) error {
+// run runs the body with a provider of Pulumi Cloud.
+func run(t *testing.T, c *cloud, body func(*pulumi.Context, *pulumiservice.Provider) error) error {
 	t.Helper()
 	c.registered = map[string]pulumi.MockResourceArgs{}
-	return pulumi.RunErr(body, pulumi.WithMocksWithOrganization("acme", "shop", "dev", c))
+	return pulumi.RunErr(func(ctx *pulumi.Context) error {
+		provider, err := Connect(ctx, "https://api.pulumi.com")
+		if err != nil {
+			return err
+		}
+		return body(ctx, provider)
+	}, pulumi.WithMocksWithOrganization("acme", "shop", "dev", c))
 }
 
 var orders = Name{Organization: "acme", Project: "shop", Environment: "orders"}
 
 func TestTheEnvironmentsAreRegisteredSoThatNothingWritesThemAgain(t *testing.T) {
 	c := &cloud{}
-	require.NoError(t, run(t, c, func(ctx *pulumi.Context) error {
-		provider, err := Connect(ctx, "https://api.pulumi.com")
-		if err != nil {
-			return err
-		}
+	require.NoError(t, run(t, c, func(ctx *pulumi.Context, provider *pulumiservice.Provider) error {
 		return Write(ctx, provider, Contents{
 			Name: orders, Rotator: Rotator{Managing: plain, Engine: "mysql", Host: "db.example", Port: 3306},
 			RoleARN: pulumi.String("arn:role"), LambdaARN: pulumi.String("arn:function"),
@@ -76,11 +80,7 @@ func TestTheEnvironmentsAreRegisteredSoThatNothingWritesThemAgain(t *testing.T) 
 
 func TestScheduleTeamAndWebhookStandBesideTheEnvironments(t *testing.T) {
 	c := &cloud{}
-	require.NoError(t, run(t, c, func(ctx *pulumi.Context) error {
-		provider, err := Connect(ctx, "https://api.pulumi.com")
-		if err != nil {
-			return err
-		}
+	require.NoError(t, run(t, c, func(ctx *pulumi.Context, provider *pulumiservice.Provider) error {
 		return Write(ctx, provider, Contents{
 			Name: orders, Rotator: Rotator{Managing: plain, Engine: "mysql", Host: "db.example", Port: 3306},
 			RoleARN: pulumi.String("arn:role"), LambdaARN: pulumi.String("arn:function"),
@@ -110,11 +110,7 @@ func TestScheduleTeamAndWebhookStandBesideTheEnvironments(t *testing.T) {
 
 func TestOnlyAClearAnswerSaysThatAnEnvironmentIsNotThere(t *testing.T) {
 	look := func(failure error) error {
-		return run(t, &cloud{existing: map[string]error{"orders": failure}}, func(ctx *pulumi.Context) error {
-			provider, err := Connect(ctx, "https://api.pulumi.com")
-			if err != nil {
-				return err
-			}
+		return run(t, &cloud{existing: map[string]error{"orders": failure}}, func(ctx *pulumi.Context, provider *pulumiservice.Provider) error {
 			found, err := Exists(ctx, provider, orders)
 			assert.Equal(t, failure == nil, found)
 			return err
@@ -147,7 +143,7 @@ func TestOnlyAClearAnswerSaysThatAnEnvironmentIsNotThere(t *testing.T) {
 }
 
 func TestAnImportIsByTheStacksOwnProviderAndKeepsItsProtection(t *testing.T) {
-	require.NoError(t, run(t, &cloud{}, func(ctx *pulumi.Context) error {
+	require.NoError(t, run(t, &cloud{}, func(ctx *pulumi.Context, _ *pulumiservice.Provider) error {
 		assert.Equal(t, "pulumi import pulumiservice:index:Environment rotator acme/shop/orders --generate-code=false"+
 			" --provider pulumiCloud=urn:pulumi:dev::shop::pulumi:providers:pulumiservice::pulumiCloud", ImportCommand(ctx, Type, RotatorResource, orders.String()))
 		return nil

@@ -19,15 +19,7 @@ import (
 func update(t *testing.T, c *cloud, settings map[string]string) error {
 	t.Helper()
 	return run(t, c, settings, func(ctx *pulumi.Context, configuration Config) error {
-		settings, err := ReadSettings(ctx, configuration)
-		if err != nil {
-			return err
-		}
-		last, err := ReadLastState(ctx, settings)
-		if err != nil {
-			return err
-		}
-		site, err := FindSite(ctx, settings, last)
+		settings, last, site, err := lookAround(ctx, configuration)
 		if err != nil {
 			return err
 		}
@@ -35,8 +27,7 @@ func update(t *testing.T, c *cloud, settings map[string]string) error {
 		if err != nil {
 			return err
 		}
-		archive := &Archive{Path: "testdata/none.zip", SHA256: "c2hh", Architecture: "x86_64"}
-		connector, err := DeployConnector(ctx, settings, last, site, archive)
+		connector, err := DeployConnector(ctx, settings, last, site, compiled)
 		if err != nil {
 			return err
 		}

@@ -131,26 +131,34 @@ func run(t *testing.T, c *cloud, settings map[string]string, body func(*pulumi.C
 func deploy(t *testing.T, c *cloud, settings map[string]string) error {
 	t.Helper()
 	return run(t, c, settings, func(ctx *pulumi.Context, configuration Config) error {
-		settings, err := ReadSettings(ctx, configuration)
+		settings, last, site, err := lookAround(ctx, configuration)
 		if err != nil {
 			return err
 		}
-		last, err := ReadLastState(ctx, settings)
-		if err != nil {
-			return err
-		}
-		site, err := FindSite(ctx, settings, last)
-		if err != nil {
-			return err
-		}
-		archive := &Archive{Path: "testdata/none.zip", SHA256: "c2hh", Architecture: "x86_64"}
-		connector, err := DeployConnector(ctx, settings, last, site, archive)
+		connector, err := DeployConnector(ctx, settings, last, site, compiled)
 		if err != nil {
 			return err
 		}
 		return connector.WatchSilence()
 	})
 }
+
+// lookAround runs the steps before anything is compiled.
+func lookAround(ctx *pulumi.Context, configuration Config) (*Settings, *LastState, *Site, error) {
+	settings, err := ReadSettings(ctx, configuration)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	last, err := ReadLastState(ctx, settings)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	site, err := FindSite(ctx, settings, last)
+	return settings, last, site, err
+}
+
+// compiled stands for the function's archive.
+var compiled = &Archive{Path: "testdata/none.zip", SHA256: "c2hh", Architecture: "x86_64"}
 
 const oidcToken = "aws:iam/getOpenIdConnectProvider:getOpenIdConnectProvider"
 
