@@ -92,7 +92,8 @@ var (
 			"Raise the account's limits, or find the client that uses them up"},
 		{1251, untold, "the server wants an authentication that the connector does not speak", byPassword},
 		{pluginMissing, untold, "the account's authentication plugin is not loaded (MySQL starts without mysql_native_password since 8.4, and has none since 9.0)",
-			"Run as the database's master user: ALTER USER $account IDENTIFIED WITH caching_sha2_password BY '<a password>';"}, // manual: "Native Pluggable Authentication"
+			"Run as the database's master user: ALTER USER $account IDENTIFIED WITH caching_sha2_password BY '<a password>'; " +
+				"on MariaDB: ALTER USER $account IDENTIFIED BY '<a password>';"}, // MySQL's manual: "Native Pluggable Authentication"
 		{1698, untold, "the account does not log in by a password, but as a user of the server's machine (unix_socket, auth_socket)", byPassword},
 		{1820, untold, "the account's password has expired", "Run as the database's master user: ALTER USER $account PASSWORD EXPIRE NEVER;"},
 		{1862, untold, "the account's password has expired", "Run as the database's master user: ALTER USER $account PASSWORD EXPIRE NEVER;"},

@@ -403,6 +403,12 @@ func TestRefusalsNameTheStageAndTheFixAndChangeNothing(t *testing.T) {
 			},
 			stage: connector.StageLogin, says: []string{"unix_socket", "mysql_native_password on MariaDB", "1698"},
 		},
+		"a managing user whose plugin the server has not": {
+			prepare: func(r *event.Request) []string {
+				return []string{"UPDATE mysql.global_priv SET Priv = JSON_SET(Priv, '$.plugin', 'nonesuch') WHERE User = '" + r.ManagingUser.Username + "'", "FLUSH PRIVILEGES"}
+			},
+			stage: connector.StageLogin, says: []string{"1524", "plugin is not loaded", "on MariaDB: ALTER USER 'manager_"},
+		},
 		"a wrong password without TLS": {
 			prepare: func(r *event.Request) []string {
 				r.ManagingUser.Password = event.NewSecret("another")
