@@ -141,7 +141,7 @@ var bad = map[string]struct {
 	"no rotate user":           {"rotateUser", nil, []string{"rotateUser.username"}},
 	"no rotate username":       {"rotateUser.username", nil, []string{"rotateUser.username"}},
 	"no new password":          {"rotateUser.newPassword", nil, []string{"rotateUser.newPassword"}},
-	"empty new password":       {"rotateUser.newPassword", "", []string{"rotateUser.newPassword"}},
+	"empty new password":       {"rotateUser.newPassword", "", []string{"rotateUser.newPassword", "dryRun"}},
 	"NUL in the new password":  {"rotateUser.newPassword", "Hidden\x00Secret", []string{"rotateUser.newPassword", "NUL"}},
 	"NUL in the password":      {"managingUser.password", "Hidden\x00Secret", []string{"managingUser.password", "NUL"}},
 	"NUL in a name":            {"rotateUser.username", "a\x00b", []string{"rotateUser.username", "NUL"}},
