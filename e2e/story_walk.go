@@ -150,14 +150,9 @@ func (w *walker) cut() string {
 	return fmt.Sprintf("call %d", after)
 }
 
-// wayOn are the commands of our messages, in the order in which they must run.
-var wayOn = []*regexp.Regexp{
-	regexp.MustCompile(`(?m)^ *(?:\S.*: )?(pulumi state delete --force (?:--target-dependents )?(?:--all|'[^\n]*'))$`),
-	regexp.MustCompile(`(?m)(pulumi state rename '\S+' \S+)$`),
-	regexp.MustCompile(`(?m)(aws (?:(?:lambda|iam|logs) delete-|ec2 revoke-).*)$`),
-	regexp.MustCompile(`(?m)(pulumi import pulumiservice:\S+ .*[^>])$`),
-	regexp.MustCompile(`(?m)^ *(pulumi up --refresh)$`),
-}
+// wayOn are the commands of our messages.
+var wayOn = regexp.MustCompile(`(?m)(pulumi state delete --force (?:--target-dependents )?(?:--all|'[^\n]*')|pulumi state rename '\S+' \S+` +
+	`|aws (?:(?:lambda|iam|logs) delete-|ec2 revoke-).*|pulumi import pulumiservice:\S+ .*[^>]|pulumi up --refresh)$`)
 
 // recover does what pulumi up says, until it succeeds.
 func (w *walker) recover() {
@@ -178,21 +173,18 @@ func (w *walker) recover() {
 	w.ts.Fatalf("pulumi up still fails, after all that it said to do:\n%s", said)
 }
 
-// obey runs the commands of a message, as somebody does who pastes them: of two ways on, the first.
+// obey runs the commands of a message in its order, as somebody does who pastes them: of two ways on, the first.
 func (w *walker) obey(message string) {
-	message, _, _ = strings.Cut(message, "If that is refused since other entries")
 	w.ts.Setenv("PULUMI_SKIP_CONFIRMATIONS", "true")
 	defer w.ts.Setenv("PULUMI_SKIP_CONFIRMATIONS", "")
 	var done []string
-	for _, pattern := range wayOn {
-		for _, found := range pattern.FindAllStringSubmatch(message, -1) {
-			if slices.Contains(done, found[1]) {
-				continue
-			}
-			done = append(done, found[1])
-			if err := w.ts.Exec("sh", "-c", found[1]); err != nil {
-				w.ts.Logf("%s: %v", found[1], err)
-			}
+	for _, command := range wayOn.FindAllString(message, -1) {
+		if slices.Contains(done, command) {
+			continue
+		}
+		done = append(done, command)
+		if err := w.ts.Exec("sh", "-c", command); err != nil {
+			w.ts.Logf("%s: %v", command, err)
 		}
 	}
 	w.ts.Logf("did what it said: %d commands", len(done))

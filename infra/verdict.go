@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"esc-connector-lambda-go/environments"
@@ -37,15 +38,15 @@ type evidence struct {
 	imports func(resourceType, logicalName, id string) string // the command that takes it over
 }
 
-// holds is which environment the state's entry of a logical name names.
+// holds is which environment the state's entry of a logical name names. A row of a table may have several.
 type holds int
 
 const (
-	nothing     holds = iota // there is no such entry
-	itself                   // the one that the settings name
-	itsTwin                  // the other one of the two
-	inAnother                // one of another organization
-	anotherName              // any other
+	nothing     holds = 1 << iota // there is no such entry
+	itself                        // the one that the settings name
+	itsTwin                       // the other one of the two
+	inAnother                     // one of another organization
+	anotherName                   // any other
 )
 
 // known is an answer. A row of a table with either takes any.
@@ -60,6 +61,9 @@ const (
 
 func (k known) fits(answer known) bool { return k == either || k == answer }
 
+// ownEntries is an entry that names neither of the two in the other's place of somebody else's.
+const ownEntries = nothing | itself | itsTwin
+
 // environmentTable says of each of the two environments what is done: the first row that fits it does. A row without a
 // way on goes on.
 var environmentTable = []struct {
@@ -69,9 +73,8 @@ var environmentTable = []struct {
 	means string
 	way   func(*evidence, environment) verdict
 }{
-	{itself, yes, either, "two entries for one environment: the engine deletes it to be rid of one of them", (*evidence).dropEntry},
-	{itsTwin, yes, either, "the two were imported in each other's place", (*evidence).exchange},
-	{nothing, yes, either, "its entry has another name: the engine creates it, and deletes it by that entry", (*evidence).renameEntry},
+	{ownEntries, yes, unasked, "ask first, so that the state has the provider by which it is taken over again", nil},
+	{ownEntries, yes, either, "it has an entry that this program does not register: the engine deletes it to be rid of that", (*evidence).putInOrder},
 	{itself, no, either, "it is this stack's", nil},
 	{itsTwin, no, either, "what its entry names is told of in the twin's row", nil},
 	{inAnother, either, unasked, "ask first whether the organization was renamed", nil},
@@ -130,7 +133,7 @@ func (e *evidence) judge() error {
 	for _, environment := range e.environments() {
 		entry, under, live := e.holds(environment), e.under(environment), e.isLive(environment)
 		for _, row := range environmentTable {
-			if row.entry == entry && row.under.fits(under) && row.live.fits(live) {
+			if row.entry&entry != 0 && row.under.fits(under) && row.live.fits(live) {
 				if row.way != nil {
 					say(row.way(e, environment))
 				}
@@ -218,77 +221,120 @@ func (e *evidence) isLive(environment environment) known {
 // toAsk are the environments of which Pulumi Cloud must tell whether they exist.
 func (e *evidence) toAsk() []environment {
 	return slices.DeleteFunc(e.environments(), func(environment environment) bool {
-		holds := e.holds(environment)
-		return holds != nothing && holds != inAnother
+		return e.holds(environment)&(nothing|inAnother) == 0
 	})
 }
 
 const nothingDone = "nothing was created or changed"
 
-func (e *evidence) dropEntry(environment environment) verdict {
-	other := e.otherEntries(environment)[0].urn
-	return verdict{text: fmt.Sprintf(`checking the state of the environment %s: the state has it twice, as %q and as %q, and an update would delete the environment itself to be rid of the second, with what it holds; %s.
-  Let go of the second in the state alone: pulumi state delete --force %s
-  If that is refused since other entries depend on it: let go of the first, and give the second its name:
-    pulumi state delete --force %s
-    pulumi state rename %s %s`,
-		environment.wanted, environment.logicalName, other.Name(), nothingDone, other.Quote(),
-		e.urn(environment.logicalName).Quote(), other.Quote(), environment.logicalName)}
-}
-
-func (e *evidence) renameEntry(environment environment) verdict {
-	other := e.otherEntries(environment)[0].urn
-	if other.QualifiedType() != other.Type() { // which a rename does not change
-		return verdict{text: fmt.Sprintf(`checking the state of the environment %s: the state has it as %q below another resource, where this program does not look for it, and an update would delete the environment, with what it holds; %s.
-  Let go of it in the state alone: pulumi state delete --force %s
-  After that the program tells how to take it over.`, environment.wanted, other.Name(), nothingDone, other.Quote())}
+// putInOrder leaves each environment one entry, under its own name. Where names are all that is wrong, it changes these. Else it
+// lets go of what is too much, with all that depends on it, and takes that over again: which entry depends on which, the engine
+// does not tell (GetStackResourceOutputs in https://github.com/pulumi/pulumi/blob/v3.259.0/pkg/backend/backend.go).
+func (e *evidence) putInOrder(environment) verdict {
+	var found, tooMuch, takeBack []string
+	var moves []move
+	for _, environment := range e.environments() {
+		others, holds := e.otherEntries(environment), e.holds(environment)
+		if holds&ownEntries == 0 {
+			continue
+		}
+		dependent := environment.logicalName == environments.RotatorResource && len(tooMuch) > 0
+		if dependent || holds != itself && len(others) > 0 {
+			takeBack = append(takeBack, e.takeBack(environment))
+		}
+		if len(others) == 0 {
+			continue
+		}
+		var names []string
+		if holds == itself {
+			names = append(names, strconv.Quote(environment.logicalName))
+		}
+		for _, other := range others {
+			names = append(names, strconv.Quote(other.urn.Name()))
+			tooMuch = append(tooMuch, other.urn.Quote())
+		}
+		found = append(found, fmt.Sprintf("%s as %s, and not as %q alone", environment.wanted, strings.Join(names, " and "), environment.logicalName))
+		if other := others[0].urn; len(others) == 1 && holds != itself && other.QualifiedType() == other.Type() { // which a rename does not change
+			moves = append(moves, move{other, environment.logicalName})
+		}
 	}
-	return verdict{text: fmt.Sprintf(`checking the state of the environment %s: the state has it as %q, and this program calls it %q, so that an update would delete the environment, with what it holds; %s.
-  Give it its name in the state: pulumi state rename %s %s`,
-		environment.wanted, other.Name(), environment.logicalName, nothingDone, other.Quote(), environment.logicalName)}
+	commands := renames(moves)
+	if len(moves) < len(found) {
+		commands = "  Let go of that in the state alone, with what depends on it there, and take over again what this program has of it:\n" +
+			"    pulumi state delete --force --target-dependents " + strings.Join(tooMuch, " ")
+		for _, command := range append(takeBack, e.takeBackBeside()...) {
+			commands += "\n    " + command
+		}
+	}
+	return verdict{text: fmt.Sprintf("checking the state: it has %s; an update would delete what it has under another name, with what that holds; %s.\n%s",
+		strings.Join(found, ", and "), nothingDone, commands)}
 }
 
-func (e *evidence) exchange(environment) verdict {
+// move is an entry that takes another name.
+type move struct {
+	from urn.URN
+	to   string
+}
+
+func (m move) onto(other move) bool { return m.from.Rename(m.to) == other.from }
+
+// renames orders the moves so that each finds its name free.
+func renames(moves []move) string {
 	const between = "exchanged"
-	managing, rotator := e.urn(environments.ManagingResource), e.urn(environments.RotatorResource)
-	return verdict{text: fmt.Sprintf(`checking the state of both environments: they are there in each other's place, %s as %q and %s as %q, and an update would delete both, with what they hold; %s.
-  Where they were imported so, exchange their names in the state:
-    pulumi state rename %s %s
-    pulumi state rename %s %s
-    pulumi state rename %s %s
-  Where it is the settings that were exchanged, set them back: rotatedSecretsEnvironmentName and managingCredsEnvironmentName`,
-		e.settings.Managing, environments.RotatorResource, e.settings.Rotator, environments.ManagingResource, nothingDone,
-		rotator.Quote(), between, managing.Quote(), environments.RotatorResource, rotator.Rename(between).Quote(), environments.ManagingResource)}
+	advice := ""
+	if len(moves) == 2 && moves[0].onto(moves[1]) {
+		slices.Reverse(moves)
+		if moves[0].onto(moves[1]) {
+			moves = []move{{moves[0].from, between}, moves[1], {moves[0].from.Rename(between), moves[0].to}}
+			advice = "\n  Or where it is the settings that were exchanged, set them back: rotatedSecretsEnvironmentName and managingCredsEnvironmentName"
+		}
+	}
+	text := "  Give each its name in the state:"
+	for _, move := range moves {
+		text += fmt.Sprintf("\n    pulumi state rename %s %s", move.from.Quote(), move.to)
+	}
+	return text + advice
+}
+
+// takeBack is the command that takes over an environment. It does nothing where the state has it
+// (importResources in https://github.com/pulumi/pulumi/blob/v3.259.0/pkg/resource/deploy/import.go).
+func (e *evidence) takeBack(environment environment) string {
+	return e.imports(environments.Type, environment.logicalName, environment.wanted.String())
+}
+
+// takeBackBeside takes over what stands beside the rotator environment, and depends on it. An update makes a team's permission
+// again, but an environment has no second schedule, and a second webhook would tell of everything twice.
+func (e *evidence) takeBackBeside() (commands []string) {
+	rotator := e.settings.Rotator
+	if id := text(e.last.outputs(environments.ScheduleResource).ScheduleId); id != "" {
+		commands = append(commands, e.imports(environments.ScheduleType, environments.ScheduleResource, environments.ScheduleID(rotator, id)))
+	}
+	if name := text(e.last.outputs(environments.WebhookResource).Name); name != "" {
+		commands = append(commands, e.imports(environments.WebhookType, environments.WebhookResource, environments.WebhookID(rotator, name)))
+	}
+	return commands
 }
 
 // followOrganization lets go of the old organization's entries and of what stands beside them: a schedule, a webhook and a
 // team's permission.
 func (e *evidence) followOrganization(environment) verdict {
-	var letGo, takeOver []string
-	was, schedule := "", text(e.last.outputs(environments.ScheduleResource).ScheduleId)
-	webhook := text(e.last.outputs(environments.WebhookResource).Name)
+	var letGo, commands []string
+	was := ""
 	for _, environment := range e.environments() {
 		if e.holds(environment) == inAnother && e.isLive(environment) == yes {
 			name, _ := e.last.environment(environment.logicalName)
 			was = name.Organization
-			letGo = append(letGo, "pulumi state delete --force --target-dependents "+e.urn(environment.logicalName).Quote())
-			takeOver = append(takeOver, e.imports(environments.Type, environment.logicalName, environment.wanted.String()))
-			// An update makes the team's permission again, but an environment has no second schedule, and a second webhook
-			// would tell of everything twice.
-			if environment.logicalName == environments.RotatorResource && schedule != "" {
-				takeOver = append(takeOver, e.imports(environments.ScheduleType, environments.ScheduleResource, environments.ScheduleID(environment.wanted, schedule)))
-			}
-			if environment.logicalName == environments.RotatorResource && webhook != "" {
-				takeOver = append(takeOver, e.imports(environments.WebhookType, environments.WebhookResource, environments.WebhookID(environment.wanted, webhook)))
-			}
+			letGo = append(letGo, e.urn(environment.logicalName).Quote())
+			commands = append(commands, e.takeBack(environment))
 		}
 	}
-	slices.Reverse(letGo) // the rotator environment depends on the other
 	return verdict{text: fmt.Sprintf(`checking the organization: the state has the environments in %[1]s, and they are in %[2]s; %[3]s.
   Where %[1]s was renamed to %[2]s in Pulumi Cloud, let the state follow; the environments keep what they hold, and the function its ARN:
-    %[4]s
-  Where it was not: pulumi config set %[5]s %[1]s`,
-		was, e.settings.Organization, nothingDone, strings.Join(append(letGo, takeOver...), "\n    "), e.key("organization"))}
+    pulumi state delete --force --target-dependents %[4]s
+    %[5]s
+  Where it was not: pulumi config set %[6]s %[1]s`,
+		was, e.settings.Organization, nothingDone, strings.Join(letGo, " "), strings.Join(append(commands, e.takeBackBeside()...), "\n    "),
+		e.key("organization"))}
 }
 
 func (e *evidence) takeOver(environment environment) verdict {
@@ -296,7 +342,7 @@ func (e *evidence) takeOver(environment environment) verdict {
   If it is another stack's, or somebody else's, choose another name
   If it was this stack's, take it over as it is: %[3]s
   If it is empty, left by an update that was killed: pulumi env rm %[1]s`,
-		environment.wanted, nothingDone, e.imports(environments.Type, environment.logicalName, environment.wanted.String()))}
+		environment.wanted, nothingDone, e.takeBack(environment))}
 }
 
 // key is a setting's full name.

@@ -53,20 +53,33 @@ func TestWhatIsFoundDecidesWhatIsDone(t *testing.T) {
 		"half of it exists": {state: state{"managingCreds": managing}, live: []environments.Name{managing, rotator},
 			says: []string{"import rotator acme/shop/orders"}, not: "import managingCreds"},
 		"two names": {state: state{"rotator": rotator, "managingCreds": managing, "mine": rotator}, says: []string{
-			"the state has it twice", "pulumi state delete --force '" + environmentURN + "mine'",
-			"pulumi state rename '" + environmentURN + "mine' rotator"}, not: "import"},
+			`acme/shop/orders as "rotator" and "mine", and not as "rotator" alone`,
+			"    pulumi state delete --force --target-dependents '" + environmentURN + "mine'"}, not: "import"},
+		"two names, on which others may depend": {state: state{"rotator": rotator, "managingCreds": managing, "mine": managing, "other": managing}, says: []string{
+			`acme/shop/ordersManagingCreds as "managingCreds" and "mine" and "other", and not as "managingCreds" alone`,
+			"    pulumi state delete --force --target-dependents '" + environmentURN + "mine' '" + environmentURN + "other'\n    import rotator acme/shop/orders"},
+			not: "import managingCreds"},
+		"two names, neither its own": {state: state{"rotator": rotator, "mine": managing, "other": managing}, says: []string{
+			"'" + environmentURN + "other'\n    import managingCreds acme/shop/ordersManagingCreds\n    import rotator acme/shop/orders"}},
+		"two names, and the rotator's is another": {state: state{"mine": rotator, "managingCreds": managing, "other": managing}, says: []string{
+			"--target-dependents '" + environmentURN + "other' '" + environmentURN + "mine'\n    import rotator acme/shop/orders"}},
+		"two names, not asked yet": {state: state{"rotator": rotator, "managingCreds": managing, "mine": rotator}, unasked: true},
 		"another name": {state: state{"mine": rotator, "managingCreds": managing}, live: []environments.Name{rotator, managing}, says: []string{
 			"pulumi state rename '" + environmentURN + "mine' rotator"}, not: "import"},
 		"another name, below a component": {state: state{"urn:pulumi:dev::shop::my:index:Component$pulumiservice:index:Environment::rotator": rotator,
 			"managingCreds": managing}, says: []string{
-			"pulumi state delete --force 'urn:pulumi:dev::shop::my:index:Component$pulumiservice:index:Environment::rotator'"}, not: "rename"},
+			"pulumi state delete --force --target-dependents 'urn:pulumi:dev::shop::my:index:Component$pulumiservice:index:Environment::rotator'\n    import rotator"}, not: "rename"},
+		"both have other names": {state: state{"mine": rotator, "other": managing}, says: []string{
+			"    pulumi state rename '" + environmentURN + "other' managingCreds\n    pulumi state rename '" + environmentURN + "mine' rotator"}, not: "exchanged"},
+		"one has the other's name, and the other any": {state: state{"managingCreds": rotator, "other": managing}, says: []string{
+			"    pulumi state rename '" + environmentURN + "managingCreds' rotator\n    pulumi state rename '" + environmentURN + "other' managingCreds"}, not: "exchanged"},
 		"a user's own environment":        {state: state{"rotator": rotator, "managingCreds": managing, "mine": other}},
 		"one entry has the other's name":  {state: state{"rotator": managing}, says: []string{"pulumi state rename '" + environmentURN + "rotator' managingCreds"}, not: "import"},
 		"a user's resources of our names": {state: state{"rotator": rotator, "managingCreds": managing, "urn:pulumi:dev::shop::aws:s3/bucket:Bucket::function": {}}},
 		"in each other's place": {state: state{"rotator": managing, "managingCreds": rotator}, says: []string{
-			"in each other's place", "pulumi state rename '" + environmentURN + "rotator' exchanged\n",
-			"pulumi state rename '" + environmentURN + "managingCreds' rotator\n",
-			"pulumi state rename '" + environmentURN + "exchanged' managingCreds\n"}, not: "config set"},
+			"where it is the settings that were exchanged", "pulumi state rename '" + environmentURN + "managingCreds' exchanged\n" +
+				"    pulumi state rename '" + environmentURN + "rotator' managingCreds\n" +
+				"    pulumi state rename '" + environmentURN + "exchanged' rotator\n"}, not: "config set"},
 		"another name is set": {state: state{"rotator": other, "managingCreds": managing}, says: []string{
 			"shop:rotatedSecretsEnvironmentName has changed", "pulumi config set shop:rotatedSecretsEnvironmentName shop/other"}},
 		"another managing name is set": {state: state{"rotator": rotator, "managingCreds": other}, says: []string{
@@ -75,8 +88,7 @@ func TestWhatIsFoundDecidesWhatIsDone(t *testing.T) {
 		"another organization is set": {state: state{"rotator": old(rotator), "managingCreds": old(managing)}, says: []string{
 			"shop:organization has changed", "pulumi config set shop:organization formerly"}, not: "import"},
 		"the organization was renamed": {state: state{"rotator": old(rotator), "managingCreds": old(managing)}, live: []environments.Name{rotator, managing},
-			says: []string{"    pulumi state delete --force --target-dependents '" + environmentURN + "rotator'\n" +
-				"    pulumi state delete --force --target-dependents '" + environmentURN + "managingCreds'\n" +
+			says: []string{"    pulumi state delete --force --target-dependents '" + environmentURN + "managingCreds' '" + environmentURN + "rotator'\n" +
 				"    import managingCreds acme/shop/ordersManagingCreds\n    import rotator acme/shop/orders\n"}, not: "would be deleted"},
 		"another stack's state": {state: state{"urn:pulumi:prod::shop::pulumiservice:index:Environment::rotator": rotator}, says: []string{
 			"those of the stack prod of the project shop", "pulumi state delete --force --all"}},
@@ -125,12 +137,12 @@ func TestWhatIsFoundDecidesWhatIsDone(t *testing.T) {
 
 // Each pair of what an entry holds, whether another names it too, and what Pulumi Cloud answers has its row.
 func TestTheTableKnowsEveryCase(t *testing.T) {
-	for entry := nothing; entry <= anotherName; entry++ {
+	for entry := nothing; entry <= anotherName; entry <<= 1 {
 		for _, under := range []known{yes, no} {
 			for _, live := range []known{yes, no, unasked} {
 				fits := 0
 				for _, row := range environmentTable {
-					if row.entry == entry && row.under.fits(under) && row.live.fits(live) {
+					if row.entry&entry != 0 && row.under.fits(under) && row.live.fits(live) {
 						fits++
 					}
 				}
