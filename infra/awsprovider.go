@@ -72,6 +72,10 @@ type logGroupLookupArgs struct {
 	Name string `pulumi:"name"`
 }
 
+type foundLogGroup struct {
+	Tags map[string]string `pulumi:"tags"`
+}
+
 type metricFilter struct {
 	pulumi.CustomResourceState
 }

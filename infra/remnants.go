@@ -15,10 +15,11 @@ import (
 type remnant struct {
 	what   string   // for a person
 	delete []string // the calls that delete it, as the AWS CLI takes them
+	owner  string   // the stack whose tags it has, where that is another one
 }
 
 func functionRemnant(region, name string) remnant {
-	return remnant{"the function " + name, []string{"lambda delete-function --region " + region + " --function-name " + name}}
+	return remnant{what: "the function " + name, delete: []string{"lambda delete-function --region " + region + " --function-name " + name}}
 }
 
 // roleRemnant deletes the policies before their role, which AWS deletes without policies only.
@@ -27,11 +28,11 @@ func roleRemnant(name string, policies ...string) remnant {
 	for _, policy := range policies {
 		commands = append(commands, "iam delete-role-policy --role-name "+name+" --policy-name "+policy)
 	}
-	return remnant{"the role " + name, append(commands, "iam delete-role --role-name "+name)}
+	return remnant{what: "the role " + name, delete: append(commands, "iam delete-role --role-name "+name)}
 }
 
 func logGroupRemnant(region, name string) remnant {
-	return remnant{"the log group " + name, []string{"logs delete-log-group --region " + region + " --log-group-name " + name}}
+	return remnant{what: "the log group " + name, delete: []string{"logs delete-log-group --region " + region + " --log-group-name " + name}}
 }
 
 func ruleRemnant(region string, rule *foundRule) remnant {
@@ -39,18 +40,28 @@ func ruleRemnant(region string, rule *foundRule) remnant {
 	if rule.IsEgress {
 		direction = "egress"
 	}
-	return remnant{fmt.Sprintf("the rule %s of the security group %s", rule.SecurityGroupRuleId, rule.SecurityGroupId),
-		[]string{fmt.Sprintf("ec2 revoke-security-group-%s --region %s --group-id %s --security-group-rule-ids %s",
+	return remnant{what: fmt.Sprintf("the rule %s of the security group %s", rule.SecurityGroupRuleId, rule.SecurityGroupId),
+		delete: []string{fmt.Sprintf("ec2 revoke-security-group-%s --region %s --group-id %s --security-group-rule-ids %s",
 			direction, region, rule.SecurityGroupId, rule.SecurityGroupRuleId)}}
+}
+
+// named reports whether the state tells what this stack's parts are called. Then they are its own, by whatever tags: a stack that was
+// renamed has its older name in them until it is updated.
+func (l *LastState) named() bool {
+	return l.function != "" || l.invocationRole != "" ||
+		slices.ContainsFunc([]string{functionResource, invocationRoleResource, executionRoleResource, logGroupResource}, l.has)
 }
 
 // remnants are what AWS has and the state lacks. A question that fails is no answer: AWS refuses to create what it has, in the
 // end. Gone is what the state has and AWS does not, which an update does not see.
 func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) (taken []remnant, gone []string) {
 	wanted, region := newNames(settings, l), settings.Region
-	role := func(name string) error {
-		_, err := iam.LookupRole(ctx, &iam.LookupRoleArgs{Name: name})
-		return err
+	role := func(name string) (map[string]string, error) {
+		role, err := iam.LookupRole(ctx, &iam.LookupRoleArgs{Name: name})
+		if err != nil {
+			return nil, err
+		}
+		return role.Tags, nil
 	}
 	executionPolicies := []string{executionPolicyName}
 	if settings.ManagingIAM {
@@ -58,26 +69,33 @@ func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) (taken []r
 	}
 	named := []struct {
 		logicalName, name string
-		lookup            func(name string) error
+		tags              func(name string) (map[string]string, error)
 		remnant           remnant
 	}{
-		{functionResource, wanted.function, func(name string) error {
-			_, err := lambda.LookupFunction(ctx, &lambda.LookupFunctionArgs{FunctionName: name})
-			return err
+		{functionResource, wanted.function, func(name string) (map[string]string, error) {
+			function, err := lambda.LookupFunction(ctx, &lambda.LookupFunctionArgs{FunctionName: name})
+			if err != nil {
+				return nil, err
+			}
+			return function.Tags, nil
 		}, functionRemnant(region, wanted.function)},
 		{executionRoleResource, wanted.executionRole, role, roleRemnant(wanted.executionRole, executionPolicies...)},
 		{invocationRoleResource, wanted.invocationRole, role, roleRemnant(wanted.invocationRole, invocationPolicyName)},
-		{logGroupResource, wanted.logGroup, func(name string) error {
-			var group struct{}
-			return invoke(ctx, logGroupLookupToken, logGroupLookupArgs{Name: name}, &group, "logs:DescribeLogGroups")
+		{logGroupResource, wanted.logGroup, func(name string) (map[string]string, error) {
+			var group foundLogGroup
+			err := invoke(ctx, logGroupLookupToken, logGroupLookupArgs{Name: name}, &group, "logs:DescribeLogGroups")
+			return group.Tags, err
 		}, logGroupRemnant(region, wanted.logGroup)},
 	}
 	found, missing := make([][]remnant, len(named)+1), make([]string, len(named))
 	var questions []func() error
 	for i, each := range named {
 		questions = append(questions, func() error {
-			switch err := each.lookup(each.name); {
+			switch tags, err := each.tags(each.name); {
 			case err == nil && !l.has(each.logicalName):
+				if !l.named() {
+					each.remnant.owner = otherStack(tags, settings)
+				}
 				found[i] = []remnant{each.remnant}
 			case isNotFound(err) && l.has(each.logicalName):
 				missing[i] = each.remnant.what
@@ -148,6 +166,17 @@ func stackTags(settings *Settings) map[string]string {
 	return map[string]string{"pulumi:project": settings.Project, "pulumi:stack": settings.Stack}
 }
 
+// otherStack is the stack whose tags these are, where that is another one.
+func otherStack(tags map[string]string, settings *Settings) string {
+	own := stackTags(settings)
+	for key := range own {
+		if tags[key] != "" && tags[key] != own[key] {
+			return fmt.Sprintf("%s of the project %s", tags["pulumi:stack"], tags["pulumi:project"])
+		}
+	}
+	return ""
+}
+
 // nameless is a kind of which the provider or AWS chooses the name: where the state has lost one, an update makes another, and
 // nobody deletes the first.
 type nameless struct {
@@ -181,7 +210,7 @@ func (l *LastState) namelessKinds(ctx *pulumi.Context, settings *Settings) []nam
 				return invoke(ctx, bucketLookupToken, bucketLookupArgs{Bucket: name}, &struct{}{}, "s3:ListBucket") == nil
 			},
 			func(_, name string) remnant {
-				return remnant{"the bucket " + name, []string{"s3api delete-bucket" + inRegion + " --bucket " + name}}
+				return remnant{what: "the bucket " + name, delete: []string{"s3api delete-bucket" + inRegion + " --bucket " + name}}
 			}},
 		{signingProfileResource, ":/signing-profiles/", signed,
 			func(_, name string) bool {
@@ -190,7 +219,7 @@ func (l *LastState) namelessKinds(ctx *pulumi.Context, settings *Settings) []nam
 				return err == nil && profile.Status == "Active" // one that was cancelled is kept for years
 			},
 			func(_, name string) remnant {
-				return remnant{"the signing profile " + name, []string{"signer cancel-signing-profile" + inRegion + " --profile-name " + name}}
+				return remnant{what: "the signing profile " + name, delete: []string{"signer cancel-signing-profile" + inRegion + " --profile-name " + name}}
 			}},
 		{codeSigningResource, ":code-signing-config:", settings.CodeSigning || settings.Published,
 			func(arn, _ string) bool {
@@ -198,7 +227,7 @@ func (l *LastState) namelessKinds(ctx *pulumi.Context, settings *Settings) []nam
 				return err == nil
 			},
 			func(arn, name string) remnant {
-				return remnant{"the code signing configuration " + name, []string{"lambda delete-code-signing-config" + inRegion + " --code-signing-config-arn " + arn}}
+				return remnant{what: "the code signing configuration " + name, delete: []string{"lambda delete-code-signing-config" + inRegion + " --code-signing-config-arn " + arn}}
 			}},
 	}
 }

@@ -86,6 +86,44 @@ func TestWhatIsLeftInAWSIsNamed(t *testing.T) {
 	}
 }
 
+// What has another stack's tags is that stack's, unless this one's state has the name: then it was called so before.
+func TestWhatHasAnotherStacksTagsIsThatStacks(t *testing.T) {
+	tagged := func(project, stack string) map[string]any {
+		return map[string]any{"pulumi:project": project, "pulumi:stack": stack}
+	}
+	for name, c := range map[string]struct {
+		tags  map[string]any
+		state map[string]any
+		want  string
+	}{
+		"this stack's":      {tags: tagged("shop", "dev")},
+		"another's":         {tags: tagged("shop", "prod"), want: "prod of the project shop"},
+		"another project's": {tags: tagged("store", "dev"), want: "dev of the project store"},
+		"without tags, or without a right to them": {},
+		"this stack's, from before it was renamed": {tags: tagged("shop", "prod"), state: map[string]any{"function": map[string]any{"name": "shop-prod-01234567"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cloud := newCloud()
+			cloud.answers[stateToken] = state(c.state)
+			cloud.answers["aws:iam/getRole:getRole"] = answer(map[string]any{"tags": c.tags})
+			cloud.answers["aws:lambda/getFunction:getFunction"] = answer(map[string]any{"tags": c.tags})
+			cloud.answers[logGroupLookupToken] = answer(map[string]any{"tags": c.tags})
+			require.NoError(t, run(t, cloud, minimal(nil), func(ctx *pulumi.Context, configuration Config) error {
+				settings, err := ReadSettings(ctx, configuration)
+				require.NoError(t, err)
+				last, err := ReadLastState(ctx, settings)
+				require.NoError(t, err)
+				taken, _ := last.remnants(ctx, settings)
+				require.Len(t, taken, 4-len(c.state))
+				for _, remnant := range taken {
+					assert.Equal(t, c.want, remnant.owner, remnant.what)
+				}
+				return nil
+			}))
+		})
+	}
+}
+
 // Of the rules with this stack's tags those are lost that an update would make again: about its own group, and in no entry of
 // the state.
 func TestLostRulesAreThoseThatAnUpdateWouldMakeAgain(t *testing.T) {

@@ -94,6 +94,7 @@ var stackTable = []struct {
 	{(*evidence).foreign, "the state is another stack's: the engine creates all anew, and deletes that stack's", (*evidence).letGo},
 	{(*evidence).backendMoved, "another instance of Pulumi Cloud: the engine deletes the environments of the one before", (*evidence).backendBack},
 	{(*evidence).regionMoved, "another region: the engine makes another function, and the documents name the one before", (*evidence).regionBack},
+	{(*evidence).takenByOther, "AWS has them for another stack, which had this one's name before", (*evidence).leaveNames},
 	{(*evidence).taken, "AWS has what the state lacks: the engine creates it, and AWS refuses", (*evidence).freeNames},
 }
 
@@ -450,7 +451,30 @@ func (e *evidence) letGo() verdict {
 		e.settings.Stack, len(foreign), strings.Join(slices.Sorted(maps.Keys(of)), " and "), nothingDone, which)}
 }
 
-func (e *evidence) taken() bool { return len(e.remnants) > 0 }
+// owners are the other stacks whose tags AWS has on something of this stack's names: of a stack that was renamed, its next
+// update gives what it has the new name in its tags.
+func (e *evidence) owners() []string {
+	var owners []string
+	for _, remnant := range e.remnants {
+		if remnant.owner != "" {
+			owners = append(owners, remnant.owner)
+		}
+	}
+	slices.Sort(owners)
+	return slices.Compact(owners)
+}
+
+func (e *evidence) takenByOther() bool { return len(e.owners()) > 0 }
+
+func (e *evidence) leaveNames() verdict {
+	found, _ := removal(e.cli, e.remnants)
+	return verdict{text: fmt.Sprintf(`checking the names of this stack in AWS: AWS has %s, which by their tags are those of the stack %s; %s.
+  Delete none of it: a stack that is renamed keeps its names in AWS, and both its environments name them
+  Give this stack another name, for which AWS has nothing: pulumi stack rename <name>`,
+		found, strings.Join(e.owners(), " and "), nothingDone)}
+}
+
+func (e *evidence) taken() bool { return len(e.remnants) > 0 && !e.takenByOther() }
 
 // freeNames names all that is in the way at once, and what deletes it.
 func (e *evidence) freeNames() verdict {

@@ -104,9 +104,12 @@ func TestWhatIsFoundDecidesWhatIsDone(t *testing.T) {
 			"aws ec2 revoke-security-group-egress --region eu-west-1 --group-id sg-own --security-group-rule-ids sgr-1\n",
 			"aws ec2 revoke-security-group-ingress --region eu-west-1 --group-id sg-db --security-group-rule-ids sgr-2"}},
 		"AWS has something that is made a second time, too": {state: both, taken: []remnant{functionRemnant("eu-west-1", "f")},
-			left: []remnant{{"the security group sg-1", []string{"ec2 delete-security-group --group-id sg-1"}}}, says: []string{
+			left: []remnant{{what: "the security group sg-1", delete: []string{"ec2 delete-security-group --group-id sg-1"}}}, says: []string{
 				"AWS has the security group sg-1, too.", "    aws ec2 delete-security-group --group-id sg-1"}},
-		"AWS has something that is made a second time, and no more": {state: both, left: []remnant{{"the security group sg-1", []string{"x"}}}},
+		"AWS has something that is made a second time, and no more": {state: both, left: []remnant{{what: "the security group sg-1", delete: []string{"x"}}}},
+		"AWS has it for another stack": {taken: []remnant{{what: "the function f", delete: []string{"lambda delete-function"}, owner: "prod of the project shop"},
+			{what: "the role r", delete: []string{"iam delete-role"}}}, left: []remnant{{what: "the security group sg-1", delete: []string{"ec2 delete-security-group"}}},
+			says: []string{"AWS has the function f, the role r, which by their tags are those of the stack prod of the project shop", "pulumi stack rename <name>"}, not: "delete-"},
 		"everything but the state": {live: []environments.Name{rotator, managing}, taken: []remnant{functionRemnant("eu-west-1", "f")}, says: []string{
 			"aws lambda delete-function", "import rotator", "import managingCreds"}, not: "delete-role"},
 	} {
