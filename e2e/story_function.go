@@ -30,15 +30,16 @@ func byHand() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), time.Minute)
 }
 
-// aws-interfaces fail CODE REASON lets AWS make no network interfaces for functions, and work ends that. With hold it does not
-// delete those that functions have left, and release ends that.
+// aws-interfaces fail|undo CODE REASON lets AWS make no network interfaces for functions, and work ends that: with fail it tells of
+// an update that failed by it as it was sent, and with undo of what was before. With hold it does not delete those that functions
+// have left, and release ends that.
 func awsInterfaces(ts *testscript.TestScript, _ bool, args []string) {
 	aws := of(ts).cloud.AWS
 	switch args[0] {
-	case "fail":
-		aws.FailInterfaces(args[1], args[2])
+	case "fail", "undo":
+		aws.FailInterfaces(args[1], args[2], args[0] == "undo")
 	case "work":
-		aws.FailInterfaces("", "")
+		aws.FailInterfaces("", "", false)
 	default:
 		aws.HoldInterfaces(args[0] == "hold")
 	}

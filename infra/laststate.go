@@ -58,6 +58,7 @@ type resourceOutputs struct {
 	CodeSigningConfigArn any `pulumi:"codeSigningConfigArn"`
 	SourceCodeHash       any `pulumi:"sourceCodeHash"`
 	S3Key                any `pulumi:"s3Key"`
+	LastModified         any `pulumi:"lastModified"`
 
 	// Of the stack itself.
 	EnvironmentEdits    any `pulumi:"environmentEdits"`

@@ -19,12 +19,16 @@ import (
 //
 //	what differs             what it means                        what is done
 //	the code                 AWS refused it, or never got it      it is sent again
+//	when it was changed      AWS took a change, which failed      the code is sent again, by which AWS makes the rest again
 //	configuration, signing   AWS refused it, or somebody changed  a warning names the refresh that finds it
 //	a tag                    the same                             nothing: a refresh finds it
-//	nothing                  a failure has left a broken function it is made anew
+//
+// Of a change that fails after AWS took it (subnets without a free address, for instance), AWS keeps what was there before
+// running, and takes another change; a function whose creation failed must be made anew: LastUpdateStatus and State in
+// https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
 
-// afterFailure makes a function anew, under the same name, whose last change failed. The engine's name for such a failure is
-// in pkg/resource/deploy.
+// afterFailure makes a function anew, under the same name, which AWS has never made: then the state has no ARN. The engine's name for
+// such a failure is in pkg/resource/deploy.
 var afterFailure = pulumi.ReplaceOnChanges([]string{"#initerror"})
 
 // sentAgain marks a hash of code that is sent another time: for the provider the hash is any text, whose change has it send
@@ -44,7 +48,6 @@ type standing struct {
 	live *lambda.LookupFunctionResult
 	// What of the live one differs, but for the code.
 	configuration []string
-	tags          bool
 }
 
 // findStanding is nil where the state has no whole function, or AWS does not tell of it.
@@ -70,10 +73,6 @@ func compared(was resourceOutputs, live *lambda.LookupFunctionResult, region str
 	if slices.Contains(readSigning, region) && text(was.CodeSigningConfigArn) != live.CodeSigningConfigArn {
 		s.configuration = append(s.configuration, "CodeSigningConfigArn")
 	}
-	own, _ := was.Tags.(map[string]any)
-	for key, value := range own {
-		s.tags = s.tags || live.Tags[key] != text(value)
-	}
 	return s, err
 }
 
@@ -89,13 +88,14 @@ func (s *standing) arrived() bool {
 	return true
 }
 
-// inPlace reports whether a failure of the last update is one that making the function anew would not mend.
-func (s *standing) inPlace() bool {
-	return s != nil && (!s.arrived() || len(s.configuration) > 0 || s.tags)
+// settled reports whether AWS has the code, and the provider has seen the end of the last change: only then has it read when that
+// was. Others that change the function do it at other times, and cost an update.
+func (s *standing) settled() bool {
+	return s.arrived() && text(s.was.LastModified) == s.live.LastModified
 }
 
-// toSendAgain reports whether there is code that AWS has not taken. With a configuration that it refused it gets no new code: that may need it.
-func (s *standing) toSendAgain() bool { return s != nil && len(s.configuration) == 0 && !s.arrived() }
+// toSendAgain reports whether the code is sent again. With a configuration that AWS refused it gets no new code: that may need it.
+func (s *standing) toSendAgain() bool { return s != nil && len(s.configuration) == 0 && !s.settled() }
 
 // hashOf is the hash of code that is uploaded, whose own AWS reports.
 func (s *standing) hashOf(archive *Archive) string {
@@ -103,7 +103,7 @@ func (s *standing) hashOf(archive *Archive) string {
 		return archive.SHA256
 	}
 	sent := text(s.was.SourceCodeHash)
-	if strings.TrimSuffix(sent, sentAgain) == archive.SHA256 && s.arrived() == strings.HasSuffix(sent, sentAgain) {
+	if strings.TrimSuffix(sent, sentAgain) == archive.SHA256 && s.settled() == strings.HasSuffix(sent, sentAgain) {
 		return archive.SHA256 + sentAgain
 	}
 	return archive.SHA256

@@ -9,47 +9,51 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A function that stands is compared with the state: what differs decides whether its code is sent again, and whether a failure
-// may make it anew.
+// A function that stands is compared with the state: what differs decides whether its code is sent again.
 func TestAFunctionThatStandsIsComparedWithTheState(t *testing.T) {
 	const job, other = "arn:aws:signer:eu-west-1:111122223333:/signing-jobs/job-1", "arn:aws:signer:eu-west-1:111122223333:/signing-jobs/job-2"
 	archive := &Archive{SHA256: "new"}
 	for name, c := range map[string]struct {
 		hash, key     string
 		variables     map[string]any
-		tags          map[string]any
+		changed       string // when, by the state
 		live          lambda.LookupFunctionResult
 		arrived       bool
 		configuration []string
-		inPlace       bool
+		again         bool
 		hashOf        string
 		mark          pulumi.StringPtrInput
 	}{
 		"uploaded, and as it was":             {hash: "new", live: lambda.LookupFunctionResult{CodeSha256: "new"}, arrived: true, hashOf: "new"},
 		"uploaded, with newer code to come":   {hash: "old", live: lambda.LookupFunctionResult{CodeSha256: "old"}, arrived: true, hashOf: "new"},
-		"uploaded, and refused":               {hash: "new", live: lambda.LookupFunctionResult{CodeSha256: "old"}, inPlace: true, hashOf: "new again"},
-		"uploaded, and refused twice":         {hash: "new again", live: lambda.LookupFunctionResult{CodeSha256: "old"}, inPlace: true, hashOf: "new"},
+		"uploaded, and refused":               {hash: "new", live: lambda.LookupFunctionResult{CodeSha256: "old"}, again: true, hashOf: "new again"},
+		"uploaded, and refused twice":         {hash: "new again", live: lambda.LookupFunctionResult{CodeSha256: "old"}, again: true, hashOf: "new"},
 		"uploaded, and taken the second time": {hash: "new again", live: lambda.LookupFunctionResult{CodeSha256: "new"}, arrived: true, hashOf: "new again"},
 		"signed, and as it was":               {key: "signed/job-1.zip", live: lambda.LookupFunctionResult{SigningJobArn: job}, arrived: true},
-		"signed, and refused":                 {key: "signed/job-2.zip", live: lambda.LookupFunctionResult{SigningJobArn: job}, inPlace: true, mark: pulumi.String("sent again")},
-		"signed, and refused twice": {key: "signed/job-2.zip", hash: "sent again", live: lambda.LookupFunctionResult{SigningJobArn: job}, inPlace: true,
+		"signed, and refused":                 {key: "signed/job-2.zip", live: lambda.LookupFunctionResult{SigningJobArn: job}, again: true, mark: pulumi.String("sent again")},
+		"signed, and refused twice": {key: "signed/job-2.zip", hash: "sent again", live: lambda.LookupFunctionResult{SigningJobArn: job}, again: true,
 			mark: pulumi.String("sent again again")},
-		"signed, and refused three times": {key: "signed/job-2.zip", hash: "sent again again", live: lambda.LookupFunctionResult{SigningJobArn: job}, inPlace: true,
+		"signed, and refused three times": {key: "signed/job-2.zip", hash: "sent again again", live: lambda.LookupFunctionResult{SigningJobArn: job}, again: true,
 			mark: pulumi.String("sent again")},
 		"signed, and taken the second time": {key: "signed/job-2.zip", hash: "sent again", live: lambda.LookupFunctionResult{SigningJobArn: other}, arrived: true,
 			mark: pulumi.String("sent again")},
 		"signed, and AWS does not tell by what job": {key: "signed/job-2.zip", arrived: true},
 		"Pulumi's, which ESC keeps up to date":      {key: publishedKey, live: lambda.LookupFunctionResult{SigningJobArn: job}, arrived: true},
 		"another configuration, and no code": {hash: "new", variables: map[string]any{"DB_SSLMODE": "require"}, live: lambda.LookupFunctionResult{CodeSha256: "old"},
-			configuration: []string{"Environment"}, inPlace: true, hashOf: "new"},
+			configuration: []string{"Environment"}, hashOf: "new"},
 		"signed, another configuration, and no code": {key: "signed/job-2.zip", variables: map[string]any{"DB_SSLMODE": "require"}, live: lambda.LookupFunctionResult{SigningJobArn: job},
-			configuration: []string{"Environment"}, inPlace: true},
-		"another tag": {hash: "new", tags: map[string]any{"pulumi:stack": "dev"}, live: lambda.LookupFunctionResult{CodeSha256: "new"}, arrived: true, inPlace: true, hashOf: "new"},
-		"a tag of somebody's own": {hash: "new", tags: map[string]any{"pulumi:stack": "dev"},
-			live: lambda.LookupFunctionResult{CodeSha256: "new", Tags: map[string]string{"pulumi:stack": "dev", "theirs": "yes"}}, arrived: true, hashOf: "new"},
+			configuration: []string{"Environment"}},
+		"uploaded, and taken, which failed later":           {hash: "new", changed: "before", live: lambda.LookupFunctionResult{CodeSha256: "new"}, arrived: true, again: true, hashOf: "new again"},
+		"uploaded, and taken, which failed later once more": {hash: "new again", changed: "before", live: lambda.LookupFunctionResult{CodeSha256: "new"}, arrived: true, again: true, hashOf: "new"},
+		"signed, and taken, which failed later": {key: "signed/job-1.zip", changed: "before", live: lambda.LookupFunctionResult{SigningJobArn: job}, arrived: true, again: true,
+			mark: pulumi.String("sent again")},
+		"signed for the first time, and refused": {key: "signed/job-1.zip", changed: "", live: lambda.LookupFunctionResult{LastModified: "before"}, arrived: true, again: true,
+			mark: pulumi.String("sent again")},
+		"another configuration, which failed later, and no code": {hash: "new", changed: "before", variables: map[string]any{"DB_SSLMODE": "require"}, live: lambda.LookupFunctionResult{CodeSha256: "new"},
+			arrived: true, configuration: []string{"Environment"}, hashOf: "new"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			was := resourceOutputs{SourceCodeHash: c.hash, S3Key: c.key, Tags: c.tags}
+			was := resourceOutputs{SourceCodeHash: c.hash, S3Key: c.key, LastModified: c.changed}
 			if c.variables != nil {
 				was.Environment = map[string]any{"variables": c.variables}
 			}
@@ -57,7 +61,7 @@ func TestAFunctionThatStandsIsComparedWithTheState(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, c.arrived, s.arrived(), "arrived")
 			assert.Equal(t, c.configuration, s.configuration)
-			assert.Equal(t, c.inPlace, s.inPlace(), "in place")
+			assert.Equal(t, c.again, s.toSendAgain(), "again")
 			if c.key == "" {
 				assert.Equal(t, c.hashOf, s.hashOf(archive))
 			} else {
@@ -77,10 +81,10 @@ func TestCodeSigningIsComparedWhereItIsRead(t *testing.T) {
 	}
 }
 
-// Without a whole function in the state there is nothing to compare, and a failure makes it anew.
-func TestAFunctionThatIsNotWholeIsMadeAnew(t *testing.T) {
+// Without a whole function in the state there is nothing to compare.
+func TestAFunctionThatIsNotWholeIsNotCompared(t *testing.T) {
 	var none *standing
-	assert.False(t, none.inPlace())
+	assert.False(t, none.toSendAgain())
 	assert.Equal(t, "new", none.hashOf(&Archive{SHA256: "new"}))
 	assert.Nil(t, none.mark())
 }

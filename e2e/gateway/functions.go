@@ -69,9 +69,11 @@ type network struct {
 type function struct {
 	configuration
 	code
-	arn    string
-	region string
-	folder string
+	made         made
+	lastModified string
+	arn          string
+	region       string
+	folder       string
 	// grantee is the execution role for which Lambda may decrypt the variables, see [functions.mayRun].
 	grantee string
 	status  status
@@ -81,6 +83,12 @@ type function struct {
 	mu      sync.Mutex
 	idle    []*worker
 	running map[*worker]bool
+}
+
+// made is what runs: the code and the configuration of the last change that went well.
+type made struct {
+	configuration
+	folder string
 }
 
 type functions struct {
@@ -95,7 +103,7 @@ type functions struct {
 	versions int
 	// What is played, see the Gateway's Throttle, LoseAnswer, RefuseCode, RefuseFunction, TrustPublicCAs, HoldInterfaces and FailInterfaces.
 	throttled, loseAnswer, refuseCode, refuseNew, publicCAs, holding atomic.Bool
-	failure                                                          atomic.Pointer[reason]
+	failure                                                          atomic.Pointer[failure]
 }
 
 func newFunctions(g *Gateway) *functions {
@@ -349,20 +357,14 @@ func (f *functions) updateCode(w http.ResponseWriter, r *http.Request, name stri
 		return
 	}
 	f.mu.Lock()
-	before := function.code
-	function.code = accepted
+	code, from, runs := function.code, function.folder, function.made
+	function.code, function.folder = accepted, folder
 	f.mu.Unlock()
-	f.changes(function, nil)
-	taken := f.forward(w, r, function)
-	f.mu.Lock()
-	if taken {
-		function.folder = folder
-	} else {
-		function.code = before
-	}
-	f.mu.Unlock()
-	if taken {
-		function.stop()
+	f.changes(function)
+	if !f.forward(w, r, function) {
+		f.mu.Lock()
+		function.code, function.folder, function.made = code, from, runs
+		f.mu.Unlock()
 	}
 }
 
@@ -395,6 +397,11 @@ func (f *functions) updateConfiguration(w http.ResponseWriter, r *http.Request, 
 		lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", err.Error())
 		return
 	}
+	if f.undoes(known, updated.VpcConfig) {
+		r.Method, r.Body, r.ContentLength = http.MethodGet, http.NoBody, 0
+		f.forward(w, r, known)
+		return
+	}
 	f.mu.Lock()
 	before := known.configuration
 	known.configuration = updated.configuration
@@ -402,8 +409,7 @@ func (f *functions) updateConfiguration(w http.ResponseWriter, r *http.Request, 
 		known.grantee = role
 	}
 	f.mu.Unlock()
-	f.changes(known, &before.VpcConfig)
-	known.stop()
+	f.changes(known)
 	f.forward(w, r, known)
 }
 
@@ -419,7 +425,7 @@ func (f *functions) delete(w http.ResponseWriter, r *http.Request, name string) 
 	f.signing.attach(name, "")
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.hold(name, known.VpcConfig.SecurityGroupIds)
+	f.hold(name, slices.Concat(known.VpcConfig.SecurityGroupIds, known.made.VpcConfig.SecurityGroupIds))
 	delete(f.byKey, name)
 }
 

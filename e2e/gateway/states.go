@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -22,8 +23,11 @@ type status struct {
 	LastUpdateStatusReason     string `json:",omitempty"`
 }
 
-// reason is why Lambda could not make network interfaces, such as SubnetOutOfIPAddresses.
-type reason struct{ code, text string }
+// failure is why Lambda cannot make network interfaces, such as SubnetOutOfIPAddresses.
+type failure struct {
+	code, text string
+	undone     bool // whether the function is told as it was before the change
+}
 
 // holder is a function whose interfaces hold a security group that it has left. Lambda deletes them some time later.
 type holder struct {
@@ -39,13 +43,15 @@ const heldFor = 2
 func (g *Gateway) HoldInterfaces(on bool) { g.functions.holding.Store(on) }
 
 // FailInterfaces lets AWS fail to make network interfaces, by a code such as SubnetOutOfIPAddresses: a function that is created then
-// ends as Failed, and an update of one's network as well. An empty code ends it.
-func (g *Gateway) FailInterfaces(code, text string) {
+// ends as Failed, and an update of one's network as well, and of its code after that. What ran before the update goes on running, by
+// the page on states in the manual; whether GetFunction then tells of that or of what was sent it does not say. An empty code
+// ends it.
+func (g *Gateway) FailInterfaces(code, text string, undone bool) {
 	if code == "" {
 		g.functions.failure.Store(nil)
 		return
 	}
-	g.functions.failure.Store(&reason{code, text})
+	g.functions.failure.Store(&failure{code, text, undone})
 }
 
 // hold lets interfaces hold the groups for a while. The lock is the caller's.
@@ -60,7 +66,7 @@ func (f *functions) holderOf(group string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, function := range f.byKey {
-		if slices.Contains(function.VpcConfig.SecurityGroupIds, group) {
+		if slices.Contains(slices.Concat(function.VpcConfig.SecurityGroupIds, function.made.VpcConfig.SecurityGroupIds), group) {
 			return interfaceOf(function.FunctionName)
 		}
 	}
@@ -88,32 +94,75 @@ func (f *functions) creates(function *function) {
 		end = status{State: "Failed", StateReasonCode: failed.code, StateReason: failed.text}
 	}
 	function.status, function.next = pending, []status{pending, end}
+	function.made = made{function.configuration, function.folder}
+	function.modified()
 }
 
-// changes is what the state goes through after an update of the function, whose network was that before. Its interfaces are made anew
-// for other groups or subnets, and the old ones keep their groups until they are deleted: AWS by way of
-// https://github.com/hashicorp/terraform-provider-aws/issues/31520. That a function which has Failed takes an update is not confirmed.
-func (f *functions) changes(function *function, before *network) {
+// modified is when the function was last changed, as Lambda writes it. Two changes are never at one time.
+func (fn *function) modified() {
+	const layout = "2006-01-02T15:04:05.000+0000"
+	now := time.Now().UTC()
+	if last, err := time.Parse(layout, fn.lastModified); err == nil && !now.Truncate(time.Millisecond).After(last) {
+		now = last.Add(time.Millisecond)
+	}
+	fn.lastModified = now.Format(layout)
+}
+
+var inProgress = status{LastUpdateStatus: "InProgress", LastUpdateStatusReasonCode: "Creating", LastUpdateStatusReason: "The function is being created."}
+
+// undoes begins an update of the network that fails in the end and leaves the function told as it was, where that is what is played.
+func (f *functions) undoes(function *function, network network) bool {
+	failed := f.failure.Load()
+	if failed == nil || !failed.undone || function.VpcConfig.same(network) {
+		return false
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	state := function.status.State
-	end := status{State: state, LastUpdateStatus: "Successful"}
-	is := function.VpcConfig
-	if before != nil && (!slices.Equal(before.SecurityGroupIds, is.SecurityGroupIds) || !slices.Equal(before.SubnetIds, is.SubnetIds)) {
+	function.modified()
+	function.goesOn(failed)
+	return true
+}
+
+// same reports whether a function has the same interfaces in both networks.
+func (n network) same(other network) bool {
+	return slices.Equal(n.SecurityGroupIds, other.SecurityGroupIds) && slices.Equal(n.SubnetIds, other.SubnetIds)
+}
+
+// goesOn is what the state goes through during a change. The lock is the caller's.
+func (fn *function) goesOn(failed *failure) {
+	begun, end := inProgress, status{State: fn.status.State, LastUpdateStatus: "Successful"}
+	begun.State = fn.status.State
+	if failed != nil {
+		end.LastUpdateStatus, end.LastUpdateStatusReasonCode, end.LastUpdateStatusReason = "Failed", failed.code, failed.text
+	}
+	fn.status, fn.next = begun, []status{begun, end}
+}
+
+// changes is what the state goes through after an update of the function. Its interfaces are made anew for other groups or subnets,
+// and the old ones keep their groups until they are deleted: AWS by way of
+// https://github.com/hashicorp/terraform-provider-aws/issues/31520. That a function which has Failed takes an update is not confirmed.
+func (f *functions) changes(function *function) {
+	f.mu.Lock()
+	function.modified()
+	is, ran, failed := function.VpcConfig, function.made.VpcConfig, f.failure.Load()
+	if ran.same(is) || is.VpcId == "" {
+		failed = nil
+	}
+	function.goesOn(failed)
+	if failed == nil {
 		var left []string
-		for _, group := range before.SecurityGroupIds {
-			if before.VpcId != is.VpcId || !slices.Contains(is.SecurityGroupIds, group) {
+		for _, group := range ran.SecurityGroupIds {
+			if ran.VpcId != is.VpcId || !slices.Contains(is.SecurityGroupIds, group) {
 				left = append(left, group)
 			}
 		}
 		f.hold(function.FunctionName, left)
-		if failed := f.failure.Load(); failed != nil && is.VpcId != "" {
-			end = status{State: state, LastUpdateStatus: "Failed", LastUpdateStatusReasonCode: failed.code, LastUpdateStatusReason: failed.text}
-		}
+		function.made = made{function.configuration, function.folder}
 	}
-	function.status = status{State: state, LastUpdateStatus: "InProgress", LastUpdateStatusReasonCode: "Creating",
-		LastUpdateStatusReason: "The function is being created."}
-	function.next = []status{function.status, end}
+	f.mu.Unlock()
+	if failed == nil {
+		function.stop()
+	}
 }
 
 // look is a call after which the function's state goes on.
@@ -193,7 +242,7 @@ func (f *functions) mayRun(ctx context.Context, function *function) (code string
 
 // tell puts into an answer of moto's what the gateway keeps of the function. The lock is the caller's.
 func (fn *function) tell(target map[string]any) {
-	target["CodeSha256"], target["CodeSize"] = fn.CodeSha256, fn.CodeSize
+	target["CodeSha256"], target["CodeSize"], target["LastModified"] = fn.CodeSha256, fn.CodeSize, fn.lastModified
 	if fn.SigningJobArn != "" {
 		target["SigningJobArn"] = fn.SigningJobArn
 	}

@@ -68,7 +68,7 @@ func (f *functions) run(ctx context.Context, function *function, payload []byte)
 		answer.payload = errorPayload("Runtime.InvalidEntrypoint", "RequestId: "+requestID+" Error: "+err.Error())
 		return answer
 	}
-	timeout := time.Duration(function.Timeout) * time.Second
+	timeout := time.Duration(function.made.Timeout) * time.Second
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 
@@ -84,18 +84,18 @@ func (f *functions) run(ctx context.Context, function *function, payload []byte)
 			answer.payload = w.exitPayload(requestID)
 		case <-timer.C:
 			answer.functionError = "Unhandled"
-			answer.payload = timeoutPayload(requestID, function.Timeout)
+			answer.payload = timeoutPayload(requestID, function.made.Timeout)
 		}
 	case <-w.exited:
 		answer.functionError = "Unhandled"
 		answer.payload = w.exitPayload(requestID)
 	case <-timer.C:
 		answer.functionError = "Unhandled"
-		answer.payload = timeoutPayload(requestID, function.Timeout)
+		answer.payload = timeoutPayload(requestID, function.made.Timeout)
 	}
 
 	peak := w.peakMemory()
-	if peak > int64(function.MemorySize)<<20 {
+	if peak > int64(function.made.MemorySize)<<20 {
 		reusable = false
 		answer.functionError = "Unhandled"
 		answer.payload = errorPayload("Runtime.OutOfMemory", "RequestId: "+requestID+" Error: Runtime exited with error: signal: killed")
@@ -154,7 +154,7 @@ func (fn *function) stop() {
 }
 
 func (f *functions) startWorker(function *function) (*worker, error) {
-	bootstrap := filepath.Join(function.folder, "bootstrap")
+	bootstrap := filepath.Join(function.made.folder, "bootstrap")
 	info, err := os.Stat(bootstrap)
 	if err != nil {
 		return nil, refusal("Couldn't find valid bootstrap(s): [/var/task/bootstrap /opt/bootstrap]")
@@ -178,7 +178,7 @@ func (f *functions) startWorker(function *function) (*worker, error) {
 	go func() { _ = http.Serve(listener, api) }()
 
 	w.command = exec.Command(bootstrap)
-	w.command.Dir = function.folder
+	w.command.Dir = function.made.folder
 	w.command.Env = f.environment(function, listener.Addr().String())
 	w.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := w.start(); err != nil {
@@ -202,13 +202,13 @@ func (f *functions) environment(function *function, api string) []string {
 		"AWS_SECRET_ACCESS_KEY=" + credentials.secret,
 		"AWS_SESSION_TOKEN=" + credentials.session,
 		"AWS_LAMBDA_RUNTIME_API=" + api,
-		"LAMBDA_TASK_ROOT=" + function.folder,
+		"LAMBDA_TASK_ROOT=" + function.made.folder,
 		"LAMBDA_RUNTIME_DIR=/var/runtime",
 		"_HANDLER=bootstrap",
 		"AWS_REGION=" + function.region,
 		"AWS_DEFAULT_REGION=" + function.region,
 		"AWS_LAMBDA_FUNCTION_NAME=" + function.FunctionName,
-		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE=" + strconv.Itoa(function.MemorySize),
+		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE=" + strconv.Itoa(function.made.MemorySize),
 		"AWS_LAMBDA_FUNCTION_VERSION=$LATEST",
 		"AWS_LAMBDA_INITIALIZATION_TYPE=on-demand",
 		"PATH=/usr/local/bin:/usr/bin/:/bin:/opt/bin",
@@ -218,7 +218,7 @@ func (f *functions) environment(function *function, api string) []string {
 	if f.gateway.options.SystemCAs != "" && !f.publicCAs.Load() {
 		environment = append(environment, "SSL_CERT_FILE="+f.gateway.options.SystemCAs)
 	}
-	for name, value := range function.Environment.Variables {
+	for name, value := range function.made.Environment.Variables {
 		environment = append(environment, name+"="+value)
 	}
 	return environment
@@ -383,9 +383,9 @@ func (f *functions) writeLog(ctx context.Context, function *function, answer out
 func platformLines(function *function, answer outcome, took time.Duration, peak int64) (first, last string) {
 	milliseconds := float64(took.Microseconds()) / 1000
 	var logging struct{ LogFormat string }
-	if json.Unmarshal(function.LoggingConfig, &logging) != nil || logging.LogFormat != "JSON" {
+	if json.Unmarshal(function.made.LoggingConfig, &logging) != nil || logging.LogFormat != "JSON" {
 		return "START RequestId: " + answer.requestID + " Version: $LATEST", fmt.Sprintf(
-			"REPORT RequestId: %s\tDuration: %.2f ms\tMemory Size: %d MB\tMax Memory Used: %d MB", answer.requestID, milliseconds, function.MemorySize, peak>>20)
+			"REPORT RequestId: %s\tDuration: %.2f ms\tMemory Size: %d MB\tMax Memory Used: %d MB", answer.requestID, milliseconds, function.made.MemorySize, peak>>20)
 	}
 	line := func(kind string, record map[string]any) string {
 		record["requestId"] = answer.requestID
@@ -393,7 +393,7 @@ func platformLines(function *function, answer outcome, took time.Duration, peak 
 		return string(text)
 	}
 	report := map[string]any{"status": "success", "metrics": map[string]any{
-		"durationMs": milliseconds, "memorySizeMB": function.MemorySize, "maxMemoryUsedMB": peak >> 20}}
+		"durationMs": milliseconds, "memorySizeMB": function.made.MemorySize, "maxMemoryUsedMB": peak >> 20}}
 	if answer.functionError != "" {
 		var thrown struct{ ErrorType string }
 		_ = json.Unmarshal(answer.payload, &thrown)

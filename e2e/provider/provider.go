@@ -376,12 +376,18 @@ func (s *server) Update(ctx context.Context, req *pulumirpc.UpdateRequest) (*pul
 		switch {
 		case err != nil:
 		case outputs == nil:
-			planned, err = row.stands(ctx, req.GetId(), planned)
+			var live resource.PropertyMap
+			if live, err = row.stands(ctx, req.GetId(), planned); err == nil {
+				planned = live
+			}
 		default:
 			planned = row.planned(outputs, inputs)
 		}
 		if err != nil {
-			return nil, s.failure(err, req.GetId(), row.planned(state, inputs), inputs)
+			for _, output := range row.renewed(row.Changed(state, inputs)) { // the plugin SDK keeps nothing that was unknown
+				delete(planned, resource.PropertyKey(output))
+			}
+			return nil, s.failure(err, req.GetId(), planned, inputs)
 		}
 	}
 	properties, err := s.marshalKept(planned, req.GetNews())
