@@ -61,7 +61,7 @@ const (
 
 func (k known) fits(answer known) bool { return k == either || k == answer }
 
-// ownEntries is an entry that names neither of the two in the other's place of somebody else's.
+// ownEntries name no environment but these two.
 const ownEntries = nothing | itself | itsTwin
 
 // environmentTable says of each of the two environments what is done: the first row that fits it does. A row without a
@@ -239,8 +239,8 @@ func (e *evidence) putInOrder(environment) verdict {
 		if holds&ownEntries == 0 {
 			continue
 		}
-		dependent := environment.logicalName == environments.RotatorResource && len(tooMuch) > 0
-		if dependent || holds != itself && len(others) > 0 {
+		goesToo := environment.logicalName == environments.RotatorResource && len(tooMuch) > 0 // it depends on the other
+		if holds == itself && goesToo || holds != itself && len(others) > 0 {
 			takeBack = append(takeBack, e.takeBack(environment))
 		}
 		if len(others) == 0 {
@@ -484,10 +484,10 @@ func (e *evidence) freeNames() verdict {
 		besides = fmt.Sprintf("\n  AWS has %s, too. %s%s", left, staysBehind, commands)
 	}
 	return verdict{text: fmt.Sprintf(`checking the names of this stack in AWS: AWS has %s, and this stack's state does not; %s.
-  They are of an earlier state of this stack, or of an update that was killed. See first that no other login of the Pulumi CLI has that state: pulumi whoami --verbose
-  Nor another stack, which keeps these names since it was renamed: pulumi stack ls --all, and for each pulumi stack output lambdaArn --stack <name>. Where one has it, delete nothing: give this stack another name, by pulumi stack rename
-  Where the state can be had back, from another login, a file of pulumi stack export, or in Pulumi Cloud from an earlier version: pulumi stack export --version <number> >state.json, and pulumi stack import --file state.json
-  Where it cannot, delete them (NoSuchEntity for a policy: its role has none yet). pulumi up makes them again under the same ARNs, and both environments stay as they are:%s%s`,
+  They are of an earlier state of this stack, of an update that was killed, or of a stack that had this name and has not been updated since it was renamed.
+  See whether a stack is alive with them: pulumi stack ls --all, and for each pulumi stack output lambdaArn --stack <name>. Where one is, delete nothing, and give this one another name: pulumi stack rename <name>
+  See whether the state can be had back: of another login (pulumi whoami --verbose), a file of pulumi stack export, or in Pulumi Cloud an earlier version: pulumi stack export --version <number> >state.json, and pulumi stack import --file state.json
+  Else delete them (NoSuchEntity for a policy: its role has none yet). pulumi up makes them again under the same ARNs, and both environments stay as they are:%s%s`,
 		found, nothingDone, commands, besides)}
 }
 

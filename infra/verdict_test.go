@@ -61,6 +61,7 @@ func TestWhatIsFoundDecidesWhatIsDone(t *testing.T) {
 			not: "import managingCreds"},
 		"two names, neither its own": {state: state{"rotator": rotator, "mine": managing, "other": managing}, says: []string{
 			"'" + environmentURN + "other'\n    import managingCreds acme/shop/ordersManagingCreds\n    import rotator acme/shop/orders"}},
+		"two names, and the rotator is not there yet": {state: state{"managingCreds": managing, "mine": managing}, says: []string{"--target-dependents '" + environmentURN + "mine'"}, not: "import rotator"},
 		"two names, and the rotator's is another": {state: state{"mine": rotator, "managingCreds": managing, "other": managing}, says: []string{
 			"--target-dependents '" + environmentURN + "other' '" + environmentURN + "mine'\n    import rotator acme/shop/orders"}},
 		"two names, not asked yet": {state: state{"rotator": rotator, "managingCreds": managing, "mine": rotator}, unasked: true},
