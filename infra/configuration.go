@@ -139,9 +139,9 @@ func (s *Settings) isHidden(key string) bool {
 	switch _, name, _ := strings.Cut(key, ":"); name {
 	case "databaseHost":
 		pasted = event.ShownHost(value) != value
-	case "backendUrl": // which is a URL, without the parts that a secret can be in
+	case "backendUrl": // which is a URL, without the parts in which a secret would be
 		address, err := url.Parse(value)
-		pasted = err != nil || address.User != nil || address.RawQuery != "" || address.Host != "" && strings.Trim(address.Path, "/") != ""
+		pasted = err != nil || address.User != nil || address.RawQuery != ""
 	default:
 		pasted = event.ShownName(value) != value
 	}

@@ -183,6 +183,11 @@ func TestSettingsThatCannotBeAreRefused(t *testing.T) {
 	}
 }
 
+func TestAnEnvironmentIsNamedWithoutItsOrganization(t *testing.T) {
+	_, err := readSettings(t, minimal(map[string]string{"shop:rotatedSecretsEnvironmentName": "acme/shop/orders"}))
+	require.ErrorContains(t, err, "it has three parts, and the organization does not stand here")
+}
+
 func TestSelfHostedBackendsAreTakenInAnySpelling(t *testing.T) {
 	for value, want := range map[string]struct{ url, issuer, console string }{
 		"https://api.pulumi.com":          {"https://api.pulumi.com", "api.pulumi.com/oidc", "https://app.pulumi.com/acme/esc/shop/orders"},
@@ -372,7 +377,7 @@ func TestWhatAPreparationAloneReadsIsToldWithoutOne(t *testing.T) {
 func TestAnAddressWithAPasswordIsInNoMessage(t *testing.T) {
 	for name, values := range map[string][]string{
 		"databaseHost": {"postgres://app:S3cret@db.example/app", "app:S3cret@db.example", "host=db.example password = S3cret"},
-		"backendUrl":   {"https://app:S3cret@api.acme.example", "https://hooks.slack.com/services/S3cret", "https://api.acme.example?token=S3cret"},
+		"backendUrl":   {"https://app:S3cret@api.acme.example", "https://api.acme.example?token=S3cret"},
 		"vpcId":        {"postgres://app:S3cret@db.example"}, "subnetIds": {"postgres://app:S3cret@db.example"},
 		"rdsDbIdentifier": {"postgres://app:S3cret@db.example"}, "keepWarm": {"https://hooks.slack.com/S3cret"},
 		"rotationWebhookFormat": {"https://hooks.slack.com/S3cret"}, "databaseSslMode": {"postgres://app:S3cret@db.example"},
@@ -385,8 +390,8 @@ func TestAnAddressWithAPasswordIsInNoMessage(t *testing.T) {
 			}
 		}
 	}
-	_, err := readSettings(t, minimal(map[string]string{"shop:backendUrl": "https://app.pulumi.com/", "shop:databaseHost": "db.example:5432"}))
-	require.ErrorContains(t, err, `shop:backendUrl is "https://app.pulumi.com/": that is the console's address`)
+	_, err := readSettings(t, minimal(map[string]string{"shop:backendUrl": "https://app.pulumi.com/acme", "shop:databaseHost": "db.example:5432"}))
+	require.ErrorContains(t, err, `shop:backendUrl is "https://app.pulumi.com/acme": that is the console's address`)
 	require.ErrorContains(t, err, `shop:databaseHost is "db.example:5432": `)
 }
 
