@@ -90,12 +90,13 @@ var stackTable = []struct {
 	found func(*evidence) bool
 	means string
 	way   func(*evidence) verdict
+	alone bool // whether nothing else that is found counts
 }{
-	{(*evidence).foreign, "the state is another stack's: the engine creates all anew, and deletes that stack's", (*evidence).letGo},
-	{(*evidence).backendMoved, "another instance of Pulumi Cloud: the engine deletes the environments of the one before", (*evidence).backendBack},
-	{(*evidence).regionMoved, "another region: the engine makes another function, and the documents name the one before", (*evidence).regionBack},
-	{(*evidence).takenByOther, "AWS has them for another stack, which had this one's name before", (*evidence).leaveNames},
-	{(*evidence).taken, "AWS has what the state lacks: the engine creates it, and AWS refuses", (*evidence).freeNames},
+	{(*evidence).foreign, "the state is another stack's: the engine creates all anew, and deletes that stack's", (*evidence).letGo, true},
+	{(*evidence).backendMoved, "another instance of Pulumi Cloud: the engine deletes the environments of the one before", (*evidence).backendBack, false},
+	{(*evidence).regionMoved, "another region: the engine makes another function, and the documents name the one before", (*evidence).regionBack, false},
+	{(*evidence).takenByOther, "AWS has them for another stack, which had this one's name before, and whose the environments may be", (*evidence).leaveNames, true},
+	{(*evidence).taken, "AWS has what the state lacks: the engine creates it, and AWS refuses", (*evidence).freeNames, false},
 }
 
 // environment is one of the two that the settings name.
@@ -126,8 +127,8 @@ func (e *evidence) judge() error {
 	for _, row := range stackTable {
 		if row.found(e) {
 			say(row.way(e))
-			if e.foreign() {
-				return texts[0] // nothing else in it counts
+			if row.alone {
+				return errors.Join(texts...)
 			}
 		}
 	}

@@ -111,6 +111,8 @@ func TestWhatIsFoundDecidesWhatIsDone(t *testing.T) {
 		"AWS has it for another stack": {taken: []remnant{{what: "the function f", delete: []string{"lambda delete-function"}, owner: "prod of the project shop"},
 			{what: "the role r", delete: []string{"iam delete-role"}}}, left: []remnant{{what: "the security group sg-1", delete: []string{"ec2 delete-security-group"}}},
 			says: []string{"AWS has the function f, the role r, which by their tags are those of the stack prod of the project shop", "pulumi stack rename <name>"}, not: "delete-"},
+		"and the environments may be that stack's": {live: []environments.Name{rotator, managing}, taken: []remnant{{what: "the function f", owner: "prod of the project shop"}},
+			says: []string{"the stack prod"}, not: "import"},
 		"everything but the state": {live: []environments.Name{rotator, managing}, taken: []remnant{functionRemnant("eu-west-1", "f")}, says: []string{
 			"aws lambda delete-function", "import rotator", "import managingCreds"}, not: "delete-role"},
 	} {
