@@ -63,7 +63,7 @@ func awsShare(ts *testscript.TestScript, _ bool, args []string) {
 // aws-deny ACTION... takes these rights, such as lambda:UpdateFunctionConfiguration, from everyone; without any it gives all back.
 func awsDeny(ts *testscript.TestScript, _ bool, args []string) { of(ts).cloud.AWS.Deny(args...) }
 
-// function-by-hand delete|unsigned|groups=default|KEY=VALUE... changes the function: its timeout, or its variables.
+// function-by-hand delete|unsigned|publish|groups=default|KEY=VALUE... changes the function: its timeout, or its variables.
 func functionByHand(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, cancel := byHand()
 	defer cancel()

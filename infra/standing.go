@@ -57,6 +57,11 @@ func (d *deployment) findStanding() *standing {
 		return nil
 	}
 	live, err := lambda.LookupFunction(d.ctx, &lambda.LookupFunctionArgs{FunctionName: d.names.function})
+	if latest := "$LATEST"; err == nil && live.Version != latest {
+		// The provider answers the newest version that somebody has published, and the function itself only where it is named
+		// (https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/lambda/function_data_source.go).
+		live, err = lambda.LookupFunction(d.ctx, &lambda.LookupFunctionArgs{FunctionName: d.names.function, Qualifier: &latest})
+	}
 	if err != nil {
 		return nil
 	}

@@ -79,6 +79,8 @@ type function struct {
 	status  status
 	// next is what status becomes, one at each look.
 	next []status
+	// published are its versions, from the first on.
+	published []*function
 
 	mu      sync.Mutex
 	idle    []*worker
@@ -159,6 +161,10 @@ func lambdaAction(r *http.Request) string {
 		return "UpdateFunctionConfiguration"
 	case "GET configuration":
 		return "GetFunctionConfiguration"
+	case "GET versions":
+		return "ListVersionsByFunction"
+	case "POST versions":
+		return "PublishVersion"
 	case "POST invocations":
 		return "InvokeFunction"
 	default:
@@ -211,8 +217,10 @@ func (f *functions) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 		f.invoke(w, r, name, body)
 	case "GetFunction", "GetFunctionConfiguration":
 		known := f.find(name)
-		f.forward(w, r, known)
+		f.forward(w, r, f.version(known, r.URL.Query().Get("Qualifier")))
 		f.look(known)
+	case "PublishVersion":
+		f.publish(w, r, f.find(name))
 	default:
 		f.gateway.moto.ServeHTTP(w, r)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -238,6 +239,31 @@ func (f *functions) mayRun(ctx context.Context, function *function) (code string
 			"master key that does not exist, does not exist in this region, or you are not allowed to access.")
 	}
 	return "", nil
+}
+
+// publish keeps the function as it is now, under the next number. No later change of the function changes that:
+// https://docs.aws.amazon.com/lambda/latest/dg/configuration-versions.html
+func (f *functions) publish(w http.ResponseWriter, r *http.Request, known *function) {
+	if !f.forward(w, r, known) || known == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	known.published = append(known.published, &function{configuration: known.configuration, code: known.code, status: known.status})
+}
+
+// version is what a qualifier names of a function: a version by its number, else the function itself.
+func (f *functions) version(of *function, qualifier string) *function {
+	number, err := strconv.Atoi(qualifier)
+	if err != nil || of == nil {
+		return of
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if number < 1 || number > len(of.published) {
+		return nil
+	}
+	return of.published[number-1]
 }
 
 // tell puts into an answer of moto's what the gateway keeps of the function. The lock is the caller's.

@@ -17,7 +17,7 @@ import (
 )
 
 // ChangeFunction changes the account's one function as somebody does in the console: "delete" deletes it, "unsigned" ends that its code
-// must be signed, "groups=default" gives it the default group of its VPC, "timeout=5" those seconds, and any other NAME=VALUE a variable.
+// must be signed, "publish" makes a version of it, "groups=default" gives it the default group of its VPC, "timeout=5" those seconds, and any other NAME=VALUE a variable.
 func (c *Cloud) ChangeFunction(ctx context.Context, changes ...string) error {
 	client := lambda.NewFromConfig(c.config())
 	all, err := client.ListFunctions(ctx, &lambda.ListFunctionsInput{})
@@ -38,6 +38,9 @@ func (c *Cloud) ChangeFunction(ctx context.Context, changes ...string) error {
 			return err
 		case "unsigned":
 			_, err := client.DeleteFunctionCodeSigningConfig(ctx, &lambda.DeleteFunctionCodeSigningConfigInput{FunctionName: name})
+			return err
+		case "publish":
+			_, err := client.PublishVersion(ctx, &lambda.PublishVersionInput{FunctionName: name})
 			return err
 		case "groups":
 			group, err := c.group(ctx, *live.VpcConfig.VpcId, value)

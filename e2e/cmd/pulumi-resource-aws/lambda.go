@@ -259,7 +259,11 @@ var signingRegions = strings.Fields(`us-east-1 us-east-2 us-west-1 us-west-2 af-
 
 // readFunction answers all that AWS has of the function. Code is what it is not asked for.
 func (c *clients) readFunction(ctx context.Context, name string, state resource.PropertyMap) (resource.PropertyMap, error) {
-	live, err := c.lambda.GetFunction(ctx, &lambda.GetFunctionInput{FunctionName: &name})
+	return c.readVersion(ctx, name, nil, state)
+}
+
+func (c *clients) readVersion(ctx context.Context, name string, qualifier *string, state resource.PropertyMap) (resource.PropertyMap, error) {
+	live, err := c.lambda.GetFunction(ctx, &lambda.GetFunctionInput{FunctionName: &name, Qualifier: qualifier})
 	if isNotFound(err) {
 		return nil, nil
 	}

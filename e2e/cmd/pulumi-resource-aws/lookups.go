@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -12,9 +14,22 @@ import (
 // Lookups by name answer an error where there is nothing of that name (the data sources of terraform-provider-aws,
 // internal/service/lambda/function_data_source.go and internal/service/logs/group_data_source.go).
 
+// getFunction answers the newest version that somebody has published, where there is one and no qualifier names another.
 func (c *clients) getFunction(ctx context.Context, args resource.PropertyMap) (resource.PropertyMap, error) {
 	name := args["functionName"].StringValue()
-	function, err := c.readFunction(ctx, name, nil)
+	var qualifier *string
+	if args.HasValue("qualifier") {
+		qualifier = aws.String(args["qualifier"].StringValue())
+	} else {
+		newest, err := c.newestVersion(ctx, name)
+		if err != nil {
+			return nil, fmt.Errorf("reading Lambda Function (%s) latest version: %w", name, err)
+		}
+		if newest != "$LATEST" {
+			qualifier = &newest
+		}
+	}
+	function, err := c.readVersion(ctx, name, qualifier, nil)
 	if err == nil && function == nil {
 		return nil, fmt.Errorf("reading Lambda Function (%s): ResourceNotFoundException: Function not found", name)
 	}
@@ -23,6 +38,24 @@ func (c *clients) getFunction(ctx context.Context, args resource.PropertyMap) (r
 		function["loggingConfigs"] = resource.NewProperty([]resource.PropertyValue{function["loggingConfig"]})
 	}
 	return function, err
+}
+
+func (c *clients) newestVersion(ctx context.Context, function string) (string, error) {
+	newest := ""
+	pages := lambda.NewListVersionsByFunctionPaginator(c.lambda, &lambda.ListVersionsByFunctionInput{FunctionName: &function})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return "", err
+		}
+		for _, version := range page.Versions {
+			newest = aws.ToString(version.Version)
+		}
+	}
+	if newest == "" { // which AWS answers by an error, and moto by an empty list
+		return "", errors.New("couldn't find resource")
+	}
+	return newest, nil
 }
 
 func (c *clients) getLogGroup(ctx context.Context, args resource.PropertyMap) (resource.PropertyMap, error) {
