@@ -56,6 +56,11 @@ func (s *Settings) checkIAM() []problem {
 		wrong := s.problem(user, s.shown(user.key(s.Project))+is+"the permission to log in would be for other users, too")
 		wrong.allowed = "a user without *, ? and $ in its name"
 		problems = append(problems, wrong)
+	case notInPolicies.MatchString(s.ManagingUsername):
+		wrong := s.problem(user, s.shown(user.key(s.Project))+is+"IAM takes such a letter in no policy, and so in no permission to log in")
+		wrong.allowed = "a user whose name has letters up to ÿ (U+00FF) alone"
+		wrong.command += byPassword
+		problems = append(problems, wrong)
 	}
 	return problems
 }

@@ -96,6 +96,13 @@ func TestWhatDoesNotGoWithIAMIsRefusedAllAtOnce(t *testing.T) {
 		assert.ErrorContains(t, err, says)
 	}
 
+	_, err = readSettings(t, byIAM(map[string]string{"shop:managingUsername": "менеджер"}))
+	assert.ErrorContains(t, err, `shop:managingUsername is "менеджер", and managingAuthentication is iam: IAM takes such a letter in no policy`)
+	_, err = readSettings(t, byIAM(map[string]string{"shop:managingUsername": "gérante_ÿ"}))
+	require.NoError(t, err)
+	_, err = readSettings(t, minimal(map[string]string{"shop:managingUsername": "менеджер"}))
+	require.NoError(t, err, "no policy names a user with a password")
+
 	elsewhere := byIAM(map[string]string{"shop:databaseHost": "db.example.com", "shop:databaseEngine": "postgres", "shop:vpcId": "vpc-0123456789abcdef0",
 		"shop:subnetIds": "subnet-0123456789abcdef0", "shop:databaseSecurityGroupId": "sg-0123456789abcdef0"})
 	delete(elsewhere, "shop:rdsDbIdentifier")

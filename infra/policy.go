@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
 )
 
 // policy is an IAM policy document:
@@ -21,6 +22,9 @@ type statement struct {
 	Resource  []string   `json:",omitempty"`
 	Condition conditions `json:",omitempty"`
 }
+
+// notInPolicies is what IAM takes in no policy: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+var notInPolicies = regexp.MustCompile(`[^\x00-\xFF]`)
 
 // conditions are values by key by operator, such as {"StringEquals": {"aws:SourceAccount": "..."}}.
 type conditions map[string]map[string]string

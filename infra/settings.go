@@ -435,6 +435,9 @@ func setTrustedSubject(s *Settings, value string) error {
 	if strings.ContainsFunc(value, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
 		return errors.New("it holds a space or a control character")
 	}
+	if notInPolicies.MatchString(value) {
+		return errors.New("it holds a letter that IAM takes in no policy: those up to ÿ (U+00FF) it takes")
+	}
 	s.TrustedSubject = value
 	return checkText(value)
 }

@@ -281,7 +281,7 @@ func TestFurtherSettingsThatCannotBeAreRefused(t *testing.T) {
 		"manageDatabaseIngress":   {"maybe"},
 		"lambdaArtifact":          {"latest"},
 		"keepWarm":                {"maybe"},
-		"trustedSubject":          {"a b"},
+		"trustedSubject":          {"a b", "pulumi:environments:*:данные"},
 		"retainEnvironments":      {"2"},
 		"codeSigning":             {"signed"},
 	} {

@@ -173,6 +173,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.serveRDS(w, r, action, body)
 	case service == "sts" && action == "AssumeRole":
 		g.assumeRole(w, r, body)
+	case service == "iam" && refusesPolicy(w, body):
 	case service == "iam" && action == "AddClientIDToOpenIDConnectProvider":
 		g.addClientID(w, r, body)
 	case service == "s3":

@@ -4,11 +4,33 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
+	"strings"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 )
+
+// notInPolicies is what IAM takes in no policy, and moto does: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html.
+// The words are those of https://repost.aws/questions/QUmRN8aCw8R1S4jR2GAjLruA/non-ascii-symbols-in-policy-for-s3-actions
+var notInPolicies = regexp.MustCompile(`[^\t\n\r\x20-\xFF]`)
+
+// refusesPolicy refuses a call with such a policy, and reports whether it did.
+func refusesPolicy(w http.ResponseWriter, body []byte) bool {
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return false
+	}
+	for _, parameter := range []string{"PolicyDocument", "AssumeRolePolicyDocument"} {
+		if notInPolicies.MatchString(form.Get(parameter)) {
+			iamError(w, http.StatusBadRequest, "ValidationError", "1 validation error detected: Value at '"+strings.ToLower(parameter[:1])+parameter[1:]+
+				`' failed to satisfy constraint: Member must satisfy regular expression pattern: [\u0009\u000A\u000D\u0020-\u00FF]+`)
+			return true
+		}
+	}
+	return false
+}
 
 // addClientID answers AddClientIDToOpenIDConnectProvider, which moto lacks: the provider is made anew, with one audience more. An
 // audience that it has already is no error:
