@@ -130,17 +130,19 @@ func run(t *testing.T, c *cloud, settings map[string]string, body func(*pulumi.C
 // deploy runs all steps but the compilation.
 func deploy(t *testing.T, c *cloud, settings map[string]string) error {
 	t.Helper()
-	return run(t, c, settings, func(ctx *pulumi.Context, configuration Config) error {
-		settings, last, site, err := lookAround(ctx, configuration)
-		if err != nil {
-			return err
-		}
-		connector, err := DeployConnector(ctx, settings, last, site, compiled)
-		if err != nil {
-			return err
-		}
-		return connector.WatchSilence()
-	})
+	return run(t, c, settings, steps)
+}
+
+func steps(ctx *pulumi.Context, configuration Config) error {
+	settings, last, site, err := lookAround(ctx, configuration)
+	if err != nil {
+		return err
+	}
+	connector, err := DeployConnector(ctx, settings, last, site, compiled)
+	if err != nil {
+		return err
+	}
+	return connector.WatchSilence()
 }
 
 // lookAround runs the steps before anything is compiled.

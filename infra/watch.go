@@ -223,8 +223,10 @@ func (d *deployment) alarm(name, suffix string, args metricAlarmArgs, after ...p
 const logFields = "fields @timestamp, event, result, targetUser, host, stage, message, warning, requestId"
 
 // describe is what stands in the message that wakes somebody: whose it is, what happened, the query that finds the line of the log,
-// and the page that helps. CloudWatch takes 1,024 characters.
+// and the page that helps. Of more than CloudWatch takes, as with a host's name of 200 characters, the end is missing.
 func (d *deployment) describe(what, query string) pulumi.StringInput {
-	return pulumi.String(fmt.Sprintf("Pulumi stack %s/%s/%s: %s. CloudWatch Logs Insights tells more. Log group: %s Query: %s | sort @timestamp desc | limit 20 "+
-		"What to do: docs/ALARMS.md in the stack's project", d.ctx.Organization(), d.settings.Project, d.settings.Stack, what, d.names.logGroup, query))
+	const most = 1024 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+	description := fmt.Sprintf("Pulumi stack %s/%s/%s: %s. CloudWatch Logs Insights tells more. Log group: %s Query: %s | sort @timestamp desc | limit 20 "+
+		"What to do: docs/ALARMS.md in the stack's project", d.ctx.Organization(), d.settings.Project, d.settings.Stack, what, d.names.logGroup, query)
+	return pulumi.String(description[:min(len(description), most)])
 }
