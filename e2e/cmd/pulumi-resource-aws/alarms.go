@@ -211,8 +211,6 @@ func (c *clients) metricAlarm() provider.Resource {
 				return nil, terraformError("One of `statistic` or `extended_statistic` must be set for a cloudwatch metric alarm")
 			case metric && queries:
 				return nil, terraformError(`"metric_name": conflicts with metric_query`)
-			case len(inputs["alarmDescription"].StringValue()) > 1024:
-				return nil, terraformError("expected length of alarm_description to be in the range (0 - 1024)")
 			}
 			return provider.GeneratedName("name", 255)(urn, inputs)
 		},

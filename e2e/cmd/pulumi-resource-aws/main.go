@@ -47,7 +47,7 @@ func main() {
 		},
 		FailedUpdatesStandAsDone: true,
 		Configure:                c.configure,
-		Resources: map[string]provider.Resource{
+		Resources: limited(map[string]provider.Resource{
 			"aws:cloudwatch/eventRule:EventRule":                     c.eventRule(),
 			"aws:cloudwatch/eventTarget:EventTarget":                 c.eventTarget(),
 			"aws:cloudwatch/logGroup:LogGroup":                       c.logGroup(),
@@ -70,7 +70,7 @@ func main() {
 			"aws:cloudwatch/metricAlarm:MetricAlarm":                    c.metricAlarm(),
 			"aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule":   c.taggable(c.securityGroupRule(true), c.ec2Tagging()),
 			"aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": c.taggable(c.securityGroupRule(false), c.ec2Tagging()),
-		},
+		}),
 		Functions: map[string]provider.Function{
 			"aws:cloudwatch/getLogGroup:getLogGroup":                    c.getLogGroup,
 			"aws:ec2/getSecurityGroup:getSecurityGroup":                 c.getSecurityGroup,
