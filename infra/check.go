@@ -28,8 +28,11 @@ func (c *Connector) Check(ctx *pulumi.Context, settings *Settings, last *LastSta
 		return nil
 	}
 	request := dryRun(database)
-	if (!last.Complete() || preparation.isDone()) && loggedBy() == "" { // with the managing password in it
+	switch {
+	case (!last.Complete() || preparation.isDone()) && loggedBy() == "": // with the managing password in it
 		request = settings.wholeDryRun(database)
+	case settings.ManagingIAM:
+		request.Database, request.ManagingUser = settings.DatabaseName, &event.ManagingUser{Username: settings.ManagingUsername}
 	}
 	answer, err := c.ask(ctx, request)
 	found := checkPassed
