@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/signer"
 
@@ -79,6 +80,16 @@ var awsCommands = map[string]func(ctx context.Context, args []string) error{
 		_, err := cloudwatchlogs.NewFromConfig(c).DeleteLogGroup(ctx, &cloudwatchlogs.DeleteLogGroupInput{LogGroupName: flag("log-group-name")})
 		return err
 	}),
+	"rds modify-db-cluster": simply(func(ctx context.Context, c aws.Config, flag func(string) *string) error {
+		_, err := rds.NewFromConfig(c).ModifyDBCluster(ctx, &rds.ModifyDBClusterInput{DBClusterIdentifier: flag("db-cluster-identifier"),
+			EnableIAMDatabaseAuthentication: aws.Bool(flag("enable-iam-database-authentication") != nil), ApplyImmediately: aws.Bool(flag("apply-immediately") != nil)})
+		return err
+	}),
+	"rds modify-db-instance": simply(func(ctx context.Context, c aws.Config, flag func(string) *string) error {
+		_, err := rds.NewFromConfig(c).ModifyDBInstance(ctx, &rds.ModifyDBInstanceInput{DBInstanceIdentifier: flag("db-instance-identifier"),
+			EnableIAMDatabaseAuthentication: aws.Bool(flag("enable-iam-database-authentication") != nil), ApplyImmediately: aws.Bool(flag("apply-immediately") != nil)})
+		return err
+	}),
 	"s3api delete-bucket": simply(func(ctx context.Context, c aws.Config, flag func(string) *string) error {
 		_, err := s3.NewFromConfig(c, func(o *s3.Options) { o.UsePathStyle = true }).DeleteBucket(ctx, &s3.DeleteBucketInput{Bucket: flag("bucket")})
 		return err
@@ -89,15 +100,19 @@ var awsCommands = map[string]func(ctx context.Context, args []string) error{
 	}),
 }
 
-// simply is a command with flags alone, each with a value.
+// simply is a command with flags alone, each with a value or without one.
 func simply(do func(ctx context.Context, c aws.Config, flag func(string) *string) error) func(context.Context, []string) error {
 	return func(ctx context.Context, args []string) error {
 		values := map[string]string{}
-		for pair := range slices.Chunk(args, 2) {
-			if len(pair) != 2 || !strings.HasPrefix(pair[0], "--") {
-				return fmt.Errorf("aws: %q is not a flag with its value", pair)
+		name := ""
+		for _, arg := range args {
+			switch {
+			case strings.HasPrefix(arg, "--"):
+				name, arg = strings.TrimPrefix(arg, "--"), ""
+			case name == "" || values[name] != "":
+				return fmt.Errorf("aws: %q is not a flag's value", arg)
 			}
-			values[strings.TrimPrefix(pair[0], "--")] = pair[1]
+			values[name] = arg
 		}
 		loaded, err := config.LoadDefaultConfig(ctx)
 		if err != nil {

@@ -33,7 +33,7 @@
 //   - The stacks in Pulumi Cloud: cloud-form, cloud-export, cloud-record, cloud-fail, cloud-hangs, cloud-recover, cloud-expire,
 //     cloud-rename, cloud-revoke, cloud-unserved, cut-off, own-state
 //   - AWS: aws-oidc, iam-policy, aws-name-servers, aws-public-cas, aws-publish, aws-left, aws-calls,
-//     aws-profiles, aws-replica, aws-refuse-missing, aws-iam-auth
+//     aws-profiles, aws-replica, aws-refuse-missing
 //   - The function in AWS: aws-invoke, invoke, aws-deploy, aws-update, aws-weekly, aws-idle
 //   - Who hears of failures: aws-topic, aws-topic-policy, aws-later, heard, log-query, esc-listen, esc-told, webhooks, esc-delete-webhooks
 //   - When AWS fails: aws-deny, aws-throttle, aws-refuse-code, aws-refuse-function, aws-interfaces, aws-share, aws-lose-answer,

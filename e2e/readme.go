@@ -61,9 +61,11 @@ func (all pages) words() map[string]command {
 		"esc-recover":      escRecover,
 		"log-query":        logQuery,
 		"login":            login,
+		"login-as":         loginAs,
 		"git-host":         gitHost,
 		"heard":            heard,
 		"iam-policy":       iamPolicy,
+		"keep-master":      keepMaster,
 		"names-within":     namesWithin,
 		"network":          network,
 		"published":        published,
@@ -153,6 +155,9 @@ func ofReader(ts *testscript.TestScript) *strings.Replacer {
 		"<the new managing password>", strings.ReplaceAll(newManagingPassword, "'", "''"),
 	}
 	for placeholder, variable := range map[string]string{
+		"managing_user":                                   "MANAGER",
+		"app_user1":                                       "USER1",
+		"app_user2":                                       "USER2",
 		"vpc-0123456789abcdef0":                           "VPC",
 		"subnet-0123456789abcdef0":                        "SUBNET1",
 		"subnet-0fedcba9876543210":                        "SUBNET2",
@@ -164,6 +169,9 @@ func ofReader(ts *testscript.TestScript) *strings.Replacer {
 		if value := ts.Getenv(variable); value != "" {
 			own = append(own, placeholder, value)
 		}
+	}
+	if database := ts.Getenv("DATABASE"); database != "" {
+		own = append(own, "databaseName app", "databaseName "+database, "app.*", database+".*")
 	}
 	return strings.NewReplacer(own...)
 }
@@ -228,13 +236,17 @@ func network(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// sql ENGINE SECTION [new] runs the section's SQL as the master user, with the engine's own client. With new the managing user
-// gets another password by it than the first.
+// sql ENGINE SECTION [new] runs the section's SQL as the master user, with the engine's own client: the one of cluster, or of empty.
+// With new the managing user gets another password by it than the first.
 func (all pages) sql(ts *testscript.TestScript, _ bool, args []string) {
 	server, err := of(ts).machine.Server(args[0])
 	ts.Check(err)
 	text := ofReader(ts).Replace(strings.Join(all.blocks(args[1], "sql"), "\n"))
-	client := mariadbClient(server, text)
+	master, secret := ts.Getenv("MASTER"), ts.Getenv("MASTER_PASSWORD")
+	if master == "" && args[0] == road.MySQL {
+		master, secret = server.AdminUser, server.AdminPassword
+	}
+	client := mariadbClient(server, master, secret, text)
 	if args[0] == road.Postgres {
 		path := ts.MkAbs("readme.sql")
 		ts.Check(os.WriteFile(path, []byte(text), 0o600))
@@ -242,28 +254,32 @@ func (all pages) sql(ts *testscript.TestScript, _ bool, args []string) {
 		if len(args) > 2 {
 			password = newManagingPassword
 		}
-		client = psqlClient("psql", server, path, password, "PGSSLMODE=verify-full", "PGSSLROOTCERT="+of(ts).machine.CABundle)
+		environ := []string{"PGSSLMODE=verify-full", "PGSSLROOTCERT=" + of(ts).machine.CABundle}
+		if master != "" {
+			environ = append(environ, "PGUSER="+master, "PGPASSWORD="+secret, "PGDATABASE="+ts.Getenv("DATABASE"))
+		}
+		client = psqlClient("psql", server, path, password, environ...)
 	}
 	if out, err := client.CombinedOutput(); err != nil {
 		ts.Fatalf("running the SQL of %s: %v\n%s", args[1], err, out)
 	}
 }
 
-// psqlClient runs a script as the master user, and answers \password with password.
+// psqlClient runs a script as the master user of cluster, unless environ says otherwise, and answers \password with password.
 func psqlClient(psql string, server *dbtest.Server, script, password string, environ ...string) *exec.Cmd {
 	client := exec.Command(psql, "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--file", script)
-	client.Env = append(os.Environ(), append(environ, "PGHOST=localhost", "PGPORT="+strconv.Itoa(server.Port),
-		"PGUSER=master", "PGPASSWORD="+masterPassword, "PGDATABASE=app")...)
+	client.Env = append(append(os.Environ(), "PGHOST=localhost", "PGPORT="+strconv.Itoa(server.Port),
+		"PGUSER=master", "PGPASSWORD="+masterPassword, "PGDATABASE=app"), environ...)
 	client.Stdin = strings.NewReader(password + "\n" + password + "\n")
 	// Without a terminal psql asks on its standard input.
 	client.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	return client
 }
 
-func mariadbClient(server *dbtest.Server, text string) *exec.Cmd {
+func mariadbClient(server *dbtest.Server, user, password, text string) *exec.Cmd {
 	client := exec.Command("mariadb", "--no-defaults", "--protocol=tcp", "--host=localhost", "--ssl-ca="+server.CAFile,
-		fmt.Sprintf("--port=%d", server.Port), "--user="+server.AdminUser)
-	client.Env = append(os.Environ(), "MYSQL_PWD="+server.AdminPassword)
+		fmt.Sprintf("--port=%d", server.Port), "--user="+user)
+	client.Env = append(os.Environ(), "MYSQL_PWD="+password)
 	client.Stdin = strings.NewReader(text)
 	return client
 }

@@ -99,7 +99,6 @@ var storyWords = func() map[string]command {
 		"as":               as,
 		"aws-delete":       awsDelete,
 		"aws-deploy":       awsDeploy,
-		"aws-iam-auth":     awsIAMAuth,
 		"aws-idle":         awsIdle,
 		"aws-invoke":       awsInvoke,
 		"aws-left":         awsLeft,
@@ -339,9 +338,6 @@ func database(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("USER1", users.RotateUser1)
 	ts.Setenv("USER2", users.RotateUser2)
 }
-
-// aws-iam-auth turns IAM authentication of the account's databases on.
-func awsIAMAuth(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.AWS.LetIAMIn() }
 
 // login ENGINE USER PASSWORD logs in as an application does.
 func login(ts *testscript.TestScript, neg bool, args []string) {

@@ -97,6 +97,7 @@ func (g *Gateway) serveRDS(w http.ResponseWriter, r *http.Request, action string
 	played := g.faults.refuseMissing
 	g.faults.mu.Unlock()
 	form, _ := url.ParseQuery(string(body))
+	g.logins.modify(action, form)
 	if !played || missing[action].code == "" || form.Get("Filters.Filter.1.Name") == "" {
 		g.moto.ServeHTTP(w, r)
 		return

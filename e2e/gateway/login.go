@@ -1,14 +1,15 @@
 package gateway
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
+	"net/url"
+	"regexp"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -21,20 +22,52 @@ import (
 type logins struct {
 	mu   sync.Mutex
 	keys map[string]key // by access key
-	// letIn: the account's databases have IAM authentication, which moto does not turn on.
-	letIn atomic.Bool
+	// letIn are the databases with IAM authentication, by identifier, which moto turns on at none of its clusters.
+	letIn map[string]bool
 }
 
-// LetIAMIn turns IAM authentication of the account's databases on.
-func (g *Gateway) LetIAMIn() { g.logins.letIn.Store(true) }
-
-// asPlayed is moto's answer about databases, as it is where they have IAM authentication.
-func (l *logins) asPlayed(body []byte) []byte {
-	if !l.letIn.Load() {
-		return body
+// modify turns IAM authentication of a database on or off. Without ApplyImmediately that waits for its maintenance window, which
+// never comes here (https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_ClusterPendingModifiedValues.html).
+func (l *logins) modify(action string, form url.Values) {
+	asked := form.Get("EnableIAMDatabaseAuthentication")
+	if !strings.HasPrefix(action, "ModifyDB") || asked == "" || form.Get("ApplyImmediately") != "true" {
+		return
 	}
-	const element = "<IAMDatabaseAuthenticationEnabled>"
-	return bytes.ReplaceAll(body, []byte(element+"false"), []byte(element+"true"))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.letIn == nil {
+		l.letIn = map[string]bool{}
+	}
+	l.letIn[cmp.Or(form.Get("DBClusterIdentifier"), form.Get("DBInstanceIdentifier"))] = asked == "true"
+}
+
+func (l *logins) letsIn(database *string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.letIn[awssdk.ToString(database)]
+}
+
+// databases are the elements of an answer of RDS's for them.
+var databases = []struct{ element, identifier *regexp.Regexp }{
+	{regexp.MustCompile(`(?s)<DBCluster>.*?</DBCluster>`), regexp.MustCompile(`<DBClusterIdentifier>(.*?)</`)},
+	{regexp.MustCompile(`(?s)<DBInstance>.*?</DBInstance>`), regexp.MustCompile(`<DBInstanceIdentifier>(.*?)</`)},
+}
+
+var iamEnabled = regexp.MustCompile(`<IAMDatabaseAuthenticationEnabled>\w+<`)
+
+// asPlayed says in moto's answer about databases which of them have IAM authentication.
+func (l *logins) asPlayed(body []byte) []byte {
+	for _, kind := range databases {
+		body = kind.element.ReplaceAllFunc(body, func(database []byte) []byte {
+			found := kind.identifier.FindSubmatch(database)
+			if found == nil {
+				return database
+			}
+			identifier := string(found[1])
+			return iamEnabled.ReplaceAll(database, fmt.Appendf(nil, "<IAMDatabaseAuthenticationEnabled>%t<", l.letsIn(&identifier)))
+		})
+	}
+	return body
 }
 
 // key is what a function gets for its execution role.
@@ -71,14 +104,14 @@ func (g *Gateway) Key(accessKey string) (secret, session string, ok bool) {
 }
 
 // MayConnect reports whether the role of an access key may rds-db:connect as a user of a database at that port, which lets users
-// in by RDS IAM authentication. Of several databases at one port any will do.
+// in by RDS IAM authentication. Of several such databases at one port any will do.
 func (g *Gateway) MayConnect(ctx context.Context, accessKey, user string, port int) (bool, error) {
 	key, ok := g.logins.find(accessKey)
-	if !ok || !g.logins.letIn.Load() {
+	if !ok {
 		return false, nil
 	}
 	config := g.functions.config(key.region)
-	identifiers, err := databasesAt(ctx, rds.NewFromConfig(config), int32(port))
+	identifiers, err := g.logins.databasesAt(ctx, rds.NewFromConfig(config), int32(port))
 	if err != nil {
 		return false, err
 	}
@@ -95,14 +128,14 @@ func (g *Gateway) MayConnect(ctx context.Context, accessKey, user string, port i
 	return false, nil
 }
 
-// databasesAt are the resource identifiers of clusters and single instances at a port.
-func databasesAt(ctx context.Context, client *rds.Client, port int32) (identifiers []string, err error) {
+// databasesAt are the resource identifiers of clusters and single instances at a port that let users in by a token.
+func (l *logins) databasesAt(ctx context.Context, client *rds.Client, port int32) (identifiers []string, err error) {
 	clusters, err := client.DescribeDBClusters(ctx, &rds.DescribeDBClustersInput{})
 	if err != nil {
 		return nil, err
 	}
 	for _, cluster := range clusters.DBClusters {
-		if awssdk.ToInt32(cluster.Port) == port {
+		if awssdk.ToInt32(cluster.Port) == port && l.letsIn(cluster.DBClusterIdentifier) {
 			identifiers = append(identifiers, awssdk.ToString(cluster.DbClusterResourceId))
 		}
 	}
@@ -111,7 +144,7 @@ func databasesAt(ctx context.Context, client *rds.Client, port int32) (identifie
 		return nil, err
 	}
 	for _, instance := range instances.DBInstances {
-		if instance.DBClusterIdentifier == nil && instance.Endpoint != nil && awssdk.ToInt32(instance.Endpoint.Port) == port {
+		if instance.DBClusterIdentifier == nil && instance.Endpoint != nil && awssdk.ToInt32(instance.Endpoint.Port) == port && l.letsIn(instance.DBInstanceIdentifier) {
 			identifiers = append(identifiers, awssdk.ToString(instance.DbiResourceId))
 		}
 	}

@@ -16,17 +16,17 @@ import (
 func TestGrantOfThePageLocksNoMasterOut(t *testing.T) {
 	page, err := os.ReadFile("../../docs/IAM.md")
 	require.NoError(t, err)
-	_, rest, _ := strings.Cut(string(page), "\n    BEGIN;\n")
-	block, _, found := strings.Cut("BEGIN;\n"+rest, "    COMMIT;\n")
+	_, rest, _ := strings.Cut(string(page), "\n```sql\nBEGIN;\n")
+	block, _, found := strings.Cut("BEGIN;\n"+rest, "```\n")
 	require.True(t, found)
 	onEach(t, func(t *testing.T, version int, server *dbtest.Server) {
 		number := serial.Add(1)
-		master, manager := fmt.Sprintf("master_%d", number), fmt.Sprintf("esc_manager_%d", number)
+		master, manager := fmt.Sprintf("master_%d", number), fmt.Sprintf("managing_user_%d", number)
 		const password = "Master-Secret-1"
 		require.NoError(t, server.Exec(t.Context(), fmt.Sprintf("CREATE ROLE %s LOGIN CREATEROLE PASSWORD '%s'", master, password)))
 		output, err := psql(t, server, master, password, "CREATE ROLE "+manager+" LOGIN CREATEROLE NOINHERIT")
 		require.NoError(t, err, output)
-		statements := strings.ReplaceAll(block, "esc_manager", manager) + "COMMIT;"
+		statements := strings.ReplaceAll(block, "managing_user", manager)
 		if version < 16 {
 			output, err = psql(t, server, master, password, statements)
 			require.NoError(t, err, output)
