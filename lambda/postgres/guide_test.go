@@ -19,7 +19,7 @@ func TestGrantOfThePageLocksNoMasterOut(t *testing.T) {
 	_, rest, _ := strings.Cut(string(page), "\n```sql\nBEGIN;\n")
 	block, _, found := strings.Cut("BEGIN;\n"+rest, "```\n")
 	require.True(t, found)
-	onEach(t, func(t *testing.T, version int, server *dbtest.Server) {
+	on(t, withMembers, func(t *testing.T, version int, server *dbtest.Server) {
 		number := serial.Add(1)
 		master, manager := fmt.Sprintf("master_%d", number), fmt.Sprintf("managing_user_%d", number)
 		const password = "Master-Secret-1"

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +29,9 @@ import (
 
 // versions are the major versions that the tests run on: the oldest, the system's, and those that changed the rules.
 var versions = []int{13, 15, 16, 18}
+
+// withMembers are those and 17, for tests of who becomes whose member by whom.
+var withMembers = append(slices.Clone(versions), 17)
 
 var (
 	servers = map[int]*dbtest.Server{}
@@ -64,7 +68,7 @@ func run(m *testing.M) int {
 	var starts sync.WaitGroup
 	var lock sync.Mutex
 	failed := false
-	for _, version := range versions {
+	for _, version := range withMembers {
 		starts.Go(func() {
 			server, err := startServer(version)
 			lock.Lock()
@@ -103,6 +107,10 @@ func startServer(version int) (*dbtest.Server, error) {
 
 // onEach runs a test on each version.
 func onEach(t *testing.T, test func(t *testing.T, version int, server *dbtest.Server)) {
+	on(t, versions, test)
+}
+
+func on(t *testing.T, versions []int, test func(t *testing.T, version int, server *dbtest.Server)) {
 	t.Parallel()
 	for _, version := range versions {
 		t.Run(strconv.Itoa(version), func(t *testing.T) {
@@ -461,7 +469,7 @@ func TestDryRunChangesNothingAndTellsWhatItFound(t *testing.T) {
 }
 
 func TestDebianAndNpmServersAreFound(t *testing.T) {
-	for _, version := range versions {
+	for _, version := range withMembers {
 		folder, err := dbtest.PostgresBinDir(version)
 		require.NoError(t, err)
 		assert.FileExists(t, filepath.Join(folder, "postgres"))

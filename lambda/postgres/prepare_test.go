@@ -496,7 +496,7 @@ func TestRoleThatIsMadeMayUseTheTablesThatTheMasterUserMayGive(t *testing.T) {
 // From PostgreSQL 16 on nobody but a member of rds_iam, or a superuser, makes others its members; RDS has rules of its own. A master
 // user that is refused is not locked out.
 func TestManagingUserWithoutAPasswordIsMadeOrTheMasterUserIsLeftAsItIs(t *testing.T) {
-	onEach(t, func(t *testing.T, version int, server *dbtest.Server) {
+	on(t, withMembers, func(t *testing.T, version int, server *dbtest.Server) {
 		request := newPreparation(t, server, "")
 		manager, master := &request.Prepare.ManagingUser, request.Prepare.MasterUser.Username
 		manager.Password, manager.Authentication = event.Secret{}, event.AuthenticationIAM
