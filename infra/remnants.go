@@ -63,10 +63,6 @@ func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) (taken []r
 		}
 		return role.Tags, nil
 	}
-	executionPolicies := []string{executionPolicyName}
-	if settings.ManagingIAM {
-		executionPolicies = append(executionPolicies, managingLoginName)
-	}
 	named := []struct {
 		logicalName, name string
 		tags              func(name string) (map[string]string, error)
@@ -79,7 +75,7 @@ func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) (taken []r
 			}
 			return function.Tags, nil
 		}, functionRemnant(region, wanted.function)},
-		{executionRoleResource, wanted.executionRole, role, roleRemnant(wanted.executionRole, executionPolicies...)},
+		{executionRoleResource, wanted.executionRole, role, roleRemnant(wanted.executionRole, executionPolicyName, managingLoginName)},
 		{invocationRoleResource, wanted.invocationRole, role, roleRemnant(wanted.invocationRole, invocationPolicyName)},
 		{logGroupResource, wanted.logGroup, func(name string) (map[string]string, error) {
 			var group foundLogGroup

@@ -488,7 +488,7 @@ func (e *evidence) freeNames() verdict {
   They are of an earlier state of this stack, of an update that was killed, or of a stack that had this name and has not been updated since it was renamed.
   See whether a stack is alive with them: pulumi stack ls --all, and for each pulumi stack output lambdaArn --stack <name>. Where one is, delete nothing, and give this one another name: pulumi stack rename <name>
   See whether the state can be had back: of another login (pulumi whoami --verbose), a file of pulumi stack export, or in Pulumi Cloud an earlier version: pulumi stack export --version <number> >state.json, and pulumi stack import --file state.json
-  Else delete them (NoSuchEntity for a policy: its role has none yet). pulumi up makes them again under the same ARNs, and both environments stay as they are:%s%s`,
+  Else delete them (NoSuchEntity for a policy: its role does not have it). pulumi up makes them again under the same ARNs, and both environments stay as they are:%s%s`,
 		found, nothingDone, commands, besides)}
 }
 
