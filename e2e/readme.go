@@ -548,12 +548,9 @@ func namesWithin(ts *testscript.TestScript, _ bool, args []string) {
 // actionName is IAM's name of a call that the gateway knows by its method and path alone.
 func actionName(call string) string {
 	for pattern, name := range map[string]string{
-		`^POST policy$`:          "AddPermission",
-		`^DELETE .*/policy/\w+$`: "RemovePermission",
-		`^GET .*/tags/arn:`:      "ListTags",
-		`^GET policy$`:           "GetPolicy",
-		`^POST .*/tags/arn:`:     "TagResource",
-		`^DELETE .*/tags/arn:`:   "UntagResource",
+		`^GET .*/tags/arn:`:    "ListTags",
+		`^POST .*/tags/arn:`:   "TagResource",
+		`^DELETE .*/tags/arn:`: "UntagResource",
 	} {
 		if regexp.MustCompile(pattern).MatchString(call) {
 			return name

@@ -149,15 +149,15 @@ var changes = map[string]func(ctx context.Context, c *colleague) error{
 		return err
 	},
 	"permission-removed": func(ctx context.Context, c *colleague) error {
-		_, err := lambda.NewFromConfig(c.aws).RemovePermission(ctx, &lambda.RemovePermissionInput{FunctionName: c.id("function"), StatementId: aws.String("keepWarm")})
+		_, err := lambda.NewFromConfig(c.aws).RemovePermission(ctx, &lambda.RemovePermissionInput{FunctionName: c.id("function"), StatementId: c.id("keepWarmPermission")})
 		return err
 	},
 	"permission-wider": func(ctx context.Context, c *colleague) error {
 		client := lambda.NewFromConfig(c.aws)
-		if _, err := client.RemovePermission(ctx, &lambda.RemovePermissionInput{FunctionName: c.id("function"), StatementId: aws.String("keepWarm")}); err != nil {
+		if _, err := client.RemovePermission(ctx, &lambda.RemovePermissionInput{FunctionName: c.id("function"), StatementId: c.id("keepWarmPermission")}); err != nil {
 			return err
 		}
-		_, err := client.AddPermission(ctx, &lambda.AddPermissionInput{FunctionName: c.id("function"), StatementId: aws.String("keepWarm"),
+		_, err := client.AddPermission(ctx, &lambda.AddPermissionInput{FunctionName: c.id("function"), StatementId: c.id("keepWarmPermission"),
 			Action: aws.String("lambda:InvokeFunction"), Principal: aws.String("events.amazonaws.com")})
 		return err
 	},

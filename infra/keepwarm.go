@@ -32,13 +32,21 @@ func (d *deployment) keepWarm(function *lambda.Function) (*eventTarget, error) {
 	if err != nil {
 		return nil, err
 	}
-	permission, err := lambda.NewPermission(d.ctx, keepWarmPermissionResource, &lambda.PermissionArgs{
-		StatementId: pulumi.String("keepWarm"),
-		Action:      pulumi.String("lambda:InvokeFunction"),
-		Function:    function.Name,
-		Principal:   pulumi.String("events.amazonaws.com"),
-		SourceArn:   pulumi.String(d.account.arn("events", "rule/"+d.names.rule)),
-	}, pulumi.DeleteBeforeReplace(true))
+	args := &lambda.PermissionArgs{
+		Action:    pulumi.String("lambda:InvokeFunction"),
+		Function:  function.Name,
+		Principal: pulumi.String("events.amazonaws.com"),
+		SourceArn: pulumi.String(d.account.arn("events", "rule/"+d.names.rule)),
+	}
+	// Lambda refuses a second statement of an id, and nothing can look for one that an update has made and was killed before it knew.
+	// That one lets the same rule do the same, and goes with the function. Earlier versions gave the id, which a stack keeps.
+	const statement = "keepWarm"
+	if text(d.last.outputs(keepWarmPermissionResource).StatementId) == statement {
+		args.StatementId = pulumi.String(statement)
+	} else {
+		args.StatementIdPrefix = pulumi.String(statement)
+	}
+	permission, err := lambda.NewPermission(d.ctx, keepWarmPermissionResource, args, pulumi.DeleteBeforeReplace(true))
 	if err != nil {
 		return nil, fmt.Errorf("registering the permission of the rule %s to invoke the function: %w", d.names.rule, err)
 	}

@@ -43,9 +43,10 @@ type resourceOutputs struct {
 	Key                       any `pulumi:"key"`
 	VersionId                 any `pulumi:"versionId"`
 
-	Team       any `pulumi:"team"`
-	ScheduleId any `pulumi:"scheduleId"`
-	Tags       any `pulumi:"tags"`
+	Team        any `pulumi:"team"`
+	ScheduleId  any `pulumi:"scheduleId"`
+	StatementId any `pulumi:"statementId"`
+	Tags        any `pulumi:"tags"`
 
 	// Of a function.
 	Role                 any `pulumi:"role"`
@@ -126,6 +127,7 @@ var registeredTypes = map[string]string{
 	executionRoleResource:         "aws:iam/role:Role",
 	functionResource:              "aws:lambda/function:Function",
 	invocationRoleResource:        "aws:iam/role:Role",
+	keepWarmPermissionResource:    "aws:lambda/permission:Permission",
 	keepWarmResource:              eventRuleToken,
 	logGroupResource:              logGroupToken,
 	securityGroupResource:         securityGroupToken,

@@ -135,7 +135,7 @@ func (f *functions) idle(name string) error {
 	return nil
 }
 
-var lambdaPath = regexp.MustCompile(`^/\d{4}-\d{2}-\d{2}/functions/?(?:([^/]+)(?:/(code|configuration|invocations|[a-z-]+))?)?/?$`)
+var lambdaPath = regexp.MustCompile(`^/\d{4}-\d{2}-\d{2}/functions/?(?:([^/]+)(?:/([a-z-]+)(?:/[^/]+)?)?)?/?$`)
 
 func lambdaAction(r *http.Request) string {
 	if action, _ := signingConfigAction(r); action != "" {
@@ -167,6 +167,12 @@ func lambdaAction(r *http.Request) string {
 		return "PublishVersion"
 	case "POST invocations":
 		return "InvokeFunction"
+	case "POST policy":
+		return "AddPermission"
+	case "GET policy":
+		return "GetPolicy"
+	case "DELETE policy":
+		return "RemovePermission"
 	default:
 		return r.Method + " " + match[2]
 	}
@@ -215,6 +221,8 @@ func (f *functions) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 		f.delete(w, r, name)
 	case "InvokeFunction":
 		f.invoke(w, r, name, body)
+	case "AddPermission":
+		f.addPermission(w, r, name, body)
 	case "GetFunction", "GetFunctionConfiguration":
 		known := f.find(name)
 		f.forward(w, r, f.version(known, r.URL.Query().Get("Qualifier")))

@@ -157,6 +157,7 @@ func (c *clients) eventTarget() provider.Resource {
 
 type permissionInputs struct {
 	StatementID                            string `json:"statementId"`
+	StatementIDPrefix                      string `json:"statementIdPrefix"`
 	Action, Function, Principal, SourceArn string
 }
 
@@ -164,15 +165,30 @@ type permissionInputs struct {
 // https://github.com/hashicorp/terraform-provider-aws).
 const propagation = 5 * time.Minute
 
-// permission is a statement of a function's resource policy. All changes replace it.
+// permission is a statement of a function's resource policy, as internal/service/lambda/permission.go makes it in
+// https://github.com/hashicorp/terraform-provider-aws. All changes replace it. A conflict is tried again, be it by an id that is taken.
 func (c *clients) permission() provider.Resource {
+	named := provider.GeneratedName("statementId", 100)
 	return provider.Resource{
-		Inputs:   []string{"statementId", "action", "function", "principal", "sourceArn"},
-		Required: []string{"statementId", "action", "function", "principal"},
+		Inputs:   []string{"statementId", "statementIdPrefix", "action", "function", "principal", "sourceArn"},
+		Required: []string{"action", "function", "principal"},
+		Computed: []string{"statementId", "statementIdPrefix"},
+		Check: func(urn resource.URN, inputs resource.PropertyMap) (resource.PropertyMap, error) {
+			if _, set := inputs["statementIdPrefix"]; set {
+				return inputs, nil
+			}
+			return named(urn, inputs)
+		},
 		Create: func(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
 			var in permissionInputs
 			if err := decode(inputs, &in); err != nil {
 				return "", nil, err
+			}
+			if in.StatementID == "" {
+				var err error
+				if in.StatementID, err = resource.NewUniqueHex(in.StatementIDPrefix, suffix, 100); err != nil {
+					return "", nil, fmt.Errorf("naming Lambda Permission (%s): %w", in.Function, err)
+				}
 			}
 			err := provider.Retry(ctx, propagation, func(err error) bool { return isNotFound(err) || isConflict(err) }, func() error {
 				_, err := c.lambda.AddPermission(ctx, &lambda.AddPermissionInput{
@@ -227,7 +243,7 @@ func (c *clients) readPermission(ctx context.Context, function, id string) (reso
 			principal = cmp.Or(named["AWS"], named["Service"])
 		}
 		values := map[string]any{
-			"statementId": id, "action": statement.Action, "principal": principal,
+			"statementId": id, "statementIdPrefix": namePrefix(id), "action": statement.Action, "principal": principal,
 			"function": statement.Resource[strings.LastIndex(statement.Resource, ":")+1:],
 		}
 		// The provider looks for the source under this operator and this spelling alone.
