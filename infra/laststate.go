@@ -271,3 +271,18 @@ func (l *LastState) noteSchedule(ctx *pulumi.Context, settings *Settings) error 
 		environments.ImportCommand(ctx, environments.ScheduleType, environments.ScheduleResource, environments.ScheduleID(name, "<ID>")),
 		escCommand(ctx, settings, "schedule remove", name)), nil)
 }
+
+// noteWebhook says, before an environment that is there gets a webhook, what to do where it has one: Pulumi Cloud makes a second one
+// of another name, and its provider has no function that would find the first
+// (https://github.com/pulumi/pulumi-pulumiservice/blob/v1.3.0/provider/pkg/resources/webhook.go).
+func (l *LastState) noteWebhook(ctx *pulumi.Context, settings *Settings) error {
+	_, there := l.environment(environments.RotatorResource)
+	if settings.WebhookURL.Reveal() == "" || !there || l.has(environments.WebhookResource) {
+		return nil
+	}
+	name := settings.Rotator
+	return ctx.Log.Info(fmt.Sprintf(`%[1]s gets a webhook. Where an update that was killed has made one before, each failed rotation is told of twice from now on. See whether there are two of the same display name: %[2]s
+    Remove both: %[3]s <NAME>
+  Then run pulumi up --refresh, which makes one`,
+		name, escCommand(ctx, settings, "webhook list", name), escCommand(ctx, settings, "webhook remove", name)), nil)
+}

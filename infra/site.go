@@ -49,7 +49,8 @@ func FindSite(ctx *pulumi.Context, settings *Settings, last *LastState) (*Site, 
 			return nil, err
 		}
 	}
-	return site, errors.Join(warnOfAuthorities(ctx, settings, site.Account), last.noteTeam(ctx, settings), last.noteSchedule(ctx, settings))
+	return site, errors.Join(warnOfAuthorities(ctx, settings, site.Account),
+		last.noteTeam(ctx, settings), last.noteSchedule(ctx, settings), last.noteWebhook(ctx, settings))
 }
 
 // findAccount asks AWS whose credentials these are, and stops where they are not of the account to which
