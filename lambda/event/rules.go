@@ -114,14 +114,14 @@ func (r Request) checkTexts() *Refusal {
 			return refuse("%s %q has no name before its @", text.field, text.value).fix("Write name or name@host")
 		}
 		if text.needed && text.value == "" {
-			missing := refuse("%s is missing or empty", text.field)
+			fix := "Fill it in, in the rotator environment or the managing credentials environment"
 			switch {
 			case r.Prepare != nil:
-				return missing.fix("Fill it in, in the settings of the stack")
+				fix = "Fill it in, in the settings of the stack"
 			case text.field == "rotateUser.newPassword": // which nobody fills in
-				return missing.fix("Pulumi ESC makes one: rotate by pulumi env rotate. To look alone, set dryRun to true")
+				fix = "Pulumi ESC makes one: rotate by pulumi env rotate. To look alone, set dryRun to true"
 			}
-			return missing.fix("Fill it in, in the rotator environment or the managing credentials environment")
+			return refuse("%s is missing or empty", text.field).fix("%s", fix)
 		}
 	}
 	for _, text := range all {
