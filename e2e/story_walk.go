@@ -82,7 +82,7 @@ func (w *walker) step() string {
 	}
 	exported := filepath.Join(w.ts.Getenv("WORK"), "walk.json")
 	var line []string
-	switch w.random.IntN(10) {
+	switch w.random.IntN(12) {
 	case 0:
 		id := map[string]string{"rotator": "acme/demo/rotator", "managingCreds": "acme/demo/rotatorManagingCreds"}[pick(w, "rotator", "managingCreds")]
 		line = []string{"import", environmentType, pick(w, environment, "mine"), id, "--generate-code=false", "--yes", "--skip-preview"}
@@ -115,6 +115,17 @@ func (w *walker) step() string {
 		if faults == &w.s.cloud.AWSFaults {
 			line = append(line, "--target", w.urn(environmentType, environment)) // AWS's SDK tries again for long
 		}
+	case 9:
+		line = []string{"import", environmentType, "below", "acme/demo/rotator", "--parent", "parent=" + w.urn(environmentType, environment),
+			"--generate-code=false", "--yes", "--skip-preview"}
+	case 10:
+		subnets := pick(w, "", w.ts.Getenv("SUBNET1"))
+		w.s.cloud.AWS.FailInterfaces("SubnetOutOfIPAddresses", "The subnet has no free address", w.random.IntN(2) == 0)
+		defer w.s.cloud.AWS.FailInterfaces("", "", false)
+		if _, ok := w.try("config", "set", "subnetIds", subnets); !ok {
+			return "no setting"
+		}
+		line = []string{"up", "--yes", "--skip-preview"}
 	default:
 		if w.random.IntN(2) == 0 {
 			w.try("up", "--yes", "--skip-preview")
