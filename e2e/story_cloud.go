@@ -141,8 +141,9 @@ func cutOff(ts *testscript.TestScript, _ bool, args []string) {
 	faults.Fail(faultOf(ts, args[1:4]))
 	cut := make(chan error, 1)
 	go func() {
-		for deadline := time.Now().Add(2 * time.Minute); !faults.Hanging(); time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(5 * time.Minute); !faults.Hanging(); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(deadline) {
+				faults.Recover() // so that the CLI ends
 				cut <- errors.New("no such request was made")
 				return
 			}

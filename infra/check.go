@@ -14,7 +14,7 @@ const checkPassed = "ok"
 
 // Check has the function look at the database, where checkDatabase is set, and says what it found. The update goes on, whatever
 // that is: the connector stands, and the database may be down. The users are looked at while their credentials in the environments
-// are those of the settings: in the update that creates an environment, or that has prepared the database.
+// are those of the settings: in the update that creates an environment, or goes on with it, or that has prepared the database.
 func (c *Connector) Check(ctx *pulumi.Context, settings *Settings, last *LastState, database *Database, preparation *Preparation) error {
 	environment := settings.Rotator.String()
 	before := last.check[environment]
@@ -29,7 +29,7 @@ func (c *Connector) Check(ctx *pulumi.Context, settings *Settings, last *LastSta
 	}
 	request := dryRun(database)
 	switch {
-	case (!last.Complete() || preparation.isDone()) && loggedBy() == "": // with the managing password in it
+	case (last.Begins() || preparation.isDone()) && loggedBy() == "": // with the managing password in it
 		request = settings.wholeDryRun(database)
 	case settings.ManagingIAM:
 		request.Database, request.ManagingUser = settings.DatabaseName, &event.ManagingUser{Username: settings.ManagingUsername}

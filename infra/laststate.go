@@ -213,6 +213,10 @@ func (l *LastState) Complete() bool {
 	return managing && rotator
 }
 
+// Begins reports whether this update makes an environment, or goes on where the one that did was cut off: that has never come to its
+// end, where the stack gets its outputs.
+func (l *LastState) Begins() bool { return !l.Complete() || l.function == "" }
+
 // environment is the environment of that logical name as the stack wrote it, and whether it did.
 func (l *LastState) environment(logicalName string) (environments.Name, bool) {
 	found := l.outputs(logicalName).environment()

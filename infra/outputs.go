@@ -26,7 +26,7 @@ func (c *Connector) ExportOutputs(ctx *pulumi.Context, settings *Settings, last 
 		ctx.Export("environmentEdits", pulumi.ToStringArrayMap(edits))
 	}
 	ctx.Export("rotateCommand", pulumi.String(escCommand(ctx, settings, "rotate", settings.Rotator)))
-	if !last.Complete() && !ctx.DryRun() {
+	if last.Begins() && !ctx.DryRun() {
 		next := "Next:" + c.nextSteps(ctx, settings)
 		c.LambdaARN.ApplyT(func(string) error { return ctx.Log.Info(next, nil) }) // not where creating it failed
 	}
