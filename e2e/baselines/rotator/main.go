@@ -2,7 +2,8 @@
 // managing user and sends the new password. It checks nothing and explains nothing, and the server's
 // log holds the password.
 //
-// ROTATOR_PROVE=1 adds a login as the rotated user, ROTATOR_CA, a PEM file, verified TLS.
+// ROTATOR_PROVE=1 adds a login as the rotated user, ROTATOR_CA, a PEM file, verified TLS. ROTATOR_CLEAR=1 lets MariaDB ask for
+// the managing password in clear, which then is a token of RDS IAM authentication.
 package main
 
 import (
@@ -106,6 +107,7 @@ func mariaDB(ctx context.Context, e event, terms *tls.Config, user, password str
 	config := mysql.NewConfig()
 	config.Net, config.Addr = "tcp", net.JoinHostPort(e.Host, strconv.Itoa(e.Port))
 	config.User, config.Passwd, config.TLS, config.InterpolateParams = user, password, terms, true
+	config.AllowCleartextPasswords = os.Getenv("ROTATOR_CLEAR") != ""
 	connector, err := mysql.NewConnector(config)
 	if err != nil {
 		return err

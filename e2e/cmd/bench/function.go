@@ -54,19 +54,20 @@ func (b *bench) executables(ctx context.Context) (executables, error) {
 	return found, nil
 }
 
-// startServer runs a server of the engine, with TLS for who wants it, the managing user and the targets. It logs no
+// startServer runs a server of the engine, with TLS for who wants it, both managing users and the targets. It logs no
 // statements, which would cost time that a server in use does not spend.
 func startServer(ctx context.Context, engine string) (*dbtest.Server, error) {
 	start, settings := dbtest.StartPostgres, map[string]string{"log_statement": "none", "log_connections": "off", "max_connections": "300"}
 	if engine == road.MySQL {
 		start, settings = dbtest.StartMariaDB, map[string]string{"general_log": "0", "max_connections": "300"}
 	}
-	server, err := start(ctx, dbtest.Options{TLS: true, Settings: settings})
+	server, err := start(ctx, dbtest.Options{TLS: true, Settings: settings, IAM: tokens()})
 	if err != nil {
 		return nil, err
 	}
 	statements := road.Users{Database: database, ManagingUser: managingUser, ManagingPassword: managingInitial,
 		RotateUser1: target(0), RotatePassword1: newPassword(), RotateUser2: target(1), RotatePassword2: newPassword()}.Statements(engine)
+	statements = append(statements, makeTokenUser(engine)...)
 	for i := 2; i < targets; i++ {
 		if engine == road.MySQL {
 			statements = append(statements, fmt.Sprintf("CREATE USER '%s'@'%%' IDENTIFIED BY '%s'", target(i), newPassword()))
@@ -91,9 +92,13 @@ func newPassword() string {
 
 // rotation is an event for a rotation of the i-th target.
 func rotation(engine, host string, port, i int) []byte {
+	return rotationBy(managingUser, managingInitial, engine, host, port, i)
+}
+
+func rotationBy(managingUser, password, engine, host string, port, i int) []byte {
 	event, err := json.Marshal(map[string]any{
 		"type": engine, "host": host, "port": port, "database": database,
-		"managingUser": map[string]string{"username": managingUser, "password": managingInitial},
+		"managingUser": map[string]string{"username": managingUser, "password": password},
 		"rotateUser":   map[string]string{"username": target(i), "password": "", "newPassword": newPassword()},
 	})
 	if err != nil {
@@ -104,7 +109,10 @@ func rotation(engine, host string, port, i int) []byte {
 
 // contestant is a function in one way of running it, and what it has shown.
 type contestant struct {
-	*worker
+	executable string
+	variables  []string
+	event      func() []byte
+
 	took   []float64 // milliseconds, one a rotation
 	cpu    float64   // milliseconds of CPU time a rotation
 	memory float64   // MB at the most
@@ -124,6 +132,9 @@ func (b *bench) measureFunction(ctx context.Context) error {
 				if err := b.measureRotations(ctx, executables, engine.kind, engine.name, server, encrypted); err != nil {
 					return err
 				}
+			}
+			if err := b.measureTokens(ctx, executables, engine.kind, engine.name, server); err != nil {
+				return err
 			}
 			return b.measureTurns(ctx, executables, engine.kind, engine.name, server)
 		}); err != nil {
@@ -175,7 +186,7 @@ func (b *bench) measureStart(ctx context.Context, executables executables) error
 	return nil
 }
 
-// measureRotations has the contestants rotate turn by turn, in one process each.
+// measureRotations compares ours with the least rotator.
 func (b *bench) measureRotations(ctx context.Context, executables executables, engine, name string, server *dbtest.Server, encrypted bool) error {
 	where := name + ", plain text"
 	if encrypted {
@@ -183,47 +194,12 @@ func (b *bench) measureRotations(ctx context.Context, executables executables, e
 	}
 	progress("rotating on %s, turn by turn", where)
 	ourVariables, provedVariables := variables(server, encrypted)
-	var ours, least, proved contestant
-	for _, c := range []struct {
-		*contestant
-		executable string
-		variables  []string
-	}{{&ours, executables.ours, ourVariables}, {&least, executables.rotator, nil}, {&proved, executables.rotator, provedVariables}} {
-		w, err := startWorker(c.executable, c.variables...)
-		if err != nil {
-			return err
-		}
-		defer w.stop()
-		c.worker = w
-	}
-	contestants := []*contestant{&ours, &least, &proved}
-	const warmUp = 3
-	for i := range warmUp + b.rotations {
-		for _, c := range contestants {
-			before, err := c.worker.cpu()
-			if err != nil {
-				return err
-			}
-			took, err := c.rotate(ctx, rotation(engine, server.Host, server.Port, 0))
-			if err != nil {
-				return err
-			}
-			if i < warmUp {
-				continue
-			}
-			after, err := c.worker.cpu()
-			if err != nil {
-				return err
-			}
-			c.took = append(c.took, milliseconds(took))
-			c.cpu += milliseconds(after-before) / float64(b.rotations)
-		}
-	}
-	for _, c := range contestants {
-		var err error
-		if c.memory, err = c.peakMemory(); err != nil {
-			return err
-		}
+	event := func() []byte { return rotation(engine, server.Host, server.Port, 0) }
+	ours := contestant{executable: executables.ours, variables: ourVariables, event: event}
+	least := contestant{executable: executables.rotator, event: event}
+	proved := contestant{executable: executables.rotator, variables: provedVariables, event: event}
+	if err := b.turnByTurn(ctx, &ours, &least, &proved); err != nil {
+		return err
 	}
 	b.Samples["rotation, "+where+", ours"] = ours.took
 	b.Samples["rotation, "+where+", "+leastRotator] = least.took
@@ -238,6 +214,48 @@ func (b *bench) measureRotations(ctx context.Context, executables executables, e
 		return nil
 	}
 	b.add(row{Measure: "peak memory, " + where, Unit: "MB", Ours: ours.memory, Baseline: proved.memory, Against: leastProved, MaxRatio: atMost(1.25)})
+	return nil
+}
+
+// turnByTurn has the contestants rotate one after the other, in one process each.
+func (b *bench) turnByTurn(ctx context.Context, contestants ...*contestant) error {
+	var workers []*worker
+	for _, c := range contestants {
+		w, err := startWorker(c.executable, c.variables...)
+		if err != nil {
+			return err
+		}
+		defer w.stop()
+		workers = append(workers, w)
+	}
+	const warmUp = 3
+	for i := range warmUp + b.rotations {
+		for n, c := range contestants {
+			before, err := workers[n].cpu()
+			if err != nil {
+				return err
+			}
+			took, err := workers[n].rotate(ctx, c.event())
+			if err != nil {
+				return err
+			}
+			if i < warmUp {
+				continue
+			}
+			after, err := workers[n].cpu()
+			if err != nil {
+				return err
+			}
+			c.took = append(c.took, milliseconds(took))
+			c.cpu += milliseconds(after-before) / float64(b.rotations)
+		}
+	}
+	for n, c := range contestants {
+		var err error
+		if c.memory, err = workers[n].peakMemory(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
