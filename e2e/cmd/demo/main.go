@@ -23,6 +23,7 @@ import (
 // stories are told one after the other. A further one is a line here.
 var stories = []string{
 	"testdata/readme/first-rotation.txtar",
+	"testdata/readme/iam-nothing.txtar",
 	"testdata/stories/prepare-mariadb.txtar",
 	"testdata/stories/road-mariadb.txtar",
 	"testdata/stories/watch-alarms.txtar",

@@ -189,8 +189,8 @@ var (
 	begun    = regexp.MustCompile(`^ *(@ |[-+~=] +\w+:\S+:\w+ \S+ \w+ing \()`)
 )
 
-// most is how many lines of a command's output are shown.
-const most = 60
+// most is how many lines are shown of what a command prints under one heading.
+const most = 40
 
 // output shows what a command printed, but for live passwords. Of Pulumi it shows the progress once, and what it tells under a
 // heading unless all of that was told before.
@@ -213,12 +213,13 @@ func (p *presenter) output(text string) {
 	}
 	var lines []string
 	for _, block := range blocks {
-		if !told.MatchString(block[0]) || p.news(block) {
-			lines = append(lines, block...)
+		if told.MatchString(block[0]) && !p.news(block) {
+			continue
 		}
-	}
-	if gone := len(lines) - most; gone > 0 {
-		lines = slices.Replace(lines, most/2, most/2+gone, fmt.Sprintf("… %d more lines …", gone))
+		if gone := len(block) - most; gone > 0 {
+			block = slices.Replace(block, most/2, most/2+gone, fmt.Sprintf("… %d more lines …", gone))
+		}
+		lines = append(lines, block...)
 	}
 	for _, line := range lines {
 		words := strings.TrimLeft(line, " ")
