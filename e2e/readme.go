@@ -203,7 +203,7 @@ func cluster(ts *testscript.TestScript, _ bool, args []string) {
 	network(ts, false, args)
 }
 
-const masterPassword = "master"
+const masterPassword = "kept-by-RDS"
 
 func masterUser(engine string) []string { return road.Empty(engine, "app", "master", masterPassword) }
 
