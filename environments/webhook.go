@@ -17,11 +17,11 @@ type Webhook struct {
 }
 
 // writeWebhook registers the webhook. It goes with the stack, even where the environments stay.
-func writeWebhook(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents, rotator pulumi.Resource) error {
+func writeWebhook(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents, rotator pulumi.Resource) ([]pulumi.CustomResource, error) {
 	if contents.Webhook.URL.Reveal() == "" {
-		return nil
+		return nil, nil
 	}
-	_, err := pulumiservice.NewWebhook(ctx, WebhookResource, &pulumiservice.WebhookArgs{
+	webhook, err := pulumiservice.NewWebhook(ctx, WebhookResource, &pulumiservice.WebhookArgs{
 		Active:           pulumi.Bool(true),
 		DisplayName:      pulumi.String(fmt.Sprintf("Failed rotations, by the stack %s/%s", ctx.Project(), ctx.Stack())),
 		PayloadUrl:       pulumi.ToSecret(pulumi.String(contents.Webhook.URL.Reveal())).(pulumi.StringOutput),
@@ -34,9 +34,9 @@ func writeWebhook(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents C
 		// https://github.com/pulumi/pulumi-pulumiservice/tree/v1.3.0). Of the inputs a refresh takes what the read says.
 	}, pulumi.Provider(cloud), pulumi.DependsOn([]pulumi.Resource{rotator}), pulumi.AdditionalSecretOutputs([]string{"payloadUrl"}))
 	if err != nil {
-		return fmt.Errorf("registering the webhook of %s: %w", contents.Name, err)
+		return nil, fmt.Errorf("registering the webhook of %s: %w", contents.Name, err)
 	}
-	return nil
+	return []pulumi.CustomResource{webhook}, nil
 }
 
 // WebhookID is what the provider calls an environment's webhook of that name, which Pulumi Cloud has chosen

@@ -2,10 +2,12 @@ package environments
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pulumi/pulumi-pulumiservice/sdk/go/pulumiservice"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/internals"
 )
 
 // Contents is what Write puts into the two environments.
@@ -86,18 +88,30 @@ func Write(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents
 	if err != nil {
 		return err
 	}
-	if err := writeAccess(ctx, cloud, contents, managing, rotator); err != nil {
+	access, err := writeAccess(ctx, cloud, contents, managing, rotator)
+	if err != nil {
 		return err
 	}
-	return writeWebhook(ctx, cloud, contents, rotator)
+	webhook, err := writeWebhook(ctx, cloud, contents, rotator)
+	if err != nil {
+		return err
+	}
+	// The engine ends the update where one of these cannot be made, and says why. Whatever else fails then fails by that.
+	for _, made := range slices.Concat([]pulumi.CustomResource{managing, rotator}, access, webhook) {
+		if _, err := internals.UnsafeAwaitOutput(ctx.Context(), made.ID()); err != nil {
+			return fmt.Errorf("writing the environments: %w", err)
+		}
+	}
+	return nil
 }
 
 // writeAccess registers what stands beside the environments: who may administer the one, and when ESC
 // rotates the other. Both go with the stack, even where the environments stay.
-func writeAccess(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents, managing, rotator pulumi.Resource) error {
+func writeAccess(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Contents, managing, rotator pulumi.Resource) ([]pulumi.CustomResource, error) {
+	var made []pulumi.CustomResource
 	if contents.Team != "" {
 		managingName := contents.Rotator.Managing
-		_, err := pulumiservice.NewTeamEnvironmentPermission(ctx, TeamResource, &pulumiservice.TeamEnvironmentPermissionArgs{
+		permission, err := pulumiservice.NewTeamEnvironmentPermission(ctx, TeamResource, &pulumiservice.TeamEnvironmentPermissionArgs{
 			Organization: pulumi.String(managingName.Organization),
 			Project:      pulumi.String(managingName.Project),
 			Environment:  pulumi.String(managingName.Environment),
@@ -105,21 +119,23 @@ func writeAccess(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Co
 			Permission:   pulumiservice.EnvironmentPermissionAdmin,
 		}, pulumi.Provider(cloud), pulumi.DependsOn([]pulumi.Resource{managing}), pulumi.DeleteBeforeReplace(true))
 		if err != nil {
-			return fmt.Errorf("registering the permission of team %s on %s: %w", contents.Team, managingName, err)
+			return nil, fmt.Errorf("registering the permission of team %s on %s: %w", contents.Team, managingName, err)
 		}
+		made = append(made, permission)
 	}
 	if contents.Schedule != "" {
-		_, err := pulumiservice.NewEnvironmentRotationSchedule(ctx, ScheduleResource, &pulumiservice.EnvironmentRotationScheduleArgs{
+		schedule, err := pulumiservice.NewEnvironmentRotationSchedule(ctx, ScheduleResource, &pulumiservice.EnvironmentRotationScheduleArgs{
 			Organization: pulumi.String(contents.Name.Organization),
 			Project:      pulumi.String(contents.Name.Project),
 			Environment:  pulumi.String(contents.Name.Environment),
 			ScheduleCron: pulumi.String(contents.Schedule),
 		}, pulumi.Provider(cloud), pulumi.DependsOn([]pulumi.Resource{rotator}))
 		if err != nil {
-			return fmt.Errorf("registering the rotation schedule of %s: %w", contents.Name, err)
+			return nil, fmt.Errorf("registering the rotation schedule of %s: %w", contents.Name, err)
 		}
+		made = append(made, schedule)
 	}
-	return nil
+	return made, nil
 }
 
 // ScheduleID is what the provider calls an environment's rotation schedule
