@@ -15,6 +15,7 @@ const checkPassed = "ok"
 // Check has the function look at the database, where checkDatabase is set, and says what it found. The update goes on, whatever
 // that is: the connector stands, and the database may be down. The users are looked at while their credentials in the environments
 // are those of the settings: in the update that creates an environment, or goes on with it, or that has prepared the database.
+// A managing user without a password is always looked at.
 func (c *Connector) Check(ctx *pulumi.Context, settings *Settings, last *LastState, database *Database, preparation *Preparation) error {
 	environment := settings.Rotator.String()
 	before := last.check[environment]
