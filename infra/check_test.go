@@ -182,6 +182,11 @@ func TestSecretsAreHidden(t *testing.T) {
 					assert.Equal(t, `"[secret]"`, settings.hide(form, event.NewSecret(secret)))
 				}
 			}
+			settings.isSecret = func(key string) bool { return strings.HasPrefix(key, "shop:rotateUsername") }
+			settings.given = Config{"shop:rotateUsername1": "\"one\"\n", "shop:rotateUsername2": "t'wo@10.0.%"}
+			assert.Equal(t, `ALTER ROLE "[secret]" LOGIN;`, settings.hide(`ALTER ROLE """one""\n" LOGIN;`))
+			assert.Equal(t, `'[secret]'@'10.0.%'`, settings.hide(`'t''wo'@'10.0.%'`))
+			assert.Equal(t, "two\n"+`lines\x1b[2J`, settings.hide("two\nlines\x1b[2J"))
 		}
 		return err
 	}))

@@ -133,17 +133,19 @@ func (s *Settings) shown(key string) string {
 	return fmt.Sprintf("is %q", s.given[key])
 }
 
-// isHidden reports whether what a setting is may not be shown: it is a secret, or was pasted, or is another setting's.
+// isHidden reports whether what a setting is may not be shown: it is a secret, or may be a pasted URL or connection string.
 func (s *Settings) isHidden(key string) bool {
 	value, pasted := s.given[key], false
 	switch _, name, _ := strings.Cut(key, ":"); name {
 	case "databaseHost":
 		pasted = event.ShownHost(value) != value
-	case "backendUrl": // which is a URL, without the parts in which a secret would be
+	case "backendUrl": // which is a URL, without the parts in which a secret would be; a webhook's is in a long path
 		address, err := url.Parse(value)
-		pasted = err != nil || address.User != nil || address.RawQuery != ""
+		pasted = err != nil || address.Opaque != "" || address.User != nil || address.RawQuery != "" || address.Fragment != "" ||
+			strings.Count(strings.Trim(address.Path, "/"), "/") > 0 || event.ShownName(address.Path) != address.Path
 	default:
-		pasted = event.ShownName(value) != value
+		colon := strings.IndexByte(value, ':') // of user:password@host
+		pasted = event.ShownName(value) != value || colon >= 0 && strings.Contains(value[colon:], "@")
 	}
 	return pasted || s.isSecret(key)
 }

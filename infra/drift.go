@@ -40,7 +40,7 @@ func (l *LastState) drift(documents map[string]string, settings *Settings, accou
 		if was != "" && was != is {
 			name := environment.String()
 			edits[name] = append(edits[name], key+is)
-			lines[name] = append(lines[name], fmt.Sprintf("%s%s   # now %s", key, is, shown(was)))
+			lines[name] = append(lines[name], fmt.Sprintf("%s%s   # now %s", key, is, event.Visible(shown(was))))
 		}
 	}
 	drifted(settings.Rotator, "fn::rotate::", rotator.Engine, database.Engine, event.ShownName)

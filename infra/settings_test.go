@@ -185,7 +185,7 @@ func TestSettingsThatCannotBeAreRefused(t *testing.T) {
 
 func TestAnEnvironmentIsNamedWithoutItsOrganization(t *testing.T) {
 	_, err := readSettings(t, minimal(map[string]string{"shop:rotatedSecretsEnvironmentName": "acme/shop/orders"}))
-	require.ErrorContains(t, err, "it has three parts, and the organization does not stand here")
+	require.ErrorContains(t, err, "it has three parts: leave out the organization")
 }
 
 func TestSelfHostedBackendsAreTakenInAnySpelling(t *testing.T) {
@@ -377,9 +377,12 @@ func TestWhatAPreparationAloneReadsIsToldWithoutOne(t *testing.T) {
 func TestAnAddressWithAPasswordIsInNoMessage(t *testing.T) {
 	for name, values := range map[string][]string{
 		"databaseHost": {"postgres://app:S3cret@db.example/app", "app:S3cret@db.example", "host=db.example password = S3cret"},
-		"backendUrl":   {"https://app:S3cret@api.acme.example", "https://api.acme.example?token=S3cret"},
-		"vpcId":        {"postgres://app:S3cret@db.example"}, "subnetIds": {"postgres://app:S3cret@db.example"},
-		"rdsDbIdentifier": {"postgres://app:S3cret@db.example"}, "keepWarm": {"https://hooks.slack.com/S3cret"},
+		"backendUrl": {"https://app:S3cret@api.acme.example", "https://api.acme.example?token=S3cret", "https://api.acme.example#token=S3cret",
+			"https://hooks.slack.com/services/T0/B0/S3cret", "host=db.example user=app password=S3cret", "app:S3cret@tcp(db.example:3306)/app",
+			"app:S3cret@db.example", "jdbc:mysql://app:S3cret@db.example/app", "jdbc:sqlserver://db;user=a;password=S3cret"},
+		"vpcId": {"postgres://app:S3cret@db.example"}, "subnetIds": {"postgres://app:S3cret@db.example"},
+		"rdsDbIdentifier": {"postgres://app:S3cret@db.example", "app:S3cret@db.example:3306/app", "app:S3cret@/app", "username: app\npassword: S3cret",
+			`{"username": "postgres", "password": "S3cret"}`}, "keepWarm": {"https://hooks.slack.com/S3cret"},
 		"rotationWebhookFormat": {"https://hooks.slack.com/S3cret"}, "databaseSslMode": {"postgres://app:S3cret@db.example"},
 	} {
 		for _, value := range values {

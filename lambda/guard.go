@@ -7,7 +7,6 @@ import (
 	"sort"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"esc-connector-lambda-go/lambda/connector"
 	"esc-connector-lambda-go/lambda/event"
@@ -127,18 +126,11 @@ func (g guard) mask(text string) string {
 	return kept.String()
 }
 
-// visible shows each character that a terminal would obey, or not show, as Go writes it: a name may hold one.
+// visible makes a message one that a terminal shows as it is, and says so: a name may hold any character.
 func visible(text string) string {
-	var shown strings.Builder
-	for _, char := range text {
-		written := string(char)
-		if !unicode.IsPrint(char) {
-			written = strings.Trim(strconv.QuoteRune(char), "'")
-		}
-		shown.WriteString(written)
-	}
-	if shown.String() == text {
+	shown := event.Visible(text)
+	if shown == text {
 		return text
 	}
-	return shown.String() + ` (\n, \x1b and the like stand here for one character each; SQL takes that character itself)`
+	return shown + ` (\n, \x1b and the like stand here for one character each; SQL takes that character itself)`
 }

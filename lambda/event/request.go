@@ -223,11 +223,13 @@ func ShownHost(host string) string {
 		name = host
 	}
 	bare := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(name), "["), "]")
-	_, err = netip.ParseAddr(bare)
+	if address, err := netip.ParseAddr(bare); err == nil {
+		bare = address.Zone() // which may be any text
+	}
 	strange := func(c rune) bool {
 		return c != '.' && c != '-' && c != '_' && c != ',' && !unicode.IsLetter(c) && !unicode.IsDigit(c)
 	}
-	if err != nil && strings.ContainsFunc(bare, strange) {
+	if strings.ContainsFunc(bare, strange) {
 		return notShown
 	}
 	return host
@@ -246,7 +248,20 @@ const notShown = "(not shown)"
 // isConnection knows a URL or a connection string, which may hold a password.
 func isConnection(text string) bool {
 	packed := strings.ToLower(strings.Join(strings.Fields(text), "")) // libpq takes blanks around =
-	return slices.ContainsFunc([]string{"://", "password=", "passwd=", "pwd=", "@tcp(", "@unix("}, func(sign string) bool { return strings.Contains(packed, sign) })
+	return slices.ContainsFunc([]string{"://", "password=", "passwd=", "pwd=", `password":`, "password':", "password:", "@tcp(", "@unix(", "@/"}, func(sign string) bool { return strings.Contains(packed, sign) })
+}
+
+// Visible writes each character that a terminal would obey, or not show, as Go does.
+func Visible(text string) string {
+	var shown strings.Builder
+	for _, char := range text {
+		written := string(char)
+		if !unicode.IsPrint(char) {
+			written = strings.Trim(strconv.QuoteRune(char), "'")
+		}
+		shown.WriteString(written)
+	}
+	return shown.String()
 }
 
 // SplitAccount divides a MySQL account user@host at its last @. Without one the host is %, any host.
