@@ -78,7 +78,7 @@ func TestOnlyTheLastCommandOfABlockAsks(t *testing.T) {
 }
 
 func TestTheGuidesTableOfContentsIsComplete(t *testing.T) {
-	for _, page := range []string{"GUIDE.md", "OPERATING.md"} {
+	for _, page := range []string{"GUIDE.md", "IAM.md", "OPERATING.md", "USERS.md"} {
 		source, err := os.ReadFile("../docs/" + page)
 		require.NoError(t, err)
 		var listed, headings []string

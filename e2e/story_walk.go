@@ -161,7 +161,8 @@ func (w *walker) cut() string {
 	return fmt.Sprintf("call %d", after)
 }
 
-// wayOn are the commands of our messages.
+// wayOn are the commands of our messages that mend a state. Their other ways on, such as pulumi config set, are not among them: all
+// that matches is run.
 var wayOn = regexp.MustCompile(`(?m)(pulumi state delete --force (?:--target-dependents )?(?:--all|'[^\n]*')|pulumi state rename '\S+' \S+` +
 	`|aws (?:(?:lambda|iam|logs) delete-|ec2 revoke-).*|pulumi import pulumiservice:\S+ .*[^>]|pulumi up --refresh)$`)
 
@@ -184,7 +185,7 @@ func (w *walker) recover() {
 	w.ts.Fatalf("pulumi up still fails, after all that it said to do:\n%s", said)
 }
 
-// obey runs the commands of a message in its order, as somebody does who pastes them: of two ways on, the first.
+// obey runs the commands of a message in its order, as somebody does who pastes them.
 func (w *walker) obey(message string) {
 	w.ts.Setenv("PULUMI_SKIP_CONFIRMATIONS", "true")
 	defer w.ts.Setenv("PULUMI_SKIP_CONFIRMATIONS", "")

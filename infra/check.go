@@ -49,8 +49,12 @@ func (c *Connector) Check(ctx *pulumi.Context, settings *Settings, last *LastSta
 		}
 		message = settings.hide(message)
 		found = lasting(message)
+		again := "pulumi up"
+		if !settings.ManagingIAM { // as whom the command does not log in
+			again += ", or eval \"$(pulumi stack output checkCommand)\""
+		}
 		err = ctx.Log.Warn(fmt.Sprintf("The check of the database failed: %s\n"+
-			"  The connector is deployed. When the cause is gone, check again: pulumi up, or eval \"$(pulumi stack output checkCommand)\"", message), nil)
+			"  The connector is deployed. When the cause is gone, check again: %s", message, again), nil)
 	case before == checkPassed && request.ManagingUser == nil:
 		err = ctx.Log.Info(fmt.Sprintf("The function reaches the database at %s:%d", database.Host, database.Port), nil)
 	default:

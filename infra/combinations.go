@@ -124,6 +124,11 @@ func (s *Settings) ofPreparation() []string {
 		func(name string) bool { return !s.isSet(settingOf(name)) })
 }
 
+// endPreparation are the commands that remove prepareDatabase and what it alone reads.
+func (s *Settings) endPreparation() string {
+	return s.remove(append(s.ofPreparation(), "prepareDatabase"))
+}
+
 // remove are the commands that remove settings, a line each.
 func (s *Settings) remove(names []string) string {
 	var commands strings.Builder

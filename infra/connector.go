@@ -175,7 +175,7 @@ func (d *deployment) code(archive *Archive) (*functionCode, error) {
 func (d *deployment) function(archive *Archive, code *functionCode, logs *logGroup, role *iam.Role, group *securityGroup, after []pulumi.Resource,
 ) (*lambda.Function, error) {
 	options := []pulumi.ResourceOption{pulumi.DeleteBeforeReplace(true), pulumi.DependsOn(append(after, logs))}
-	if d.last.arnPart(regionPart) == "" {
+	if !d.last.hasFunction() {
 		options = append(options, afterFailure)
 	}
 	var environment lambda.FunctionEnvironmentPtrInput

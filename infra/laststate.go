@@ -237,6 +237,9 @@ func (l *LastState) arnPart(part int) string {
 	return parts[part]
 }
 
+// hasFunction reports whether AWS has made the function: one whose creation failed has no ARN in the state.
+func (l *LastState) hasFunction() bool { return l.arnPart(regionPart) != "" }
+
 // checkAccount stops an update with the credentials of another AWS account.
 func (l *LastState) checkAccount(account *Account) error {
 	if was := l.arnPart(accountPart); was != "" && was != account.ID {

@@ -23,7 +23,8 @@ type statement struct {
 	Condition conditions `json:",omitempty"`
 }
 
-// notInPolicies is what IAM takes in no policy: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+// notInPolicies is what IAM takes in no policy, but for control characters, which JSON escapes:
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
 var notInPolicies = regexp.MustCompile(`[^\x00-\xFF]`)
 
 // conditions are values by key by operator, such as {"StringEquals": {"aws:SourceAccount": "..."}}.

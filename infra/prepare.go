@@ -251,7 +251,7 @@ func (c *Connector) Prepare(ctx *pulumi.Context, settings *Settings, last *LastS
 	}
 	if !p.due {
 		return ctx.Log.Info(fmt.Sprintf("The database %s was prepared before, and nothing is sent to it: a changed managingPassword, managingAuthentication, applicationRole or applicationPrivileges is not applied (docs/USERS.md says how).\n"+
-			"  No longer needed:%s", settings.hide(p.target.Database), settings.remove(append(settings.ofPreparation(), "prepareDatabase"))), nil)
+			"  No longer needed:%s", settings.hide(p.target.Database), settings.endPreparation()), nil)
 	}
 	secrets := p.request.Secrets()
 	reason := ""
@@ -271,7 +271,7 @@ func (c *Connector) Prepare(ctx *pulumi.Context, settings *Settings, last *LastS
 	c.exportPreparation(ctx, settings, p.environment, p.target)
 	message := "Prepared the database: " + answer.Message
 	if settings.MasterPassword != (event.Secret{}) {
-		message += "\n  The master user's password is needed no longer, nor what else only a preparation reads:" + settings.remove(append(settings.ofPreparation(), "prepareDatabase"))
+		message += "\n  The master user's password is needed no longer, nor what else only a preparation reads:" + settings.endPreparation()
 	}
 	return ctx.Log.Info(settings.hide(message, secrets...), nil)
 }
@@ -316,7 +316,8 @@ func (c *Connector) exportPreparation(ctx *pulumi.Context, settings *Settings, e
 	ctx.Export("databasePreparation", output)
 }
 
-// namesAreSecret reports whether a name that a preparation is remembered by was set as a secret.
+// namesAreSecret reports whether a name that a preparation is remembered by was set as a secret. The host is kept secret nowhere,
+// of which misplacedSecrets warns.
 func namesAreSecret(settings *Settings) bool {
 	return slices.ContainsFunc([]string{"databaseName", "managingUsername", "rotateUsername1", "rotateUsername2", "applicationRole"},
 		func(name string) bool { return settings.isSecret(settingOf(name).key(settings.Project)) })

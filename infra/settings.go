@@ -239,7 +239,7 @@ func setDatabaseIdentifier(s *Settings, value string) error {
 func setEnvironment(name *environments.Name, value string) error {
 	parts := strings.Split(value, "/")
 	if len(parts) == 3 {
-		return errors.New("it has three parts, and the organization does not stand here")
+		return errors.New("it has three parts: leave out the organization")
 	}
 	if len(parts) != 2 {
 		return errors.New("that is not one project and one environment, with a slash between them")

@@ -53,7 +53,7 @@ type standing struct {
 // findStanding is nil where the state has no whole function, or AWS does not tell of it.
 func (d *deployment) findStanding() *standing {
 	was := d.last.outputs(functionResource)
-	if d.last.arnPart(regionPart) == "" {
+	if !d.last.hasFunction() {
 		return nil
 	}
 	live, err := lambda.LookupFunction(d.ctx, &lambda.LookupFunctionArgs{FunctionName: d.names.function})

@@ -7,7 +7,8 @@
 //   - S3: buckets' policies, with their conditions ([buckets]).
 //   - What AWS refuses and moto lets pass: an execution role that may not make
 //     network interfaces, or is too new; subnets or groups that are not there; a
-//     security group that a function's interfaces still hold.
+//     security group that a function's interfaces still hold; a second permission
+//     of one id; letters that no policy of IAM's takes.
 //   - EC2: rules of security groups that are changed in place ([rules]).
 //   - CloudWatch: metrics that are made of the functions' logs, alarms, and who hears of them ([watcher]).
 //   - RDS IAM authentication: functions have credentials of their role's, and IAM says what they may ([logins]).

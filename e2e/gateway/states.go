@@ -96,11 +96,11 @@ func (f *functions) creates(function *function) {
 	}
 	function.status, function.next = pending, []status{pending, end}
 	function.made = made{function.configuration, function.folder}
-	function.modified()
+	function.touch()
 }
 
-// modified is when the function was last changed, as Lambda writes it. Two changes are never at one time.
-func (fn *function) modified() {
+// touch notes when the function is changed, as Lambda writes it. Two changes are never at one time.
+func (fn *function) touch() {
 	const layout = "2006-01-02T15:04:05.000+0000"
 	now := time.Now().UTC()
 	if last, err := time.Parse(layout, fn.lastModified); err == nil && !now.Truncate(time.Millisecond).After(last) {
@@ -119,7 +119,7 @@ func (f *functions) undoes(function *function, network network) bool {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	function.modified()
+	function.touch()
 	function.goesOn(failed)
 	return true
 }
@@ -144,7 +144,7 @@ func (fn *function) goesOn(failed *failure) {
 // https://github.com/hashicorp/terraform-provider-aws/issues/31520. That a function which has Failed takes an update is not confirmed.
 func (f *functions) changes(function *function) {
 	f.mu.Lock()
-	function.modified()
+	function.touch()
 	is, ran, failed := function.VpcConfig, function.made.VpcConfig, f.failure.Load()
 	if ran.same(is) || is.VpcId == "" {
 		failed = nil

@@ -19,6 +19,7 @@ func TestStatementOfThePageGivesAnIAMUserOfMySQLAPassword(t *testing.T) {
 	require.NotNil(t, found)
 	user := fmt.Sprintf("guide_%d", serial.Add(1))
 	require.NoError(t, oracle.Exec(t.Context(), "INSTALL PLUGIN auth_socket SONAME 'auth_socket.so'", "CREATE USER "+user+" IDENTIFIED WITH auth_socket AS 'RDS'"))
+	defer func() { assert.NoError(t, oracle.Exec(t.Context(), "DROP USER "+user, "UNINSTALL PLUGIN auth_socket")) }()
 	require.NoError(t, oracle.Exec(t.Context(), "ALTER USER "+user+" IDENTIFIED BY '"+newPassword+"'"))
 	assert.Error(t, logIn(t, oracle, user, newPassword), "the page warns of this for nothing")
 	require.NoError(t, oracle.Exec(t.Context(), fmt.Sprintf("ALTER USER %s %s '%s'", user, found[1], newPassword)))
