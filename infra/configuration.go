@@ -229,7 +229,7 @@ func (s *Settings) misplacedSecrets() []string {
 			warnings = append(warnings, fmt.Sprintf("%s is set without --secret, and so stands in clear in Pulumi.%s.yaml\n  %s",
 				key, s.Stack, row.command(key)))
 		case !row.secret && s.isSecret(key) && row.allowed != anyText: // names in the database stay secrets
-			warnings = append(warnings, fmt.Sprintf("%s is a secret of the stack's configuration, and is kept secret nowhere else: the stack's state and AWS have it in clear, "+
+			warnings = append(warnings, fmt.Sprintf("%s is a secret of the stack's configuration, and is kept secret nowhere else: the stack's state, AWS or Pulumi Cloud may have it in clear, "+
 				"and what the Pulumi CLI prints has [secret] in its place, commands included\n  pulumi config set --plaintext %s <value>", key, key))
 		}
 	}

@@ -252,7 +252,11 @@ func (e *evidence) putInOrder(environment) verdict {
 			names = append(names, strconv.Quote(environment.logicalName))
 		}
 		for _, other := range others {
-			names = append(names, strconv.Quote(other.urn.Name()))
+			shown := strconv.Quote(other.urn.Name())
+			if other.urn.QualifiedType() != other.urn.Type() { // where this program does not look for it
+				shown += " below another resource"
+			}
+			names = append(names, shown)
 			tooMuch = append(tooMuch, other.urn.Quote())
 		}
 		found = append(found, fmt.Sprintf("%s as %s, and not as %q alone", environment.wanted, strings.Join(names, " and "), environment.logicalName))
@@ -268,7 +272,7 @@ func (e *evidence) putInOrder(environment) verdict {
 			commands += "\n    " + command
 		}
 	}
-	return verdict{text: fmt.Sprintf("checking the state: it has %s; an update would delete what it has under another name, with what that holds; %s.\n%s",
+	return verdict{text: fmt.Sprintf("checking the state: it has %s; an update would delete what it has elsewhere or under another name, with what that holds; %s.\n%s",
 		strings.Join(found, ", and "), nothingDone, commands)}
 }
 
@@ -486,7 +490,7 @@ func (e *evidence) freeNames() verdict {
 	}
 	return verdict{text: fmt.Sprintf(`checking the names of this stack in AWS: AWS has %s, and this stack's state does not; %s.
   They are of an earlier state of this stack, of an update that was killed, or of a stack that had this name and has not been updated since it was renamed.
-  See whether a stack is alive with them: pulumi stack ls --all, and for each pulumi stack output lambdaArn --stack <name>. Where one is, delete nothing, and give this one another name: pulumi stack rename <name>
+  See whether another stack is alive with them: pulumi stack ls --all, and for each but this one pulumi stack output lambdaArn --stack <name>. Where one is, delete nothing, and give this one another name: pulumi stack rename <name>
   See whether the state can be had back: of another login (pulumi whoami --verbose), a file of pulumi stack export, or in Pulumi Cloud an earlier version: pulumi stack export --version <number> >state.json, and pulumi stack import --file state.json
   Else delete them (NoSuchEntity for a policy: its role does not have it). pulumi up makes them again under the same ARNs, and both environments stay as they are:%s%s`,
 		found, nothingDone, commands, besides)}

@@ -141,7 +141,8 @@ func (fn *function) goesOn(failed *failure) {
 
 // changes is what the state goes through after an update of the function. Its interfaces are made anew for other groups or subnets,
 // and the old ones keep their groups until they are deleted: AWS by way of
-// https://github.com/hashicorp/terraform-provider-aws/issues/31520. That a function which has Failed takes an update is not confirmed.
+// https://github.com/hashicorp/terraform-provider-aws/issues/31520. That a function which has Failed takes an update is not confirmed,
+// nor that an update of the code makes the interfaces for which an update of the network has failed.
 func (f *functions) changes(function *function) {
 	f.mu.Lock()
 	function.touch()
