@@ -134,7 +134,7 @@ func (d *deployment) warnOfConfiguration() error {
 	if d.stands == nil || len(d.stands.configuration) == 0 {
 		return nil
 	}
-	return d.ctx.Log.Warn(fmt.Sprintf(`AWS has the function %s otherwise than this stack's state says (%s): it has refused a change, or somebody has made one. An update does not see that:
+	return d.ctx.Log.Warn(fmt.Sprintf(`AWS has the function %s otherwise than this stack's state says (%s): a change failed there, or somebody has made one. An update does not see that:
     pulumi refresh --target %s
     pulumi up`, d.names.function, strings.Join(d.stands.configuration, ", "),
 		urn.New(tokens.QName(d.ctx.Stack()), tokens.PackageName(d.ctx.Project()), "", tokens.Type(registeredTypes[functionResource]), functionResource).Quote()), nil)
