@@ -83,7 +83,7 @@ func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) (taken []r
 			return group.Tags, err
 		}, logGroupRemnant(region, wanted.logGroup)},
 	}
-	found, missing := make([][]remnant, len(named)+1), make([]string, len(named))
+	found, missing := make([][]remnant, len(named)+1), make([]string, len(named)+1)
 	var questions []func() error
 	for i, each := range named {
 		questions = append(questions, func() error {
@@ -102,6 +102,11 @@ func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) (taken []r
 	questions = append(questions, func() error {
 		for _, rule := range l.lostRules(ctx, settings) {
 			found[len(named)] = append(found[len(named)], ruleRemnant(region, rule))
+		}
+		return nil
+	}, func() error {
+		if group := groupOf(text(l.outputs(securityGroupResource).Arn)); group != "" && isNotFound(lookUpSecurityGroup(ctx, group)) {
+			missing[len(named)] = "the security group " + group
 		}
 		return nil
 	})
@@ -130,6 +135,11 @@ func (l *LastState) lostRules(ctx *pulumi.Context, settings *Settings) []*foundR
 func groupOf(arn string) string {
 	_, group, _ := strings.Cut(arn, ":security-group/")
 	return group
+}
+
+// lookUpSecurityGroup fails where AWS does not have the group, or does not tell.
+func lookUpSecurityGroup(ctx *pulumi.Context, id string) error {
+	return invoke(ctx, securityGroupLookupToken, securityGroupLookupArgs{Id: id}, &foundSecurityGroup{}, "ec2:DescribeSecurityGroups")
 }
 
 // unknownRules are rules with this stack's tags that no entry of the state has.
@@ -189,7 +199,7 @@ func (l *LastState) namelessKinds(ctx *pulumi.Context, settings *Settings) []nam
 	return []nameless{
 		{securityGroupResource, ":security-group/", true,
 			func(_, name string) bool {
-				return invoke(ctx, securityGroupLookupToken, securityGroupLookupArgs{Id: name}, &foundSecurityGroup{}, "ec2:DescribeSecurityGroups") == nil
+				return lookUpSecurityGroup(ctx, name) == nil
 			},
 			func(_, name string) remnant {
 				left := remnant{what: "the security group " + name}

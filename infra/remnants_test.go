@@ -186,11 +186,13 @@ func TestWhatIsGoneFromAWSIsNamed(t *testing.T) {
 	resources := written()
 	resources["invocationRole"] = map[string]any{"name": "shop-dev-invoke-862e37e7"}
 	resources["logs"] = map[string]any{"name": "/aws/lambda/shop-dev-862e37e7"}
+	resources["securityGroup"] = map[string]any{"arn": "arn:aws:ec2:eu-west-1:111122223333:security-group/sg-gone"}
 	cloud.answers[stateToken] = state(resources)
 	fails := func(words string) func(resource.PropertyMap) (map[string]any, error) {
 		return func(resource.PropertyMap) (map[string]any, error) { return nil, errors.New(words) }
 	}
 	cloud.answers["aws:iam/getRole:getRole"] = fails("reading IAM Role: NoSuchEntity: The role cannot be found.")
+	cloud.answers[securityGroupLookupToken] = fails("no matching EC2 Security Group found")
 	cloud.answers[logGroupLookupToken] = fails("AccessDeniedException: not authorized to perform: logs:DescribeLogGroups")
 	require.NoError(t, run(t, cloud, minimal(nil), func(ctx *pulumi.Context, configuration Config) error {
 		settings, err := ReadSettings(ctx, configuration)
@@ -199,7 +201,7 @@ func TestWhatIsGoneFromAWSIsNamed(t *testing.T) {
 		require.NoError(t, err)
 		taken, gone := last.remnants(ctx, settings)
 		assert.Empty(t, taken)
-		assert.Equal(t, []string{"the role shop-dev-invoke-862e37e7"}, gone)
+		assert.Equal(t, []string{"the role shop-dev-invoke-862e37e7", "the security group sg-gone"}, gone)
 		return nil
 	}))
 }

@@ -87,7 +87,7 @@ func findDatabaseGroup(ctx *pulumi.Context, settings *Settings) error {
 	if settings.DatabaseSecurityGroup == "" || strings.Contains(settings.DatabaseSecurityGroup, "/") {
 		return nil
 	}
-	err := invoke(ctx, securityGroupLookupToken, securityGroupLookupArgs{Id: settings.DatabaseSecurityGroup}, &foundSecurityGroup{}, "ec2:DescribeSecurityGroups")
+	err := lookUpSecurityGroup(ctx, settings.DatabaseSecurityGroup)
 	if isNotFound(err) {
 		return fmt.Errorf("looking for databaseSecurityGroupId %[1]q: this AWS account has no such security group in %[2]s; nothing was created.\n"+
 			"  If it is another account's, in a VPC that is shared: pulumi config set %[3]s:databaseSecurityGroupId <account>/%[1]s\n"+
