@@ -435,8 +435,10 @@ type taggedList struct {
 	} `pulumi:"resourceTagMappingLists"`
 }
 
+// rulesArgs are one of them.
 type rulesArgs struct {
-	Tags map[string]string `pulumi:"tags"`
+	Filters []filter          `pulumi:"filters"`
+	Tags    map[string]string `pulumi:"tags"`
 }
 
 type ruleList struct {

@@ -293,3 +293,21 @@ func (l *LastState) noteWebhook(ctx *pulumi.Context, settings *Settings) error {
   Then run pulumi up --refresh, which makes one`,
 		name, escCommand(ctx, settings, "webhook list", name), escCommand(ctx, settings, "webhook remove", name)), nil)
 }
+
+// noteName says, before an update writes the stack's new name into the tags of what it has in AWS, what to do where AWS lacks an
+// event rule or an alarm of these: nothing can look for one but a refresh, and the provider, which writes tags first, fails
+// (https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/provider/tags_interceptor.go).
+func (l *LastState) noteName(ctx *pulumi.Context, settings *Settings) error {
+	for _, entry := range l.entries {
+		tags := map[string]string{}
+		for key := range stackTags(settings) {
+			tags[key] = text(part(entry.outputs.Tags, key))
+		}
+		was, kind := otherStack(tags, settings), string(entry.urn.Type())
+		if was != "" && (kind == eventRuleToken || kind == metricAlarmToken) {
+			return ctx.Log.Info(fmt.Sprintf("This stack was %s at its last update: the tags of what it has in AWS get its new name. "+
+				"If that fails by a ResourceNotFoundException, because AWS lacks a rule or an alarm that the state has:\n    pulumi up --refresh", was), nil)
+		}
+	}
+	return nil
+}

@@ -52,6 +52,26 @@ func (l *LastState) named() bool {
 		slices.ContainsFunc([]string{functionResource, invocationRoleResource, executionRoleResource, logGroupResource}, l.has)
 }
 
+// presence is whether AWS has something.
+type presence int
+
+const (
+	unknown presence = iota // the question failed, and so was none
+	present
+	absent
+)
+
+// presenceBy is what the error of a lookup tells.
+func presenceBy(err error) presence {
+	switch {
+	case err == nil:
+		return present
+	case isNotFound(err):
+		return absent
+	}
+	return unknown
+}
+
 // remnants are what AWS has and the state lacks. A question that fails is no answer: AWS refuses to create what it has, in the
 // end. Gone is what the state has and AWS does not, which an update does not see.
 func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) (taken []remnant, gone []string) {
@@ -83,7 +103,7 @@ func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) (taken []r
 			return group.Tags, err
 		}, logGroupRemnant(region, wanted.logGroup)},
 	}
-	found, missing := make([][]remnant, len(named)+1), make([]string, len(named)+1)
+	found, missing := make([][]remnant, len(named)+1), make([][]string, len(named)+2)
 	var questions []func() error
 	for i, each := range named {
 		questions = append(questions, func() error {
@@ -94,7 +114,7 @@ func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) (taken []r
 				}
 				found[i] = []remnant{each.remnant}
 			case isNotFound(err) && l.has(each.logicalName):
-				missing[i] = each.remnant.what
+				missing[i] = []string{each.remnant.what}
 			}
 			return nil
 		})
@@ -105,13 +125,49 @@ func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) (taken []r
 		}
 		return nil
 	}, func() error {
-		if group := groupOf(text(l.outputs(securityGroupResource).Arn)); group != "" && isNotFound(lookUpSecurityGroup(ctx, group)) {
-			missing[len(named)] = "the security group " + group
-		}
+		missing[len(named)] = l.goneNameless(ctx, settings)
+		return nil
+	}, func() error {
+		missing[len(named)+1] = l.goneRules(ctx)
 		return nil
 	})
 	_ = together(questions...) // none of them fails
-	return slices.Concat(found...), slices.DeleteFunc(missing, func(what string) bool { return what == "" })
+	return slices.Concat(found...), slices.Concat(missing...)
+}
+
+// goneNameless are those whose name the provider or AWS chose, which the state has and AWS does not.
+func (l *LastState) goneNameless(ctx *pulumi.Context, settings *Settings) (gone []string) {
+	for _, kind := range l.namelessKinds(ctx, settings) {
+		arn := text(l.outputs(kind.logicalName).Arn)
+		if _, name, is := strings.Cut(arn, kind.arn); is && kind.ask(arn, name) == absent {
+			gone = append(gone, kind.called+name)
+		}
+	}
+	return gone
+}
+
+// goneRules are rules of security groups that the state has and AWS does not.
+func (l *LastState) goneRules(ctx *pulumi.Context) []string {
+	var gone []string
+	for _, entry := range l.entries {
+		if id := text(entry.outputs.SecurityGroupRuleId); id != "" {
+			gone = append(gone, id)
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	slices.Sort(gone)
+	// AWS fails where one of several IDs is unknown, and answers what it has of those in a filter.
+	var there ruleList
+	if err := invoke(ctx, rulesLookupToken, rulesArgs{Filters: []filter{{"security-group-rule-id", gone}}}, &there, "ec2:DescribeSecurityGroupRules"); err != nil {
+		return nil
+	}
+	gone = slices.DeleteFunc(gone, func(id string) bool { return slices.Contains(there.Ids, id) })
+	for i := range gone {
+		gone[i] = "the security group rule " + gone[i]
+	}
+	return gone
 }
 
 // lostRules are rules of this stack's own security group or about it that the state lacks and that an update would make again.
@@ -187,53 +243,55 @@ func otherStack(tags map[string]string, settings *Settings) string {
 // nobody deletes the first.
 type nameless struct {
 	logicalName string
+	called      string // for a person, before the name
 	arn         string // its part before the name
 	made        bool   // whether this update makes one
-	exists      func(arn, name string) bool
-	remnant     func(arn, name string) remnant
+	ask         func(arn, name string) presence
+	delete      func(arn, name string) []string // the calls, as the AWS CLI takes them
 }
 
 func (l *LastState) namelessKinds(ctx *pulumi.Context, settings *Settings) []nameless {
 	inRegion := " --region " + settings.Region
 	signed := settings.CodeSigning && !settings.Published
 	return []nameless{
-		{securityGroupResource, ":security-group/", true,
-			func(_, name string) bool {
-				return lookUpSecurityGroup(ctx, name) == nil
+		{securityGroupResource, "the security group ", ":security-group/", true,
+			func(_, name string) presence {
+				return presenceBy(lookUpSecurityGroup(ctx, name))
 			},
-			func(_, name string) remnant {
-				left := remnant{what: "the security group " + name}
+			func(_, name string) (commands []string) {
 				for _, rule := range l.unknownRules(ctx, settings) { // AWS deletes no group that a rule of another one names
 					if rule.logicalName(name) == fromConnectorResource {
-						left.delete = append(left.delete, ruleRemnant(settings.Region, rule).delete...)
+						commands = append(commands, ruleRemnant(settings.Region, rule).delete...)
 					}
 				}
-				left.delete = append(left.delete, "ec2 delete-security-group"+inRegion+" --group-id "+name)
-				return left
+				return append(commands, "ec2 delete-security-group"+inRegion+" --group-id "+name)
 			}},
-		{bucketResource, ":s3:::", signed,
-			func(_, name string) bool {
-				return invoke(ctx, bucketLookupToken, bucketLookupArgs{Bucket: name}, &struct{}{}, "s3:ListBucket") == nil
+		{bucketResource, "the bucket ", ":s3:::", signed,
+			func(_, name string) presence {
+				return presenceBy(invoke(ctx, bucketLookupToken, bucketLookupArgs{Bucket: name}, &struct{}{}, "s3:ListBucket"))
 			},
-			func(_, name string) remnant {
-				return remnant{what: "the bucket " + name, delete: []string{"s3api delete-bucket" + inRegion + " --bucket " + name}}
+			func(_, name string) []string {
+				return []string{"s3api delete-bucket" + inRegion + " --bucket " + name}
 			}},
-		{signingProfileResource, ":/signing-profiles/", signed,
-			func(_, name string) bool {
+		{signingProfileResource, "the signing profile ", ":/signing-profiles/", signed,
+			func(_, name string) presence {
 				var profile foundSigningProfile
 				err := invoke(ctx, signingProfileLookupToken, signingProfileLookupArgs{Name: name}, &profile, "signer:GetSigningProfile")
-				return err == nil && profile.Status == "Active" // one that was cancelled is kept for years
+				if err == nil && profile.Status != "Active" { // one that was cancelled is kept for years
+					return absent
+				}
+				return presenceBy(err)
 			},
-			func(_, name string) remnant {
-				return remnant{what: "the signing profile " + name, delete: []string{"signer cancel-signing-profile" + inRegion + " --profile-name " + name}}
+			func(_, name string) []string {
+				return []string{"signer cancel-signing-profile" + inRegion + " --profile-name " + name}
 			}},
-		{codeSigningResource, ":code-signing-config:", settings.CodeSigning || settings.Published,
-			func(arn, _ string) bool {
+		{codeSigningResource, "the code signing configuration ", ":code-signing-config:", settings.CodeSigning || settings.Published,
+			func(arn, _ string) presence {
 				_, err := lambda.LookupCodeSigningConfig(ctx, &lambda.LookupCodeSigningConfigArgs{Arn: arn})
-				return err == nil
+				return presenceBy(err)
 			},
-			func(arn, name string) remnant {
-				return remnant{what: "the code signing configuration " + name, delete: []string{"lambda delete-code-signing-config" + inRegion + " --code-signing-config-arn " + arn}}
+			func(arn, _ string) []string {
+				return []string{"lambda delete-code-signing-config" + inRegion + " --code-signing-config-arn " + arn}
 			}},
 	}
 }
@@ -259,8 +317,8 @@ func (l *LastState) leftBehind(ctx *pulumi.Context, settings *Settings) []remnan
 	for _, kind := range kinds {
 		for _, found := range tagged.ResourceTagMappingLists {
 			_, name, is := strings.Cut(found.ResourceArn, kind.arn)
-			if is && !slices.ContainsFunc(l.entries, func(e entry) bool { return text(e.outputs.Arn) == found.ResourceArn }) && kind.exists(found.ResourceArn, name) {
-				left = append(left, kind.remnant(found.ResourceArn, name))
+			if is && !slices.ContainsFunc(l.entries, func(e entry) bool { return text(e.outputs.Arn) == found.ResourceArn }) && kind.ask(found.ResourceArn, name) == present {
+				left = append(left, remnant{what: kind.called + name, delete: kind.delete(found.ResourceArn, name)})
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package infra
 
 import (
 	"errors"
+	"maps"
 	"testing"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -182,26 +183,91 @@ func TestLostRulesAreThoseThatAnUpdateWouldMakeAgain(t *testing.T) {
 
 // What the state has and AWS does not is named, and no more: a question that fails says nothing.
 func TestWhatIsGoneFromAWSIsNamed(t *testing.T) {
-	cloud := newCloud()
-	resources := written()
-	resources["invocationRole"] = map[string]any{"name": "shop-dev-invoke-862e37e7"}
-	resources["logs"] = map[string]any{"name": "/aws/lambda/shop-dev-862e37e7"}
-	resources["securityGroup"] = map[string]any{"arn": "arn:aws:ec2:eu-west-1:111122223333:security-group/sg-gone"}
-	cloud.answers[stateToken] = state(resources)
+	const signing = "aws:lambda/getCodeSigningConfig:getCodeSigningConfig"
 	fails := func(words string) func(resource.PropertyMap) (map[string]any, error) {
 		return func(resource.PropertyMap) (map[string]any, error) { return nil, errors.New(words) }
 	}
-	cloud.answers["aws:iam/getRole:getRole"] = fails("reading IAM Role: NoSuchEntity: The role cannot be found.")
-	cloud.answers[securityGroupLookupToken] = fails("no matching EC2 Security Group found")
-	cloud.answers[logGroupLookupToken] = fails("AccessDeniedException: not authorized to perform: logs:DescribeLogGroups")
-	require.NoError(t, run(t, cloud, minimal(nil), func(ctx *pulumi.Context, configuration Config) error {
-		settings, err := ReadSettings(ctx, configuration)
-		require.NoError(t, err)
-		last, err := ReadLastState(ctx, settings)
-		require.NoError(t, err)
-		taken, gone := last.remnants(ctx, settings)
-		assert.Empty(t, taken)
-		assert.Equal(t, []string{"the role shop-dev-invoke-862e37e7", "the security group sg-gone"}, gone)
-		return nil
-	}))
+	type answers = map[string]func(resource.PropertyMap) (map[string]any, error)
+	there := answers{
+		"aws:iam/getRole:getRole":            answer(map[string]any{}),
+		"aws:lambda/getFunction:getFunction": answer(map[string]any{}),
+		logGroupLookupToken:                  answer(map[string]any{}),
+		securityGroupLookupToken:             answer(map[string]any{}),
+		bucketLookupToken:                    answer(map[string]any{}),
+		signingProfileLookupToken:            answer(map[string]any{"status": "Active"}),
+		signing:                              answer(map[string]any{}),
+		rulesLookupToken: func(args resource.PropertyMap) (map[string]any, error) {
+			if args["tags"].IsObject() {
+				return map[string]any{"ids": []any{}}, nil
+			}
+			assert.Equal(t, []any{map[string]any{"name": "security-group-rule-id", "values": []any{"sgr-1", "sgr-2"}}}, args["filters"].Mappable())
+			return map[string]any{"ids": []any{"sgr-1", "sgr-2"}}, nil
+		},
+	}
+	for name, c := range map[string]struct {
+		answers answers
+		want    []string
+	}{
+		"nothing": {},
+		"each": {answers{
+			"aws:iam/getRole:getRole":            fails("reading IAM Role: NoSuchEntity: The role cannot be found."),
+			"aws:lambda/getFunction:getFunction": fails("reading Lambda Function (f): ResourceNotFoundException: Function not found"),
+			logGroupLookupToken:                  fails("reading CloudWatch Logs Log Group (g): couldn't find resource"),
+			securityGroupLookupToken:             fails("no matching EC2 Security Group found"),
+			bucketLookupToken:                    fails("reading S3 Bucket (b): couldn't find resource"),
+			signingProfileLookupToken:            fails("reading Signer Signing Profile (p): ResourceNotFoundException"),
+			signing:                              fails("reading Lambda Code Signing Config (c): ResourceNotFoundException"),
+			rulesLookupToken: func(args resource.PropertyMap) (map[string]any, error) {
+				if args["tags"].IsObject() {
+					return map[string]any{"ids": []any{}}, nil
+				}
+				return map[string]any{"ids": []any{"sgr-2"}}, nil
+			},
+		}, []string{"the function shop-dev-862e37e7", "the role shop-dev-run-862e37e7", "the role shop-dev-invoke-862e37e7",
+			"the log group /aws/lambda/shop-dev-862e37e7", "the security group sg-1", "the bucket esc-connector-1", "the signing profile esc_connector_1",
+			"the code signing configuration csc-1", "the security group rule sgr-1"}},
+		"a profile that was cancelled": {answers{signingProfileLookupToken: answer(map[string]any{"status": "Canceled"})},
+			[]string{"the signing profile esc_connector_1"}},
+		"who may not ask": {answers{
+			"aws:iam/getRole:getRole":            fails("AccessDenied: not authorized to perform: iam:GetRole"),
+			"aws:lambda/getFunction:getFunction": fails("AccessDeniedException: not authorized to perform: lambda:GetFunction"),
+			logGroupLookupToken:                  fails("AccessDeniedException: not authorized to perform: logs:DescribeLogGroups"),
+			securityGroupLookupToken:             fails("UnauthorizedOperation: You are not authorized to perform this operation"),
+			bucketLookupToken:                    fails("reading S3 Bucket (b): operation error S3: HeadBucket, https response error StatusCode: 403"),
+			signingProfileLookupToken:            fails("AccessDeniedException: not authorized to perform: signer:GetSigningProfile"),
+			signing:                              fails("AccessDeniedException: not authorized to perform: lambda:GetCodeSigningConfig"),
+			rulesLookupToken:                     fails("UnauthorizedOperation: You are not authorized to perform this operation"),
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cloud := newCloud()
+			resources := written()
+			resources["executionRole"] = map[string]any{"name": "shop-dev-run-862e37e7"}
+			resources["invocationRole"] = map[string]any{"name": "shop-dev-invoke-862e37e7"}
+			resources["logs"] = map[string]any{"name": "/aws/lambda/shop-dev-862e37e7"}
+			resources["securityGroup"] = map[string]any{"arn": "arn:aws:ec2:eu-west-1:111122223333:security-group/sg-1"}
+			resources["toDatabase"] = map[string]any{"securityGroupRuleId": "sgr-2"}
+			resources["archives"] = map[string]any{"arn": "arn:aws:s3:::esc-connector-1"}
+			resources["signingProfile"] = map[string]any{"arn": "arn:aws:signer:eu-west-1:111122223333:/signing-profiles/esc_connector_1"}
+			resources["codeSigningConfig"] = map[string]any{"arn": "arn:aws:lambda:eu-west-1:111122223333:code-signing-config:csc-1"}
+			cloud.answers[stateToken] = func(args resource.PropertyMap) (map[string]any, error) {
+				answer, err := state(resources)(args)
+				answer["outputs"].(map[string]any)["urn:pulumi:dev::shop::"+ingressRuleToken+"::fromConnector"] =
+					map[string]any{"outputs": map[string]any{"securityGroupRuleId": "sgr-1"}}
+				return answer, err
+			}
+			maps.Copy(cloud.answers, there)
+			maps.Copy(cloud.answers, c.answers)
+			require.NoError(t, run(t, cloud, minimal(nil), func(ctx *pulumi.Context, configuration Config) error {
+				settings, err := ReadSettings(ctx, configuration)
+				require.NoError(t, err)
+				last, err := ReadLastState(ctx, settings)
+				require.NoError(t, err)
+				taken, gone := last.remnants(ctx, settings)
+				assert.Empty(t, taken)
+				assert.Equal(t, c.want, gone)
+				return nil
+			}))
+		})
+	}
 }

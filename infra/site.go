@@ -50,7 +50,7 @@ func FindSite(ctx *pulumi.Context, settings *Settings, last *LastState) (*Site, 
 		}
 	}
 	return site, errors.Join(warnOfAuthorities(ctx, settings, site.Account),
-		last.noteTeam(ctx, settings), last.noteSchedule(ctx, settings), last.noteWebhook(ctx, settings))
+		last.noteTeam(ctx, settings), last.noteSchedule(ctx, settings), last.noteWebhook(ctx, settings), last.noteName(ctx, settings))
 }
 
 // findAccount asks AWS whose credentials these are, and stops where they are not of the account to which

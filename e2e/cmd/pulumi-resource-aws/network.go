@@ -345,10 +345,17 @@ func (c *clients) readRule(ctx context.Context, id string) (live resource.Proper
 	return properties(values), aws.ToBool(rule.IsEgress), nil
 }
 
-// getSecurityGroupRules filters by tags here, since moto does not: vpc_security_group_rules_data_source.go of the same folder.
+// getSecurityGroupRules filters here, since moto does not: vpc_security_group_rules_data_source.go of the same folder. An ID that
+// AWS does not have is no error in a filter: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroupRules.html
 func (c *clients) getSecurityGroupRules(ctx context.Context, args resource.PropertyMap) (resource.PropertyMap, error) {
-	if args.HasValue("filters") || len(textMap(args["tags"])) == 0 {
-		return nil, errors.New("the stand-in lists security groups' rules by tags only")
+	var in filterInputs
+	if err := decode(args, &in); err != nil {
+		return nil, err
+	}
+	for _, filter := range in.Filters {
+		if filter.Name != "security-group-rule-id" {
+			return nil, fmt.Errorf("the stand-in lists security groups' rules by tags and IDs, and not by %s", filter.Name)
+		}
 	}
 	found, err := c.ec2.DescribeSecurityGroupRules(ctx, &ec2.DescribeSecurityGroupRulesInput{})
 	if err != nil {
@@ -359,6 +366,9 @@ func (c *clients) getSecurityGroupRules(ctx context.Context, args resource.Prope
 		tags, all := fromEC2Tags(rule.Tags), true
 		for key, value := range textMap(args["tags"]) {
 			all = all && tags[key] == value
+		}
+		for _, filter := range in.Filters {
+			all = all && slices.Contains(filter.Values, *rule.SecurityGroupRuleId)
 		}
 		if all {
 			ids = append(ids, *rule.SecurityGroupRuleId)
