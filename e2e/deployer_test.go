@@ -47,7 +47,7 @@ var furtherCalls = []struct{ file, actions, resource string }{
 	{"events/rule.go, events/target.go, events/tags_gen.go", `events:DescribeRule events:ListTagsForResource events:TagResource events:UntagResource
 		events:ListTargetsByRule`, "arn:aws:events:us-west-2:111122223333:rule/orders-dev-0123"},
 	// Before a role is deleted, the provider looks for instance profiles that have it.
-	{"iam/role.go", `iam:GetRole iam:ListRolePolicies iam:GetRolePolicy iam:ListAttachedRolePolicies iam:ListInstanceProfilesForRole iam:ListRoleTags
+	{"iam/role.go", `iam:GetRole iam:ListRolePolicies iam:GetRolePolicy iam:ListAttachedRolePolicies iam:DetachRolePolicy iam:ListInstanceProfilesForRole iam:ListRoleTags
 		iam:TagRole iam:UntagRole iam:UpdateRole iam:UpdateRoleDescription iam:UpdateAssumeRolePolicy`,
 		"arn:aws:iam::111122223333:role/orders-dev-run-0123"},
 	{"iam/openid_connect_provider.go", "iam:GetOpenIDConnectProvider iam:ListOpenIDConnectProviders iam:TagOpenIDConnectProvider",

@@ -171,6 +171,25 @@ var changes = map[string]func(ctx context.Context, c *colleague) error{
 			PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"lambda:*","Resource":"*"}]}`)})
 		return err
 	},
+	"policies-added": func(ctx context.Context, c *colleague) error {
+		client := iam.NewFromConfig(c.aws)
+		watched, err := client.CreatePolicy(ctx, &iam.CreatePolicyInput{PolicyName: aws.String("watched"), PolicyDocument: aws.String(
+			`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"organizations:*","Resource":"*"}]}`)})
+		if err != nil {
+			return err
+		}
+		for _, role := range []string{"executionRole", "invocationRole"} {
+			if _, err := client.AttachRolePolicy(ctx, &iam.AttachRolePolicyInput{RoleName: c.id(role), PolicyArn: watched.Policy.Arn}); err != nil {
+				return err
+			}
+			_, err := client.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: c.id(role), PolicyName: aws.String("theirs"), PolicyDocument: aws.String(
+				`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"organizations:*","Resource":"*"}]}`)})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	},
 	"audience-removed": func(ctx context.Context, c *colleague) error {
 		// moto knows no RemoveClientIDFromOpenIDConnectProvider. What stands in the end is the same.
 		client, arn := iam.NewFromConfig(c.aws), c.id("oidcProvider")

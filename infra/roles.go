@@ -8,6 +8,10 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
+// detachForeign has a role's policies go with it. Guardrails of an account give policies of theirs to each role, and IAM deletes none that has any:
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_DeleteRole.html
+const detachForeign = pulumi.Bool(true)
+
 // executionRole is what the function runs as. Lambda itself needs the permissions on network
 // interfaces, on all resources; the function's own code is denied them:
 // https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html
@@ -25,6 +29,7 @@ func (d *deployment) executionRole() (*iam.Role, *iam.RolePolicy, error) {
 		Description:         pulumi.String("The rotation connector's function runs as this role"),
 		AssumeRolePolicy:    pulumi.String(trust),
 		PermissionsBoundary: d.permissionsBoundary(),
+		ForceDetachPolicies: detachForeign,
 		Tags:                d.tags,
 	}, pulumi.DeleteBeforeReplace(true))
 	if err != nil {
@@ -74,6 +79,7 @@ func (d *deployment) invocationRole(trust *Trust, function *lambda.Function) (*i
 			return trust.policy(providerARN).json()
 		}).(pulumi.StringOutput),
 		PermissionsBoundary: d.permissionsBoundary(),
+		ForceDetachPolicies: detachForeign,
 		Tags:                d.tags,
 	}, pulumi.DeleteBeforeReplace(true))
 	if err != nil {

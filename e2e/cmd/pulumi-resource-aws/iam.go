@@ -27,9 +27,10 @@ type roleInputs struct {
 // is the calls for what differs.
 func (c *clients) role() provider.Resource {
 	return c.taggable(provider.Resource{
-		Inputs:   []string{"name", "assumeRolePolicy", "description", "permissionsBoundary", "tags"},
+		Inputs:   []string{"name", "assumeRolePolicy", "description", "permissionsBoundary", "forceDetachPolicies", "tags"},
 		Required: []string{"assumeRolePolicy"},
 		Replace:  []string{"name"},
+		Unread:   []string{"forceDetachPolicies"},
 		Same:     map[string]provider.Same{"assumeRolePolicy": provider.SameJSON},
 		Kept:     []string{"assumeRolePolicy"},
 		Check:    provider.GeneratedName("name", 64),
@@ -57,12 +58,63 @@ func (c *clients) role() provider.Resource {
 		Update: func(ctx context.Context, id string, state, inputs resource.PropertyMap) (resource.PropertyMap, error) {
 			return nil, c.updateRole(ctx, id, state, inputs)
 		},
-		Delete: func(ctx context.Context, id string, _ resource.PropertyMap) error {
-			_, err := c.iam.DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: &id})
-			return ignoreNotFound(err)
-		},
+		Delete: c.deleteRole,
 	}, c.roleTagging())
 }
+
+// deleteRole takes from the role what the state says that it has, or all where it is to: IAM deletes no role with a policy. What the
+// state does not know of is tried again, and then refused (deleteRole in internal/service/iam/role.go).
+func (c *clients) deleteRole(ctx context.Context, id string, state resource.PropertyMap) error {
+	force := state["forceDetachPolicies"].IsBool() && state["forceDetachPolicies"].BoolValue()
+	var err error
+	if force || listed(state["managedPolicyArns"]) {
+		err = c.detachPolicies(ctx, id)
+	}
+	if err == nil && (force || listed(state["inlinePolicies"])) {
+		err = c.deleteInlinePolicies(ctx, id)
+	}
+	if err == nil {
+		err = provider.Retry(ctx, iamPropagation, func(err error) bool { return isCode(err, "DeleteConflict") }, func() error {
+			_, err := c.iam.DeleteRole(ctx, &iam.DeleteRoleInput{RoleName: &id})
+			return err
+		})
+	}
+	if ignoreNotFound(err) != nil {
+		return fmt.Errorf("deleting IAM Role (%s): %w", id, err)
+	}
+	return nil
+}
+
+func (c *clients) detachPolicies(ctx context.Context, role string) error {
+	attached, err := c.iam.ListAttachedRolePolicies(ctx, &iam.ListAttachedRolePoliciesInput{RoleName: &role})
+	if err != nil {
+		return err
+	}
+	for _, policy := range attached.AttachedPolicies {
+		_, err := c.iam.DetachRolePolicy(ctx, &iam.DetachRolePolicyInput{RoleName: &role, PolicyArn: policy.PolicyArn})
+		if ignoreNotFound(err) != nil {
+			return fmt.Errorf("unable to detach policies: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *clients) deleteInlinePolicies(ctx context.Context, role string) error {
+	inline, err := c.iam.ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: &role})
+	if err != nil {
+		return err
+	}
+	for _, policy := range inline.PolicyNames {
+		_, err := c.iam.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: &role, PolicyName: &policy})
+		if ignoreNotFound(err) != nil {
+			return fmt.Errorf("unable to delete inline policies: %w", err)
+		}
+	}
+	return nil
+}
+
+// listed reports whether a property is a list with something in it.
+func listed(value resource.PropertyValue) bool { return value.IsArray() && len(value.ArrayValue()) > 0 }
 
 // iamPropagation is how long the provider tries again what IAM does not know yet (internal/service/iam/consts.go).
 const iamPropagation = 2 * time.Minute
