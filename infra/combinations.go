@@ -114,8 +114,12 @@ func (s *Settings) unread() []string {
 	if s.PrepareDatabase || len(set) == 0 {
 		return nil
 	}
+	names := strings.Join(set, ", ")
+	if s.Published {
+		return []string{fmt.Sprintf("nothing is done by %s with lambdaArtifact published, whose function prepares no database%s", names, s.remove(set))}
+	}
 	return []string{fmt.Sprintf("nothing is done by %s without prepareDatabase\n  pulumi config set %s:prepareDatabase true\n  Or, where the users are there:%s",
-		strings.Join(set, ", "), s.Project, s.remove(set))}
+		names, s.Project, s.remove(set))}
 }
 
 // ofPreparation are the settings that are set and that a preparation alone reads.

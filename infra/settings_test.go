@@ -368,7 +368,10 @@ func TestWhatAPreparationAloneReadsIsToldWithoutOne(t *testing.T) {
 	s := &Settings{Project: "shop", given: Config{"shop:applicationRole": "app_role", "shop:masterUsername": "root", "shop:databaseName": "app"}}
 	assert.Equal(t, []string{"nothing is done by masterUsername, applicationRole without prepareDatabase\n  pulumi config set shop:prepareDatabase true\n" +
 		"  Or, where the users are there:\n    pulumi config rm shop:masterUsername\n    pulumi config rm shop:applicationRole"}, s.unread())
-	s.PrepareDatabase = true
+	s.Published = true
+	assert.Equal(t, []string{"nothing is done by masterUsername, applicationRole with lambdaArtifact published, whose function prepares no database\n" +
+		"    pulumi config rm shop:masterUsername\n    pulumi config rm shop:applicationRole"}, s.unread())
+	s.PrepareDatabase, s.Published = true, false
 	assert.Empty(t, s.unread())
 	assert.Empty(t, (&Settings{Project: "shop", given: Config{"shop:databaseName": "app"}}).unread())
 }
