@@ -333,14 +333,10 @@ func tagAll(ctx context.Context, c *colleague) error {
 	return c.tagged(func(kind, on string) error { return byTag[kind].add(ctx, c, on, "theirs") })
 }
 
-// by-hand CHANGE changes in AWS what the stack has made, past the stack: a row of changes.
+// by-hand CHANGE... changes in AWS what the stack has made, past the stack: rows of changes, in that order.
 func changeByHand(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	change, known := changes[args[0]]
-	if !known {
-		ts.Fatalf("nobody knows how to do %s by hand; known are %q", args[0], slices.Sorted(maps.Keys(changes)))
-	}
 	file := ts.MkAbs("../by-hand.json")
 	run(ts, false, of(ts).machine.Pulumi, "stack", "export", "--file", file)
 	c := &colleague{resources: map[string]keptResource{}, aws: aws.Config{
@@ -349,8 +345,14 @@ func changeByHand(ts *testscript.TestScript, _ bool, args []string) {
 	for _, made := range resourcesOf(ts, ts.ReadFile(file)) {
 		c.resources[made.name()] = made
 	}
-	if err := change(ctx, c); err != nil {
-		ts.Fatalf("doing %s by hand: %v", args[0], err)
+	for _, name := range args {
+		change, known := changes[name]
+		if !known {
+			ts.Fatalf("nobody knows how to do %s by hand; known are %q", name, slices.Sorted(maps.Keys(changes)))
+		}
+		if err := change(ctx, c); err != nil {
+			ts.Fatalf("doing %s by hand: %v", name, err)
+		}
 	}
 }
 
