@@ -74,6 +74,24 @@ var changes = map[string]func(ctx context.Context, c *colleague) error{
 		_, err := cloudwatchlogs.NewFromConfig(c.aws).DeleteLogGroup(ctx, &cloudwatchlogs.DeleteLogGroupInput{LogGroupName: c.id("logs")})
 		return err
 	},
+	"log-encrypted": func(ctx context.Context, c *colleague) error {
+		// moto knows no AssociateKmsKey. What stands in the end is the same.
+		client := cloudwatchlogs.NewFromConfig(c.aws)
+		tags, err := client.ListTagsForResource(ctx, &cloudwatchlogs.ListTagsForResourceInput{ResourceArn: c.output("logs", "arn")})
+		if err != nil {
+			return err
+		}
+		if _, err := client.DeleteLogGroup(ctx, &cloudwatchlogs.DeleteLogGroupInput{LogGroupName: c.id("logs")}); err != nil {
+			return err
+		}
+		_, err = client.CreateLogGroup(ctx, &cloudwatchlogs.CreateLogGroupInput{LogGroupName: c.id("logs"), Tags: tags.Tags,
+			KmsKeyId: aws.String("arn:aws:kms:us-west-2:111122223333:key/0123")})
+		if err != nil {
+			return err
+		}
+		_, err = client.PutRetentionPolicy(ctx, &cloudwatchlogs.PutRetentionPolicyInput{LogGroupName: c.id("logs"), RetentionInDays: aws.Int32(30)})
+		return err
+	},
 	"bucket-public": func(ctx context.Context, c *colleague) error {
 		_, err := c.s3().PutPublicAccessBlock(ctx, &s3.PutPublicAccessBlockInput{Bucket: c.id("archives"),
 			PublicAccessBlockConfiguration: &s3types.PublicAccessBlockConfiguration{

@@ -156,7 +156,10 @@ func (d *deployment) logGroup() (*logGroup, error) {
 		Name:            pulumi.String(d.names.logGroup),
 		RetentionInDays: pulumi.Int(d.settings.LogRetentionDays),
 		Tags:            d.tags,
-	}, &group, pulumi.DeleteBeforeReplace(true))
+	}, &group, pulumi.DeleteBeforeReplace(true),
+		// An account's guardrails may encrypt it with a key of theirs, which a refresh would have the provider take away again
+		// (https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/logs/group.go).
+		pulumi.IgnoreChanges([]string{"kmsKeyId"}))
 	return &group, err
 }
 

@@ -34,10 +34,11 @@ type Provider struct {
 	Version string
 	// Config lists the configuration keys that are understood; another is refused.
 	Config []string
-	// FailedUpdatesStandAsDone is what providers on Terraform's SDK, behind Pulumi's bridge, leave an update that failed, and a creation
-	// that failed after the resource was there: in the state it stands as done, with what failed beside it
-	// (https://github.com/pulumi/pulumi-aws/issues/6062).
-	FailedUpdatesStandAsDone bool
+	// Bridged is that it is one on Terraform's SDK, behind Pulumi's bridge. An update that failed, and a creation that failed after the
+	// resource was there, stand in the state as done then, with what failed beside it (https://github.com/pulumi/pulumi-aws/issues/6062);
+	// and what an update is to ignore stays as the state has it (newIgnoreChanges in
+	// https://github.com/pulumi/pulumi-terraform-bridge/blob/v3.110.0/pkg/tfbridge/diff.go).
+	Bridged bool
 	// AcceptsSecrets is that the provider hears which inputs are secret, and itself keeps them so in what it checks and makes, as providers on
 	// https://github.com/pulumi/pulumi-go-provider do. The engine then marks nothing by itself, not even what a read answers.
 	AcceptsSecrets bool
@@ -366,6 +367,14 @@ func (s *server) Update(ctx context.Context, req *pulumirpc.UpdateRequest) (*pul
 	if err != nil {
 		return nil, err
 	}
+	if s.provider.Bridged {
+		for _, ignored := range req.GetIgnoreChanges() {
+			key := resource.PropertyKey(ignored)
+			if delete(inputs, key); state.HasValue(key) {
+				inputs[key] = state[key]
+			}
+		}
+	}
 	planned := row.planned(state, inputs)
 	if req.GetPreview() {
 		for _, output := range row.renewed(row.Changed(state, inputs)) {
@@ -399,7 +408,7 @@ func (s *server) Update(ctx context.Context, req *pulumirpc.UpdateRequest) (*pul
 
 // failure is the error of a resource that is there, as the provider tells it.
 func (s *server) failure(err error, id string, state, inputs resource.PropertyMap) error {
-	if !s.provider.FailedUpdatesStandAsDone || id == "" {
+	if !s.provider.Bridged || id == "" {
 		return err
 	}
 	properties, marshalErr := marshal(withInputs(state, inputs))

@@ -15,13 +15,15 @@ import (
 type logGroupInputs struct {
 	Name            string
 	RetentionInDays float64
+	KmsKeyID        string `json:"kmsKeyId"`
 	Tags            map[string]string
 }
 
-// logGroup is what internal/service/logs/group.go makes of one in https://github.com/hashicorp/terraform-provider-aws.
+// logGroup is what internal/service/logs/group.go makes of one in https://github.com/hashicorp/terraform-provider-aws. A key that the
+// program does not set is one to take away.
 func (c *clients) logGroup() provider.Resource {
 	return c.taggable(provider.Resource{
-		Inputs:  []string{"name", "retentionInDays", "tags"},
+		Inputs:  []string{"name", "retentionInDays", "kmsKeyId", "tags"},
 		Replace: []string{"name"},
 		Check:   provider.GeneratedName("name", 512),
 		Create: func(ctx context.Context, inputs resource.PropertyMap) (string, resource.PropertyMap, error) {
@@ -29,7 +31,9 @@ func (c *clients) logGroup() provider.Resource {
 			if err := decode(inputs, &in); err != nil {
 				return "", nil, err
 			}
-			if _, err := c.logs.CreateLogGroup(ctx, &cloudwatchlogs.CreateLogGroupInput{LogGroupName: &in.Name, Tags: in.Tags}); err != nil {
+			if _, err := c.logs.CreateLogGroup(ctx, &cloudwatchlogs.CreateLogGroupInput{
+				LogGroupName: &in.Name, KmsKeyId: stringOrNil(in.KmsKeyID), Tags: in.Tags,
+			}); err != nil {
 				return "", nil, fmt.Errorf("creating CloudWatch Logs Log Group (%s): %w", in.Name, err)
 			}
 			if in.RetentionInDays > 0 {
@@ -45,10 +49,15 @@ func (c *clients) logGroup() provider.Resource {
 			if err := decode(inputs, &in); err != nil {
 				return nil, err
 			}
-			if state["retentionInDays"].DeepEquals(inputs["retentionInDays"]) {
+			if !state["retentionInDays"].DeepEquals(inputs["retentionInDays"]) {
+				if err := c.retain(ctx, in); err != nil {
+					return nil, err
+				}
+			}
+			if state["kmsKeyId"].DeepEquals(inputs["kmsKeyId"]) {
 				return nil, nil
 			}
-			return nil, c.retain(ctx, in)
+			return nil, c.encrypt(ctx, in)
 		},
 		Delete: func(ctx context.Context, id string, _ resource.PropertyMap) error {
 			_, err := c.logs.DeleteLogGroup(ctx, &cloudwatchlogs.DeleteLogGroupInput{LogGroupName: &id})
@@ -72,6 +81,19 @@ func (c *clients) retain(ctx context.Context, in logGroupInputs) error {
 	return nil
 }
 
+func (c *clients) encrypt(ctx context.Context, in logGroupInputs) error {
+	var err error
+	if in.KmsKeyID != "" {
+		_, err = c.logs.AssociateKmsKey(ctx, &cloudwatchlogs.AssociateKmsKeyInput{LogGroupName: &in.Name, KmsKeyId: &in.KmsKeyID})
+	} else {
+		_, err = c.logs.DisassociateKmsKey(ctx, &cloudwatchlogs.DisassociateKmsKeyInput{LogGroupName: &in.Name})
+	}
+	if err != nil {
+		return fmt.Errorf("setting CloudWatch Logs Log Group (%s) KMS key: %w", in.Name, err)
+	}
+	return nil
+}
+
 func (c *clients) readLogGroup(ctx context.Context, name string) (resource.PropertyMap, error) {
 	found, err := c.logs.DescribeLogGroups(ctx, &cloudwatchlogs.DescribeLogGroupsInput{LogGroupNamePrefix: &name})
 	if err != nil {
@@ -88,7 +110,7 @@ func (c *clients) readLogGroup(ctx context.Context, name string) (resource.Prope
 			return nil, fmt.Errorf("listing tags for CloudWatch Logs Log Group (%s): %w", arn, err)
 		}
 		return properties(map[string]any{
-			"name": name, "arn": arn, "retentionInDays": float64(aws.ToInt32(group.RetentionInDays)), "tags": tags.Tags,
+			"name": name, "arn": arn, "retentionInDays": float64(aws.ToInt32(group.RetentionInDays)), "kmsKeyId": group.KmsKeyId, "tags": tags.Tags,
 		}), nil
 	}
 	return nil, nil

@@ -45,8 +45,8 @@ func main() {
 		Config: []string{
 			"allowedAccountIds", "assumeRoles", "defaultTags", "ignoreTags", "profile", "region", "skipCredentialsValidation", "skipRegionValidation",
 		},
-		FailedUpdatesStandAsDone: true,
-		Configure:                c.configure,
+		Bridged:   true,
+		Configure: c.configure,
 		Resources: limited(map[string]provider.Resource{
 			"aws:cloudwatch/eventRule:EventRule":                     c.eventRule(),
 			"aws:cloudwatch/eventTarget:EventTarget":                 c.eventTarget(),
