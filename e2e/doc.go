@@ -39,7 +39,7 @@
 //   - When AWS fails: aws-deny, aws-throttle, aws-refuse-code, aws-refuse-function, aws-interfaces, aws-share, aws-lose-answer,
 //     aws-delay-versioning, aws-fail-signing, aws-throttle-once, aws-secret-status
 //   - What is changed behind the stack's back: aws-delete, function-by-hand, group-by-hand, role-by-hand, by-hand
-//   - What people do to a state, and after a message: walk, go-on
+//   - What people do to a state, and after a message: make-anew, walk, go-on
 //   - Files: replace, nowhere
 //   - The pages: sh, save, serve, administer, git-host, resources, calls-within, names-within
 package e2e

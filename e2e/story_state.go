@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"slices"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"esc-connector-lambda-go/e2e/road"
@@ -11,6 +12,7 @@ var stateCommands = map[string]command{
 	"aws-refuse-function": awsRefuseFunction,
 	"cloud-rename":        cloudRename,
 	"go-on":               goOn,
+	"make-anew":           makeAnew,
 	"walk":                walk,
 }
 
@@ -30,4 +32,19 @@ func cloudRename(ts *testscript.TestScript, _ bool, args []string) {
 func goOn(ts *testscript.TestScript, _ bool, _ []string) {
 	w := &walker{ts: ts, s: of(ts)}
 	w.recover()
+}
+
+// make-anew NAME... has pulumi up replace what the state has in AWS under these logical names.
+func makeAnew(ts *testscript.TestScript, _ bool, names []string) {
+	w := &walker{ts: ts, s: of(ts)}
+	args := []string{"up"}
+	for _, part := range w.parts() {
+		if name := part.Name(); slices.Contains(names, name) {
+			args = append(args, "--replace", string(part))
+		}
+	}
+	if len(args) != 1+2*len(names) {
+		ts.Fatalf("the state does not have all of %s", names)
+	}
+	pulumiCommand(ts, false, args)
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/urn"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"esc-connector-lambda-go/e2e/pulumicloud/rest"
@@ -69,20 +71,32 @@ func (w *walker) urn(kind, name string) string {
 
 func pick[T any](w *walker, from ...T) T { return from[w.random.IntN(len(from))] }
 
+// parts are the URNs of what the state has in AWS.
+func (w *walker) parts() (parts []urn.URN) {
+	var state struct {
+		Deployment struct{ Resources []struct{ URN urn.URN } }
+	}
+	w.ts.Check(w.ts.Exec(w.s.machine.Pulumi, "stack", "export"))
+	w.ts.Check(json.Unmarshal([]byte(w.ts.ReadFile("stdout")), &state))
+	for _, resource := range state.Deployment.Resources {
+		if strings.HasPrefix(string(resource.URN.QualifiedType()), "aws:") {
+			parts = append(parts, resource.URN)
+		}
+	}
+	return parts
+}
+
+// part is one of them, the function where there are none.
+func (w *walker) part() string {
+	return string(pick(w, append(w.parts(), urn.URN(w.urn("aws:lambda/function:Function", "function")))...))
+}
+
 // step does one thing, and tells which.
 func (w *walker) step() string {
 	environment := pick(w, "rotator", "managingCreds")
-	part := pick(w, "aws:lambda/function:Function::function", "aws:iam/role:Role::executionRole", "aws:iam/role:Role::invocationRole")
-	kind, name, _ := strings.Cut(part, "::f")
-	if kind == part {
-		kind, name, _ = strings.Cut(part, "Role::")
-		kind += "Role"
-	} else {
-		name = "f" + name
-	}
 	exported := filepath.Join(w.ts.Getenv("WORK"), "walk.json")
 	var line []string
-	switch w.random.IntN(12) {
+	switch w.random.IntN(14) {
 	case 0:
 		id := map[string]string{"rotator": "acme/demo/rotator", "managingCreds": "acme/demo/rotatorManagingCreds"}[pick(w, "rotator", "managingCreds")]
 		line = []string{"import", environmentType, pick(w, environment, "mine"), id, "--generate-code=false", "--yes", "--skip-preview"}
@@ -90,7 +104,7 @@ func (w *walker) step() string {
 			line = append(line, "--protect=false")
 		}
 	case 1:
-		line = []string{"state", "delete", "--yes", "--force", "--target-dependents", pick(w, w.urn(environmentType, environment), w.urn(kind, name))}
+		line = []string{"state", "delete", "--yes", "--force", "--target-dependents", pick(w, w.urn(environmentType, environment), w.part())}
 	case 2:
 		line = []string{"state", "rename", "--yes", w.urn(environmentType, environment), pick(w, "rotator", "managingCreds", "other")}
 	case 3:
@@ -104,9 +118,9 @@ func (w *walker) step() string {
 	case 5:
 		line = []string{"stack", "import", "--force", "--file", exported}
 	case 6:
-		line = []string{"up", "--yes", "--skip-preview", "--target", pick(w, w.urn(kind, name), w.urn(environmentType, environment))}
+		line = []string{"up", "--yes", "--skip-preview", "--target", pick(w, w.part(), w.urn(environmentType, environment))}
 	case 7:
-		line = []string{"destroy", "--yes", "--skip-preview", "--target-dependents", "--target", w.urn(kind, name)}
+		line = []string{"destroy", "--yes", "--skip-preview", "--target-dependents", "--target", w.part()}
 	case 8:
 		faults := pick(w, &w.s.cloud.ESC.Faults, &w.s.cloud.AWSFaults)
 		faults.Fail(rest.Fault{Status: 503})
@@ -126,6 +140,14 @@ func (w *walker) step() string {
 			return "no setting"
 		}
 		line = []string{"up", "--yes", "--skip-preview"}
+	case 11:
+		part := w.part()
+		if strings.HasSuffix(part, "::oidcProvider") { // which stays in AWS, and so cannot be made anew: docs/TROUBLESHOOTING.md
+			return "no taint"
+		}
+		line = []string{"state", "taint", "--yes", part}
+	case 12:
+		line = []string{"up", "--yes", "--skip-preview", "--replace", w.part()}
 	default:
 		if w.random.IntN(2) == 0 {
 			w.try("up", "--yes", "--skip-preview")

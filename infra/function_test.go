@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -44,10 +45,20 @@ func TestTheFunctionIsMadeAsAWSAsksForIt(t *testing.T) {
 	}
 	assert.Subset(t, first, []string{"logs", "executionPolicy", "toDatabase", "fromConnector"},
 		"there before the function is made, and until after it is deleted")
-	for _, fixed := range []string{"function", "executionRole", "invocationRole", "logs", "keepWarm"} {
-		assert.True(t, c.registered[fixed].RegisterRPC.GetDeleteBeforeReplace(), "%s keeps its name when it is replaced", fixed)
-	}
 	assert.Equal(t, "1h", c.registered["securityGroup"].RegisterRPC.GetCustomTimeouts().GetDelete(), "network interfaces outlive the function")
+}
+
+// A replacement that was made first would be refused where AWS knows the old one by the same name or content, or would go with it.
+func TestWhatKeepsItsNameIsDeletedBeforeItIsReplaced(t *testing.T) {
+	named := []string{"securityGroup", "archives", "signingProfile", "codeSigningConfig"} // anew by AWS or the provider
+	none := []string{"signingJob", "oidcProvider"}                                        // are not deleted
+	c := iamCluster(true)
+	require.NoError(t, deploy(t, c, byIAM(map[string]string{"shop:alarmTopicArn": "arn:aws:sns:eu-west-1:111122223333:alarms"})))
+	for name, registered := range c.registered {
+		if strings.HasPrefix(registered.TypeToken, "aws:") {
+			assert.Equal(t, !slices.Contains(append(named, none...), name), registered.RegisterRPC.GetDeleteBeforeReplace(), name)
+		}
+	}
 }
 
 func TestTheNetworkReachesTheDatabaseAndNothingElse(t *testing.T) {

@@ -100,7 +100,7 @@ func (d *deployment) managingLogin(role *iam.Role) ([]pulumi.Resource, error) {
 	}
 	policy, err := iam.NewRolePolicy(d.ctx, managingLoginResource, &iam.RolePolicyArgs{
 		Name: pulumi.String(managingLoginName), Role: role.Name, Policy: pulumi.String(document),
-	})
+	}, pulumi.DeleteBeforeReplace(true))
 	if err != nil {
 		return nil, fmt.Errorf("registering the execution role's right to log in to the database: %w", err)
 	}

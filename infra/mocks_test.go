@@ -25,13 +25,14 @@ func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 	c.lock.Lock()
 	defer c.lock.Unlock()
 	c.registered[args.Name] = args
-	outputs := args.Inputs.Copy()
+	id, outputs := args.Name+"-id", args.Inputs.Copy()
 	switch args.TypeToken {
 	case "aws:iam/role:Role":
 		outputs["arn"] = resource.NewProperty("arn:aws:iam::111122223333:role/" + args.Inputs["name"].StringValue())
 	case "aws:lambda/function:Function":
 		outputs["arn"] = resource.NewProperty("arn:aws:lambda:eu-west-1:111122223333:function:" + args.Inputs["name"].StringValue())
 	case "aws:cloudwatch/logGroup:LogGroup":
+		id = args.Inputs["name"].StringValue()
 		outputs["arn"] = resource.NewProperty("arn:aws:logs:eu-west-1:111122223333:log-group:" + args.Inputs["name"].StringValue())
 	case objectToken:
 		outputs["versionId"] = resource.NewProperty("version-1")
@@ -43,7 +44,7 @@ func (c *cloud) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 		outputs["arn"] = resource.NewProperty("arn:aws:iam::111122223333:oidc-provider/" +
 			strings.TrimPrefix(args.Inputs["url"].StringValue(), "https://"))
 	}
-	return args.Name + "-id", outputs, nil
+	return id, outputs, nil
 }
 
 func (c *cloud) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {

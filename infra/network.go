@@ -36,7 +36,7 @@ func (d *deployment) network(permissions *iam.RolePolicy) (*securityGroup, []pul
 	}
 	port := pulumi.Int(d.database.Port)
 	databaseGroup := pulumi.String(d.database.SecurityGroup)
-	var options []pulumi.ResourceOption
+	options := []pulumi.ResourceOption{pulumi.DeleteBeforeReplace(true)}
 	if strings.Contains(d.database.SecurityGroup, "/") {
 		// The provider creates a rule for a group of another account, and cannot change it:
 		// https://github.com/hashicorp/terraform-provider-aws/issues/36958
@@ -77,7 +77,7 @@ func (d *deployment) network(permissions *iam.RolePolicy) (*securityGroup, []pul
 		FromPort:                  port,
 		ToPort:                    port,
 		Tags:                      d.tags,
-	}, &ingress)
+	}, &ingress, pulumi.DeleteBeforeReplace(true))
 	return &group, append(rules, &ingress), err
 }
 
@@ -99,7 +99,7 @@ func (d *deployment) toNameServer(group *securityGroup, server netip.Addr, proto
 		args.CidrIpv6 = host
 	}
 	var rule securityGroupRule
-	return &rule, register(d.ctx, egressRuleToken, nameServerRule(server, protocol), args, &rule)
+	return &rule, register(d.ctx, egressRuleToken, nameServerRule(server, protocol), args, &rule, pulumi.DeleteBeforeReplace(true))
 }
 
 // nameServerRule is the logical name of the rule that lets the function ask a DNS server.

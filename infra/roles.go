@@ -59,7 +59,7 @@ func (d *deployment) executionRole() (*iam.Role, *iam.RolePolicy, error) {
 		Name:   pulumi.String(executionPolicyName),
 		Role:   role.Name,
 		Policy: pulumi.String(document),
-	})
+	}, pulumi.DeleteBeforeReplace(true))
 	if err != nil {
 		return nil, nil, fmt.Errorf("registering the execution role's permissions: %w", err)
 	}
@@ -96,7 +96,7 @@ func (d *deployment) invocationRole(trust *Trust, function *lambda.Function) (*i
 			}
 			return newPolicy(statements...).json()
 		}).(pulumi.StringOutput),
-	})
+	}, pulumi.DeleteBeforeReplace(true))
 	if err != nil {
 		return nil, nil, fmt.Errorf("registering the invocation role's permissions: %w", err)
 	}

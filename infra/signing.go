@@ -99,7 +99,7 @@ func (d *deployment) signed(archive *Archive) (*functionCode, error) {
 		Key:        pulumi.String(d.names.archive),
 		Source:     pulumi.NewFileAsset(archive.Path),
 		SourceHash: pulumi.String(archive.SHA256),
-	}, &source, pulumi.DependsOn(ready))
+	}, &source, pulumi.DependsOn(ready), pulumi.DeleteBeforeReplace(true))
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +183,7 @@ func (d *deployment) bucket() (pulumi.StringOutput, []pulumi.Resource, error) {
 	err = register(d.ctx, bucketVersioningToken, bucketVersioningResource, bucketVersioningArgs{
 		Bucket:                  name,
 		VersioningConfiguration: pulumi.Map{"status": pulumi.String("Enabled")},
-	}, &versioning)
+	}, &versioning, pulumi.DeleteBeforeReplace(true))
 	if err != nil {
 		return name, nil, err
 	}
@@ -193,7 +193,7 @@ func (d *deployment) bucket() (pulumi.StringOutput, []pulumi.Resource, error) {
 		BlockPublicPolicy:     pulumi.Bool(true),
 		IgnorePublicAcls:      pulumi.Bool(true),
 		RestrictPublicBuckets: pulumi.Bool(true),
-	}, &access)
+	}, &access, pulumi.DeleteBeforeReplace(true))
 	if err != nil {
 		return name, nil, err
 	}
@@ -202,7 +202,7 @@ func (d *deployment) bucket() (pulumi.StringOutput, []pulumi.Resource, error) {
 		Rules: pulumi.Array{pulumi.Map{
 			"applyServerSideEncryptionByDefault": pulumi.Map{"sseAlgorithm": pulumi.String("AES256")},
 		}},
-	}, &encryption)
+	}, &encryption, pulumi.DeleteBeforeReplace(true))
 	if err != nil {
 		return name, nil, err
 	}
@@ -217,7 +217,7 @@ func (d *deployment) bucket() (pulumi.StringOutput, []pulumi.Resource, error) {
 				Condition: conditions{"Bool": {"aws:SecureTransport": "false"}},
 			}).json()
 		}).(pulumi.StringOutput),
-	}, &tls, pulumi.DependsOn([]pulumi.Resource{&access}))
+	}, &tls, pulumi.DependsOn([]pulumi.Resource{&access}), pulumi.DeleteBeforeReplace(true))
 	return name, []pulumi.Resource{&versioning, &encryption, &tls}, err
 }
 

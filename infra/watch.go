@@ -195,10 +195,10 @@ func (d *deployment) metricFilter(logs *logGroup, name, suffix, pattern, metric 
 	var filter metricFilter
 	err := register(d.ctx, metricFilterToken, name, metricFilterArgs{
 		Name:                 pulumi.String(d.names.function + suffix),
-		LogGroupName:         pulumi.String(d.names.logGroup),
+		LogGroupName:         logs.ID().ToStringOutput(), // so that it is made anew with the group, which takes it along
 		Pattern:              pulumi.String(pattern),
 		MetricTransformation: transformation,
-	}, &filter, pulumi.DeleteBeforeReplace(true), pulumi.DependsOn([]pulumi.Resource{logs}))
+	}, &filter, pulumi.DeleteBeforeReplace(true))
 	return []pulumi.Output{filter.ID()}, err
 }
 
