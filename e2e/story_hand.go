@@ -189,6 +189,15 @@ var changes = map[string]func(ctx context.Context, c *colleague) error{
 			PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"lambda:*","Resource":"*"}]}`)})
 		return err
 	},
+	"function-stopped": func(ctx context.Context, c *colleague) error {
+		_, err := lambda.NewFromConfig(c.aws).PutFunctionConcurrency(ctx, &lambda.PutFunctionConcurrencyInput{
+			FunctionName: c.id("function"), ReservedConcurrentExecutions: aws.Int32(0)})
+		return err
+	},
+	"function-let-run": func(ctx context.Context, c *colleague) error {
+		_, err := lambda.NewFromConfig(c.aws).DeleteFunctionConcurrency(ctx, &lambda.DeleteFunctionConcurrencyInput{FunctionName: c.id("function")})
+		return err
+	},
 	"policies-added": func(ctx context.Context, c *colleague) error {
 		client := iam.NewFromConfig(c.aws)
 		watched, err := client.CreatePolicy(ctx, &iam.CreatePolicyInput{PolicyName: aws.String("watched"), PolicyDocument: aws.String(

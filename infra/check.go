@@ -28,6 +28,10 @@ func (c *Connector) Check(ctx *pulumi.Context, settings *Settings, last *LastSta
 		}
 		return nil
 	}
+	if c.deployment.stands.stopped() { // of which a warning tells
+		c.exportCheck(ctx, environment, "not checked: "+isStopped)
+		return nil
+	}
 	request := dryRun(database)
 	switch {
 	case (last.Begins() || preparation.isDone()) && loggedBy() == "": // with the managing password in it

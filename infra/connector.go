@@ -94,7 +94,7 @@ func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, s
 			"pulumi:stack":   pulumi.String(settings.Stack),
 		}}
 	d.stands = d.findStanding()
-	if err := d.warnOfConfiguration(); err != nil {
+	if err := errors.Join(d.warnOfConfiguration(), d.warnOfStop()); err != nil {
 		return nil, err
 	}
 	logs, err := d.logGroup()
@@ -177,7 +177,8 @@ func (d *deployment) code(archive *Archive) (*functionCode, error) {
 // function needs its role's permissions before it is created, and until after it is deleted.
 func (d *deployment) function(archive *Archive, code *functionCode, logs *logGroup, role *iam.Role, group *securityGroup, after []pulumi.Resource,
 ) (*lambda.Function, error) {
-	options := []pulumi.ResourceOption{pulumi.DeleteBeforeReplace(true), pulumi.DependsOn(append(after, logs))}
+	// How many of it may run at once is for whoever reserves that to say, and so is that none may.
+	options := []pulumi.ResourceOption{pulumi.DeleteBeforeReplace(true), pulumi.DependsOn(append(after, logs)), pulumi.IgnoreChanges([]string{"reservedConcurrentExecutions"})}
 	if !d.last.hasFunction() {
 		options = append(options, afterFailure)
 	}

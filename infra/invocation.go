@@ -33,10 +33,17 @@ var mayNotInvoke = regexp.MustCompile(`\bAccessDenied(?:Exception)?\b`)
 
 var stateConflict = regexp.MustCompile(`ResourceConflictException.*(?:state: Pending|state: Inactive|update is in progress)`)
 
+// isStopped is why a function is not asked that AWS refuses to run: the provider would try 25 times, with up to five minutes in between
+// (resolveRetryer in https://github.com/hashicorp/aws-sdk-go-base/blob/main/aws_config.go).
+const isStopped = "the function is stopped"
+
 // ask has the function answer an event. What else AWS refuses for a while the provider sends again by itself. The error is a
 // *noAnswer.
 func (c *Connector) ask(ctx *pulumi.Context, request event.Request) (event.Answer, error) {
 	var answer event.Answer
+	if c.deployment.stands.stopped() {
+		return answer, &noAnswer{why: isStopped}
+	}
 	input, err := request.Wire()
 	if err != nil {
 		return answer, &noAnswer{why: "writing the event: " + err.Error()}

@@ -17,7 +17,7 @@ func TestPulumisArchiveIsDeployedAsItIsPublished(t *testing.T) {
 	for _, property := range []resource.PropertyKey{"code", "sourceCodeHash", "s3ObjectVersion", "environment"} {
 		assert.NotContains(t, function, property)
 	}
-	assert.Equal(t, []string{"s3ObjectVersion"}, c.registered["function"].RegisterRPC.GetIgnoreChanges(), "ESC updates the code")
+	assert.Contains(t, c.registered["function"].RegisterRPC.GetIgnoreChanges(), "s3ObjectVersion", "ESC updates the code")
 
 	config := c.registered["codeSigningConfig"].Inputs.Mappable()
 	assert.Equal(t, map[string]any{"untrustedArtifactOnDeployment": "Enforce"}, config["policies"])

@@ -22,6 +22,7 @@ import (
 //	when it was changed      AWS took a change, which failed      the code is sent again, by which AWS makes the rest again
 //	configuration, signing   AWS refused it, or somebody changed  a warning names the refresh that finds it
 //	a tag                    the same                             nothing: a refresh finds it
+//	none of it may run       somebody has stopped it              a warning names what lets it run: no update does
 //
 // Of a change that fails after AWS took it (subnets without a free address, for instance), AWS keeps what was there before
 // running, and takes another change; a function whose creation failed must be made anew: LastUpdateStatus and State in
@@ -138,6 +139,20 @@ func (d *deployment) warnOfConfiguration() error {
     pulumi refresh --target %s
     pulumi up`, d.names.function, strings.Join(d.stands.configuration, ", "),
 		urn.New(tokens.QName(d.ctx.Stack()), tokens.PackageName(d.ctx.Project()), "", tokens.Type(registeredTypes[functionResource]), functionResource).Quote()), nil)
+}
+
+// stopped reports whether somebody has seen to it that none of the function runs, as the console's Throttle does:
+// https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
+// The provider has -1 there where nothing is reserved.
+func (s *standing) stopped() bool { return s != nil && s.live.ReservedConcurrentExecutions == 0 }
+
+func (d *deployment) warnOfStop() error {
+	if !d.stands.stopped() {
+		return nil
+	}
+	return d.ctx.Log.Warn(fmt.Sprintf("Somebody has stopped the function %[1]s: its reserved concurrency is 0, as Throttle in the console sets it, and AWS refuses every rotation. "+
+		"An update leaves that as it is. To let it run again:\n    %[2]s lambda delete-function-concurrency --region %[3]s --function-name %[1]s",
+		d.names.function, d.account.CLI, d.account.Region), nil)
 }
 
 // differing are the parts of the function's configuration that AWS has otherwise than the state.

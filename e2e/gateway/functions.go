@@ -81,6 +81,7 @@ type function struct {
 	next []status
 	// published are its versions, from the first on.
 	published []*function
+	reserved  *concurrency // nil: as many as the account's limit lets run
 
 	mu      sync.Mutex
 	idle    []*worker
@@ -173,6 +174,10 @@ func lambdaAction(r *http.Request) string {
 		return "GetPolicy"
 	case "DELETE policy":
 		return "RemovePermission"
+	case "PUT concurrency":
+		return "PutFunctionConcurrency"
+	case "DELETE concurrency":
+		return "DeleteFunctionConcurrency"
 	default:
 		return r.Method + " " + match[2]
 	}
@@ -229,6 +234,8 @@ func (f *functions) serve(w http.ResponseWriter, r *http.Request, body []byte) {
 		f.look(known)
 	case "PublishVersion":
 		f.publish(w, r, f.find(name))
+	case "PutFunctionConcurrency", "DeleteFunctionConcurrency":
+		f.reserve(w, r, f.find(name), body)
 	default:
 		f.gateway.moto.ServeHTTP(w, r)
 	}
@@ -250,6 +257,9 @@ func (f *functions) forward(w http.ResponseWriter, r *http.Request, known *funct
 			}
 			f.mu.Lock()
 			known.tell(target)
+			if target["FunctionName"] != nil && known.reserved != nil {
+				answer["Concurrency"] = known.reserved
+			}
 			f.mu.Unlock()
 			if encoded, err := json.Marshal(answer); err == nil {
 				body = encoded
@@ -624,7 +634,7 @@ func (f *functions) invoke(w http.ResponseWriter, r *http.Request, name string, 
 			"%d byte payload is too large for the RequestResponse invocation type (limit %d bytes)", len(event), maxPayload))
 		return
 	}
-	if f.throttled.Load() {
+	if f.throttled.Load() || f.stopped(function) {
 		lambdaError(w, http.StatusTooManyRequests, "TooManyRequestsException", "Rate Exceeded.")
 		return
 	}

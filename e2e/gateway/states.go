@@ -242,6 +242,41 @@ func (f *functions) mayRun(ctx context.Context, function *function) (code string
 	return "", nil
 }
 
+// concurrency is how many of a function may run at once. None is what the console's Throttle sets, which stops the function:
+// https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
+type concurrency struct{ ReservedConcurrentExecutions int }
+
+// reserve answers PutFunctionConcurrency and DeleteFunctionConcurrency: moto takes none for no limit.
+func (f *functions) reserve(w http.ResponseWriter, r *http.Request, known *function, body []byte) {
+	var wanted *concurrency
+	if r.Method == http.MethodPut {
+		wanted = &concurrency{}
+		if err := json.Unmarshal(body, wanted); err != nil {
+			lambdaError(w, http.StatusBadRequest, "InvalidRequestContentException", err.Error())
+			return
+		}
+	}
+	if known == nil {
+		lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "Function not found: "+r.URL.Path)
+		return
+	}
+	f.mu.Lock()
+	known.reserved = wanted
+	f.mu.Unlock()
+	if wanted == nil {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	answer(w, http.StatusOK, wanted)
+}
+
+// stopped reports whether none of the function may run.
+func (f *functions) stopped(function *function) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return function.reserved != nil && function.reserved.ReservedConcurrentExecutions == 0
+}
+
 // publish keeps the function as it is now, under the next number. No later change of the function changes that:
 // https://docs.aws.amazon.com/lambda/latest/dg/configuration-versions.html
 func (f *functions) publish(w http.ResponseWriter, r *http.Request, known *function) {

@@ -36,6 +36,7 @@ type functionInputs struct {
 	ReplacementSecurityGroupIDs      []string `json:"replacementSecurityGroupIds"`
 	S3Bucket, S3Key, S3ObjectVersion string
 	CodeSigningConfigArn             string
+	ReservedConcurrentExecutions     *int
 	Tags                             map[string]string
 }
 
@@ -75,7 +76,7 @@ func (c *clients) function() provider.Resource {
 		Inputs: []string{
 			"name", "role", "runtime", "handler", "code", "description", "timeout", "memorySize", "architectures",
 			"environment", "vpcConfig", "loggingConfig", "replaceSecurityGroupsOnDestroy", "replacementSecurityGroupIds",
-			"sourceCodeHash", "s3Bucket", "s3Key", "s3ObjectVersion", "codeSigningConfigArn", "tags",
+			"sourceCodeHash", "s3Bucket", "s3Key", "s3ObjectVersion", "codeSigningConfigArn", "reservedConcurrentExecutions", "tags",
 		},
 		Required: []string{"role"},
 		Replace:  []string{"name"},
@@ -89,17 +90,41 @@ func (c *clients) function() provider.Resource {
 		},
 		Same: map[string]provider.Same{
 			"vpcConfig.subnetIds": provider.SameSet, "vpcConfig.securityGroupIds": provider.SameSet, "replacementSecurityGroupIds": provider.SameSet,
+			// States of this stand-in's earlier versions have none.
+			"reservedConcurrentExecutions": func(old, _ resource.PropertyValue) bool { return old.IsNull() },
 		},
 		Renews: map[string][]string{
 			"code": {"lastModified"}, "sourceCodeHash": {"lastModified"}, "s3Bucket": {"lastModified"}, "s3Key": {"lastModified"},
 			"s3ObjectVersion": {"lastModified"}, "architectures": {"lastModified"},
 		},
-		Check:  provider.GeneratedName("name", 64),
+		Check: func(urn resource.URN, inputs resource.PropertyMap) (resource.PropertyMap, error) {
+			if !inputs.HasValue("reservedConcurrentExecutions") {
+				inputs["reservedConcurrentExecutions"] = resource.NewProperty(unreserved)
+			}
+			return provider.GeneratedName("name", 64)(urn, inputs)
+		},
 		Create: c.createFunction,
 		Read:   c.readFunction,
 		Update: c.updateFunction,
 		Delete: c.deleteFunction,
 	}
+}
+
+// unreserved is what the provider has where no concurrency is reserved for a function, and where the program says nothing of that.
+const unreserved = -1.0
+
+// reserve changes how many of the function may run at once.
+func (c *clients) reserve(ctx context.Context, id string, most int) error {
+	var err error
+	if most < 0 {
+		_, err = c.lambda.DeleteFunctionConcurrency(ctx, &lambda.DeleteFunctionConcurrencyInput{FunctionName: &id})
+	} else {
+		_, err = c.lambda.PutFunctionConcurrency(ctx, &lambda.PutFunctionConcurrencyInput{FunctionName: &id, ReservedConcurrentExecutions: aws.Int32(int32(most))})
+	}
+	if err != nil {
+		return fmt.Errorf("setting Lambda Function (%s) concurrency: %w", id, err)
+	}
+	return nil
 }
 
 // codeOf is the function's code as AWS gets it: an archive, or where one is in S3.
@@ -161,6 +186,9 @@ func (c *clients) createFunction(ctx context.Context, inputs resource.PropertyMa
 	// Of a function that fails from here on, the state has the inputs alone: no ARN, and no VPC's ID.
 	if err := c.waitForFunction(ctx, in.Name, creation); err != nil {
 		return in.Name, nil, fmt.Errorf("waiting for Lambda Function (%s) create: %w", in.Name, err)
+	}
+	if most := in.ReservedConcurrentExecutions; most != nil && *most >= 0 {
+		return in.Name, nil, c.reserve(ctx, in.Name, *most)
 	}
 	return in.Name, nil, nil
 }
@@ -306,6 +334,10 @@ func (c *clients) readVersion(ctx context.Context, name string, qualifier *strin
 			"applicationLogLevel": string(logging.ApplicationLogLevel), "systemLogLevel": string(logging.SystemLogLevel),
 		})
 	}
+	outputs["reservedConcurrentExecutions"] = resource.NewProperty(unreserved)
+	if live.Concurrency != nil {
+		outputs["reservedConcurrentExecutions"] = resource.NewProperty(float64(aws.ToInt32(live.Concurrency.ReservedConcurrentExecutions)))
+	}
 	outputs["codeSigningConfigArn"] = state["codeSigningConfigArn"]
 	if slices.Contains(signingRegions, c.region) {
 		signing, err := c.lambda.GetFunctionCodeSigningConfig(ctx, &lambda.GetFunctionCodeSigningConfigInput{FunctionName: &name})
@@ -341,6 +373,9 @@ func (c *clients) updateFunction(
 		if err := c.updateCode(ctx, id, inputs, in, changed); err != nil {
 			return nil, err
 		}
+	}
+	if changed("reservedConcurrentExecutions") {
+		return nil, c.reserve(ctx, id, *in.ReservedConcurrentExecutions)
 	}
 	return nil, nil
 }
