@@ -183,6 +183,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.serveTagging(w, r, body)
 	case service == "secretsmanager":
 		g.serveSecrets(w, r, action, body)
+	case service == "signer" && g.account(r) != g.options.Account:
+		lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "Not found in account "+g.account(r))
 	case service == "signer":
 		g.functions.signing.serveSigner(w, r, body)
 	case service == "lambda" && g.account(r) != g.options.Account:

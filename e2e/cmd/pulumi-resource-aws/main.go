@@ -37,14 +37,17 @@ import (
 	"esc-connector-lambda-go/e2e/provider"
 )
 
+// settings are those of the provider's that are understood here.
+var settings = []string{
+	"allowedAccountIds", "assumeRole", "defaultTags", "ignoreTags", "profile", "region", "skipCredentialsValidation", "skipRegionValidation",
+}
+
 func main() {
 	c := &clients{}
 	provider.Main(provider.Provider{
-		Name:    "aws",
-		Version: "6.83.0",
-		Config: []string{
-			"allowedAccountIds", "assumeRoles", "defaultTags", "ignoreTags", "profile", "region", "skipCredentialsValidation", "skipRegionValidation",
-		},
+		Name:      "aws",
+		Version:   "6.83.0",
+		Config:    settings,
 		Bridged:   true,
 		Configure: c.configure,
 		Resources: limited(map[string]provider.Resource{
@@ -131,10 +134,10 @@ func nested(settings map[string]string, key string, into any) error {
 }
 
 func (c *clients) configure(ctx context.Context, settings map[string]string) error {
-	var roles []struct{ RoleArn, SessionName, ExternalID string }
+	var role struct{ RoleArn, SessionName, ExternalID string }
 	var accounts []string
 	if err := errors.Join(nested(settings, "defaultTags", &c.tags.DefaultTags), nested(settings, "ignoreTags", &c.tags.IgnoreTags),
-		nested(settings, "assumeRoles", &roles), nested(settings, "allowedAccountIds", &accounts)); err != nil {
+		nested(settings, "assumeRole", &role), nested(settings, "allowedAccountIds", &accounts)); err != nil {
 		return err
 	}
 	var options []func(*config.LoadOptions) error
@@ -152,7 +155,7 @@ func (c *clients) configure(ctx context.Context, settings map[string]string) err
 		return errors.New("no AWS region: `pulumi config set aws:region <region>`")
 	}
 	loaded.Retryer = newRetryer
-	for _, role := range roles { // one after the other
+	if role.RoleArn != "" {
 		loaded.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(loaded), role.RoleArn, func(o *stscreds.AssumeRoleOptions) {
 			o.RoleSessionName, o.ExternalID = cmp.Or(role.SessionName, "pulumi-aws"), stringOrNil(role.ExternalID)
 		}))
