@@ -20,7 +20,7 @@ import (
 
 // walk SERIES LENGTH does to the stack, so many times, a random series of so many commands, as people do who repair a state:
 // none of them says that it deletes an environment. Then it does what pulumi up says until that succeeds, and both documents
-// must be as remembered. Another number of series comes from WALK_SERIES, a seed from WALK_SEED.
+// must be as remembered, and a rotation succeeds once a refresh has seen what AWS lacks. Another number of series comes from WALK_SERIES, a seed from WALK_SEED.
 func walk(ts *testscript.TestScript, _ bool, args []string) {
 	number := func(text string) int {
 		n, err := strconv.Atoi(text)
@@ -48,6 +48,10 @@ func walk(ts *testscript.TestScript, _ bool, args []string) {
 		w.recover()
 		ts.Setenv("WALKED", w.stack)
 		kept(ts, false, nil)
+		w.recover("--refresh")
+		kept(ts, false, nil)
+		escRotate(ts, false, []string{"acme/demo/rotator"})
+		remember(ts, false, nil)
 	}
 }
 
@@ -188,12 +192,12 @@ func (w *walker) cut() string {
 var wayOn = regexp.MustCompile(`(?m)(pulumi state delete --force (?:--target-dependents )?(?:--all|'[^\n]*')|pulumi state rename '\S+' \S+` +
 	`|aws (?:(?:lambda|iam|logs) delete-|ec2 revoke-).*|pulumi import pulumiservice:\S+ .*[^>]|pulumi up --refresh)$`)
 
-// recover does what pulumi up says, until it succeeds.
-func (w *walker) recover() {
+// recover does what pulumi up, with these flags, says, until it succeeds.
+func (w *walker) recover(flags ...string) {
 	said := ""
 	for range 12 {
 		var ok bool
-		if said, ok = w.try("up", "--yes", "--skip-preview"); ok {
+		if said, ok = w.try(append([]string{"up", "--yes", "--skip-preview"}, flags...)...); ok {
 			return
 		}
 		// What the CLI itself says of a state that was edited, or of an update that was cut off.

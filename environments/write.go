@@ -129,7 +129,7 @@ func writeAccess(ctx *pulumi.Context, cloud *pulumiservice.Provider, contents Co
 			Project:      pulumi.String(contents.Name.Project),
 			Environment:  pulumi.String(contents.Name.Environment),
 			ScheduleCron: pulumi.String(contents.Schedule),
-		}, pulumi.Provider(cloud), pulumi.DependsOn([]pulumi.Resource{rotator}))
+		}, pulumi.Provider(cloud), pulumi.DependsOn([]pulumi.Resource{rotator}), pulumi.DeleteBeforeReplace(true))
 		if err != nil {
 			return nil, fmt.Errorf("registering the rotation schedule of %s: %w", contents.Name, err)
 		}
