@@ -1,8 +1,8 @@
 package e2e
 
 import (
-	"slices"
 	"github.com/rogpeppe/go-internal/testscript"
+	"slices"
 
 	"esc-connector-lambda-go/e2e/road"
 )

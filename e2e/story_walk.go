@@ -75,7 +75,7 @@ func (w *walker) urn(kind, name string) string {
 
 func pick[T any](w *walker, from ...T) T { return from[w.random.IntN(len(from))] }
 
-// parts are the URNs of what the state has in AWS.
+// parts are the URNs of what the state has in AWS, and in Pulumi Cloud beside the environments.
 func (w *walker) parts() (parts []urn.URN) {
 	var state struct {
 		Deployment struct{ Resources []struct{ URN urn.URN } }
@@ -83,7 +83,8 @@ func (w *walker) parts() (parts []urn.URN) {
 	w.ts.Check(w.ts.Exec(w.s.machine.Pulumi, "stack", "export"))
 	w.ts.Check(json.Unmarshal([]byte(w.ts.ReadFile("stdout")), &state))
 	for _, resource := range state.Deployment.Resources {
-		if strings.HasPrefix(string(resource.URN.QualifiedType()), "aws:") {
+		kind := string(resource.URN.QualifiedType())
+		if strings.HasPrefix(kind, "aws:") || strings.HasPrefix(kind, "pulumiservice:") && kind != environmentType {
 			parts = append(parts, resource.URN)
 		}
 	}
@@ -192,6 +193,12 @@ func (w *walker) cut() string {
 var wayOn = regexp.MustCompile(`(?m)(pulumi state delete --force (?:--target-dependents )?(?:--all|'[^\n]*')|pulumi state rename '\S+' \S+` +
 	`|aws (?:(?:lambda|iam|logs) delete-|ec2 revoke-).*|pulumi import pulumiservice:\S+ .*[^>]|pulumi up --refresh)$`)
 
+// listOfSchedules shows the ID of a schedule, which the program cannot know.
+var (
+	listOfSchedules = regexp.MustCompile(`pulumi env schedule list .*`)
+	scheduleID      = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+)
+
 // recover does what pulumi up, with these flags, says, until it succeeds.
 func (w *walker) recover(flags ...string) {
 	said := ""
@@ -215,13 +222,17 @@ func (w *walker) recover(flags ...string) {
 func (w *walker) obey(message string) {
 	w.ts.Setenv("PULUMI_SKIP_CONFIRMATIONS", "true")
 	defer w.ts.Setenv("PULUMI_SKIP_CONFIRMATIONS", "")
+	id := "none"
+	if list := listOfSchedules.FindString(message); list != "" && w.ts.Exec("sh", "-c", list) == nil {
+		id = scheduleID.FindString(w.ts.ReadFile("stdout"))
+	}
 	var done []string
 	for _, command := range wayOn.FindAllString(message, -1) {
 		if slices.Contains(done, command) {
 			continue
 		}
 		done = append(done, command)
-		if err := w.ts.Exec("sh", "-c", command); err != nil {
+		if err := w.ts.Exec("sh", "-c", strings.ReplaceAll(command, "<ID>", id)); err != nil {
 			w.ts.Logf("%s: %v", command, err)
 		}
 	}
