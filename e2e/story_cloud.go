@@ -139,28 +139,41 @@ func cutOff(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("no service is called %s", args[0])
 	}
 	faults.Fail(faultOf(ts, args[1:4]))
-	cut := make(chan error, 1)
-	go func() {
-		for deadline := time.Now().Add(5 * time.Minute); !faults.Hanging(); time.Sleep(20 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				faults.Recover() // so that the CLI ends
-				cut <- errors.New("no such request was made")
-				return
-			}
-		}
-		cut <- killAllOf(s.cloud.Home)
-	}()
-	err := ts.Exec(s.machine.Pulumi, append(args[4:], "--yes", "--skip-preview", "--non-interactive")...)
-	if err == nil {
-		ts.Fatalf("%v ended well, and should have been cut off", args[4:])
+	var ended error
+	killed, err := s.killWhenHanging(faults, func() {
+		ended = ts.Exec(s.machine.Pulumi, append(args[4:], "--yes", "--skip-preview", "--non-interactive")...)
+	})
+	ts.Check(err)
+	if !killed {
+		ts.Fatalf("%v came to its end without such a request (%v), and should have been cut off", args[4:], ended)
 	}
-	ts.Check(<-cut)
 	for deadline := time.Now().Add(time.Minute); faults.Hanging(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			ts.Fatalf("the request still hangs, and its client was killed")
 		}
 	}
 	faults.Recover()
+}
+
+// killWhenHanging does what runs the CLI, and kills that with all that it has started as soon as a request hangs. It reports whether
+// one did.
+func (s *story) killWhenHanging(faults *rest.Faults, do func()) (killed bool, err error) {
+	ended, cut := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(cut)
+		for !faults.Hanging() {
+			select {
+			case <-ended:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+		killed, err = true, killAllOf(s.cloud.Home)
+	}()
+	do()
+	close(ended)
+	<-cut
+	return killed, err
 }
 
 // killAllOf kills the processes whose PULUMI_HOME is in that folder: providers and the program outlive a CLI that is killed.

@@ -28,9 +28,10 @@ func cloudRename(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(cloud.Login(road.Token))
 }
 
-// go-on runs pulumi up, and the commands that it says, until it succeeds.
+// go-on does what the last output says, and then runs pulumi up and does what that says, until it succeeds.
 func goOn(ts *testscript.TestScript, _ bool, _ []string) {
 	w := &walker{ts: ts, s: of(ts)}
+	w.obey(ts.ReadFile("stdout"))
 	w.recover()
 }
 

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/urn"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -168,21 +167,8 @@ func (w *walker) step() string {
 func (w *walker) cut() string {
 	faults, after := &w.s.cloud.AWSFaults, w.random.IntN(30)
 	faults.Fail(rest.Fault{Late: w.random.IntN(2) == 0, Method: "POST", After: 20 + after})
-	ended, cut := make(chan struct{}), make(chan error, 1)
-	go func() {
-		for !faults.Hanging() {
-			select {
-			case <-ended:
-				cut <- nil
-				return
-			case <-time.After(20 * time.Millisecond):
-			}
-		}
-		cut <- killAllOf(w.s.cloud.Home)
-	}()
-	w.try("up", "--yes", "--skip-preview")
-	close(ended)
-	w.ts.Check(<-cut)
+	_, err := w.s.killWhenHanging(faults, func() { w.try("up", "--yes", "--skip-preview") })
+	w.ts.Check(err)
 	faults.Recover()
 	w.try("cancel", "--yes")
 	return fmt.Sprintf("call %d", after)
@@ -212,14 +198,14 @@ func (w *walker) recover(flags ...string) {
 			w.try("cancel", "--yes")
 			continue
 		}
-		diagnostics := said[max(strings.LastIndex(said, "Diagnostics:"), 0):]
-		w.obey(diagnostics)
+		w.obey(said)
 	}
 	w.ts.Fatalf("pulumi up still fails, after all that it said to do:\n%s", said)
 }
 
-// obey runs the commands of a message in its order, as somebody does who pastes them.
-func (w *walker) obey(message string) {
+// obey runs the commands of what pulumi up said, in their order, as somebody does who pastes them.
+func (w *walker) obey(said string) {
+	message := said[max(strings.LastIndex(said, "Diagnostics:"), 0):]
 	w.ts.Setenv("PULUMI_SKIP_CONFIRMATIONS", "true")
 	defer w.ts.Setenv("PULUMI_SKIP_CONFIRMATIONS", "")
 	id := "none"
