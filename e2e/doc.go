@@ -34,11 +34,11 @@
 //     cloud-rename, cloud-revoke, cloud-unserved, cut-off, own-state
 //   - AWS: aws-oidc, iam-policy, aws-name-servers, aws-public-cas, aws-publish, aws-left, aws-calls,
 //     aws-profiles, aws-replica, aws-refuse-missing
-//   - The function in AWS: aws-invoke, invoke, aws-deploy, aws-update, aws-weekly, aws-idle
+//   - The function in AWS: aws-invoke, aws-deploy, aws-update, aws-weekly, aws-idle
 //   - Who hears of failures: aws-topic, aws-topic-policy, aws-later, heard, log-query, esc-listen, esc-told, webhooks, esc-delete-webhooks
 //   - When AWS fails: aws-deny, aws-throttle, aws-refuse-code, aws-refuse-function, aws-interfaces, aws-share, aws-lose-answer,
 //     aws-delay-versioning, aws-fail-signing, aws-throttle-once, aws-secret-status
-//   - What is changed behind the stack's back: aws-delete, function-by-hand, group-by-hand, role-by-hand, by-hand
+//   - What is changed behind the stack's back: function-by-hand, group-by-hand, role-by-hand, by-hand
 //   - What people do to a state, and after a message: make-anew, walk, go-on
 //   - Files: replace, nowhere
 //   - The pages: sh, save, serve, administer, git-host, resources, calls-within, names-within

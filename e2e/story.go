@@ -97,7 +97,6 @@ type command = func(ts *testscript.TestScript, neg bool, args []string)
 var storyWords = func() map[string]command {
 	words := map[string]command{
 		"as":               as,
-		"aws-delete":       awsDelete,
 		"aws-deploy":       awsDeploy,
 		"aws-idle":         awsIdle,
 		"aws-invoke":       awsInvoke,
@@ -121,7 +120,6 @@ var storyWords = func() map[string]command {
 		"esc-hangs":        escHangs,
 		"esc-recover":      escRecover,
 		"filled":           filled,
-		"invoke":           invoke,
 		"kept":             kept,
 		"login":            login,
 		"login-as":         loginAs,
@@ -410,15 +408,6 @@ func awsOIDC(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	ts.Check(of(ts).cloud.AddOIDCProvider(ctx, args...))
-}
-
-// invoke FUNCTION EVENT-FILE invokes the function and prints its answer.
-func invoke(ts *testscript.TestScript, _ bool, args []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	answer, err := of(ts).cloud.Invoke(ctx, strings.TrimSpace(args[0]), []byte(ts.ReadFile(args[1])))
-	ts.Check(err)
-	fmt.Fprintf(ts.Stdout(), "%s\n", answer)
 }
 
 // replace FILE OLD NEW changes a file.

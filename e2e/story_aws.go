@@ -67,8 +67,12 @@ func awsUpdate(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // aws-invoke FILE EVENT-FILE invokes the function whose ARN the file holds, and prints its answer.
-func awsInvoke(ts *testscript.TestScript, neg bool, args []string) {
-	invoke(ts, neg, []string{ts.ReadFile(args[0]), args[1]})
+func awsInvoke(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	answer, err := of(ts).cloud.Invoke(ctx, strings.TrimSpace(ts.ReadFile(args[0])), []byte(ts.ReadFile(args[1])))
+	ts.Check(err)
+	fmt.Fprintf(ts.Stdout(), "%s\n", answer)
 }
 
 // aws-throttle on|off lets Lambda refuse every invocation, as it does when as many functions run as may at once.

@@ -18,8 +18,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/pulumi/pulumi/pkg/v3/cmd/esc/cli/client"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -282,18 +280,6 @@ func escDeleteTeam(ts *testscript.TestScript, _ bool, args []string) {
 // protect ENVIRONMENT on|off protects it from deletion, as its administrator does in the console.
 func protect(ts *testscript.TestScript, _ bool, args []string) {
 	of(ts).cloud.ESC.Protect(road.Organization+"/"+args[0], args[1] == "on")
-}
-
-// aws-delete ARN-FILE deletes the function of that ARN behind the stack's back.
-func awsDelete(ts *testscript.TestScript, _ bool, args []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	client := lambda.New(lambda.Options{
-		Region: road.Region, BaseEndpoint: &of(ts).cloud.AWSURL, Credentials: credentials.NewStaticCredentialsProvider("key", "secret", ""),
-	})
-	arn := strings.TrimSpace(ts.ReadFile(args[0]))
-	_, err := client.DeleteFunction(ctx, &lambda.DeleteFunctionInput{FunctionName: &arn})
-	ts.Check(err)
 }
 
 // nowhere TEXT fails where a file of the story holds the text, as it is or encoded: the stack's state
