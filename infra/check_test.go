@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -178,7 +179,7 @@ func TestSecretsAreHidden(t *testing.T) {
 			for _, secret := range []string{"Managing-Secret-1-of-another", `a<b>&"\é`} {
 				inJSON, err := json.Marshal(secret)
 				require.NoError(t, err)
-				for _, form := range []string{`"` + secret + `"`, fmt.Sprintf("%q", secret), `"` + strings.ReplaceAll(secret, `"`, `""`) + `"`, string(inJSON)} {
+				for _, form := range []string{`"` + secret + `"`, fmt.Sprintf("%q", secret), `"` + strings.ReplaceAll(secret, `"`, `""`) + `"`, string(inJSON), `"` + url.QueryEscape(secret) + `"`} {
 					assert.Equal(t, `"[secret]"`, settings.hide(form, event.NewSecret(secret)))
 				}
 			}

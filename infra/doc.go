@@ -2,8 +2,8 @@
 // order in which they run:
 //
 //   - [ReadSettings]: settings.go has a row for each setting, configuration.go reads the stack's configuration by them,
-//     combinations.go checks what settings must be to each other, misspelt.go looks for names that are nearly one, and
-//     backend.go reads the address of Pulumi Cloud
+//     combinations.go checks what settings must be to each other, misspelt.go looks for names that are nearly one,
+//     secrets.go says what of them may be shown, and backend.go reads the address of Pulumi Cloud
 //   - [ReadLastState] and [LastState.Examine]: laststate.go reads what this stack has written before, remnants.go finds what
 //     AWS has of it that the state lacks, and verdict.go decides by both what must not go on
 //   - [FindSite]: site.go asks for all of this at once: database.go for the database in RDS, vpc.go for its network,

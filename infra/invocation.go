@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -110,44 +108,6 @@ func lasting(message string) string {
 		message = p.pattern.ReplaceAllString(message, p.instead)
 	}
 	return strings.TrimSpace(message)
-}
-
-// hide puts [secret] into the place of each setting that is a secret, and of further ones, and leaves nothing that a terminal obeys.
-func (s *Settings) hide(text string, further ...event.Secret) string {
-	hidden := append(slices.Clone(further), s.ManagingPassword, s.MasterPassword, s.WebhookURL)
-	for key, value := range s.given {
-		if s.isSecret(key) {
-			hidden = append(hidden, event.NewSecret(value))
-			if strings.Contains(strings.ToLower(key), "username") { // of an account of MySQL's, which a message has in two parts
-				name, _ := event.SplitAccount(value)
-				hidden = append(hidden, event.NewSecret(name))
-			}
-		}
-	}
-	var forms []string
-	for _, secret := range hidden {
-		const least = 3 // bytes, as the CLI has it: less would hide everything
-		plain := secret.Reveal()
-		if len(plain) < least {
-			continue
-		}
-		inJSON, _ := json.Marshal(plain) // a string can always be written
-		quoted := strconv.Quote(plain)
-		doubled := strings.ReplaceAll(plain, "'", "''")
-		for _, form := range []string{plain, string(inJSON[1 : len(inJSON)-1]), quoted[1 : len(quoted)-1], strings.ReplaceAll(plain, `"`, `""`),
-			strings.ReplaceAll(plain, "`", "``"), doubled, strings.ReplaceAll(doubled, `\`, `\\`)} {
-			forms = append(forms, form, event.Visible(form)) // as the function's answer has it
-		}
-	}
-	slices.SortFunc(forms, func(a, b string) int { return len(b) - len(a) }) // of one within another nothing is left
-	for _, form := range forms {
-		text = strings.ReplaceAll(text, form, "[secret]")
-	}
-	lines := strings.Split(text, "\n")
-	for i, line := range lines {
-		lines[i] = event.Visible(line)
-	}
-	return strings.Join(lines, "\n")
 }
 
 // mayInvoke is what whoever runs this program lacks where AWS denies an invocation.

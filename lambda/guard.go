@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"net/url"
 	"slices"
 	"sort"
 	"strconv"
@@ -47,33 +45,6 @@ func newGuard(request event.Request) guard {
 	return guard{secrets: secrets, public: append(public, fixed...)}
 }
 
-// forms are a text as it is, and as it would be written within quotes by Go, JSON and SQL, and in a URL.
-func forms(text string) []string {
-	quoted := strconv.Quote(text)
-	ascii := strconv.QuoteToASCII(text)
-	inJSON, _ := json.Marshal(text) // a string can always be written
-	var plain strings.Builder
-	encoder := json.NewEncoder(&plain)
-	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(text)
-	doubled := strings.ReplaceAll(text, "'", "''")
-	all := []string{
-		text, quoted[1 : len(quoted)-1], ascii[1 : len(ascii)-1], string(inJSON[1 : len(inJSON)-1]), strings.Trim(plain.String(), "\n"),
-		doubled, strings.ReplaceAll(doubled, `\`, `\\`), strings.ReplaceAll(text, `"`, `""`), strings.ReplaceAll(text, "`", "``"),
-		strings.NewReplacer(`\`, `\\`, "'", `\'`, `"`, `\"`).Replace(text), url.QueryEscape(text), url.PathEscape(text),
-	}
-	all[4] = all[4][1 : len(all[4])-1]
-	seen := map[string]bool{}
-	var different []string
-	for _, form := range all {
-		if !seen[form] {
-			seen[form] = true
-			different = append(different, form)
-		}
-	}
-	return different
-}
-
 // span is a part of a text, from its first byte to the one after its last.
 type span struct{ from, to int }
 
@@ -84,7 +55,7 @@ func spans(text string, parts []string) []span {
 		if len(part) > len(text) {
 			continue
 		}
-		for _, form := range forms(part) {
+		for _, form := range event.Forms(part) {
 			for from := 0; ; {
 				at := strings.Index(text[from:], form)
 				if at < 0 {

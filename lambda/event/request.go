@@ -7,12 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
-	"slices"
-	"strconv"
 	"strings"
-	"unicode"
 )
 
 // The rotators of the wire, the values of Request.Type.
@@ -213,55 +208,6 @@ func (r Request) Kind() string {
 		return KindDryRun
 	}
 	return KindRotation
-}
-
-// ShownHost is the host for a message or a log. What is pasted there may hold a password, as a URL or a connection string
-// does: it is shown where it is written like a host's name or address, with a port at the most, and else not at all.
-func ShownHost(host string) string {
-	name, port, err := net.SplitHostPort(host)
-	if _, wrong := strconv.ParseUint(port, 10, 16); err != nil || wrong != nil {
-		name = host
-	}
-	bare := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(name), "["), "]")
-	if address, err := netip.ParseAddr(bare); err == nil {
-		bare = address.Zone() // which may be any text
-	}
-	strange := func(c rune) bool {
-		return c != '.' && c != '-' && c != '_' && c != ',' && !unicode.IsLetter(c) && !unicode.IsDigit(c)
-	}
-	if strings.ContainsFunc(bare, strange) {
-		return notShown
-	}
-	return host
-}
-
-// ShownName is the name of a database or of a user for a log. Other than a host's, it may be written in any way.
-func ShownName(name string) string {
-	if isConnection(name) {
-		return notShown
-	}
-	return name
-}
-
-const notShown = "(not shown)"
-
-// isConnection knows a URL or a connection string, which may hold a password.
-func isConnection(text string) bool {
-	packed := strings.ToLower(strings.Join(strings.Fields(text), "")) // libpq takes blanks around =
-	return slices.ContainsFunc([]string{"://", "password=", "passwd=", "pwd=", `password":`, "password':", "password:", "@tcp(", "@unix(", "@/"}, func(sign string) bool { return strings.Contains(packed, sign) })
-}
-
-// Visible writes each character that a terminal would obey, or not show, as Go does.
-func Visible(text string) string {
-	var shown strings.Builder
-	for _, char := range text {
-		written := string(char)
-		if !unicode.IsPrint(char) {
-			written = strings.Trim(strconv.QuoteRune(char), "'")
-		}
-		shown.WriteString(written)
-	}
-	return shown.String()
 }
 
 // SplitAccount divides a MySQL account user@host at its last @. Without one the host is %, any host.
