@@ -89,10 +89,7 @@ func (d *deployment) functionARN() string { return d.account.functionARN(d.names
 // DeployConnector registers the function, all that it needs, and the role by which ESC invokes it.
 func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, site *Site, archive *Archive) (*Connector, error) {
 	d := &deployment{ctx: ctx, settings: settings, last: last, account: site.Account, database: site.Database, names: newNames(settings, last),
-		tags: pulumi.StringMap{
-			"pulumi:project": pulumi.String(settings.Project),
-			"pulumi:stack":   pulumi.String(settings.Stack),
-		}}
+		tags: pulumi.ToStringMap(stackTags(settings))}
 	d.stands = d.findStanding()
 	if err := errors.Join(d.warnOfConfiguration(), d.warnOfStop()); err != nil {
 		return nil, err
