@@ -59,6 +59,13 @@ func (c *colleague) s3() *s3.Client {
 	return s3.NewFromConfig(c.aws, func(o *s3.Options) { o.UsePathStyle = true })
 }
 
+// otherPort lets the function in at another port than the database's.
+func (c *colleague) otherPort() []ec2.IpPermission {
+	const port = 6543
+	return []ec2.IpPermission{{IpProtocol: aws.String("tcp"), FromPort: aws.Int32(port), ToPort: aws.Int32(port),
+		UserIdGroupPairs: []ec2.UserIdGroupPair{{GroupId: c.output("fromConnector", "referencedSecurityGroupId")}}}}
+}
+
 // changes are what a colleague may do, and never should.
 var changes = map[string]func(ctx context.Context, c *colleague) error{
 	"log-retention": func(ctx context.Context, c *colleague) error {
@@ -196,6 +203,16 @@ var changes = map[string]func(ctx context.Context, c *colleague) error{
 	},
 	"function-let-run": func(ctx context.Context, c *colleague) error {
 		_, err := lambda.NewFromConfig(c.aws).DeleteFunctionConcurrency(ctx, &lambda.DeleteFunctionConcurrencyInput{FunctionName: c.id("function")})
+		return err
+	},
+	"port-opened": func(ctx context.Context, c *colleague) error {
+		_, err := ec2.NewFromConfig(c.aws).AuthorizeSecurityGroupIngress(ctx, &ec2.AuthorizeSecurityGroupIngressInput{
+			GroupId: c.output("fromConnector", "securityGroupId"), IpPermissions: c.otherPort()})
+		return err
+	},
+	"port-closed": func(ctx context.Context, c *colleague) error {
+		_, err := ec2.NewFromConfig(c.aws).RevokeSecurityGroupIngress(ctx, &ec2.RevokeSecurityGroupIngressInput{
+			GroupId: c.output("fromConnector", "securityGroupId"), IpPermissions: c.otherPort()})
 		return err
 	},
 	"policies-added": func(ctx context.Context, c *colleague) error {

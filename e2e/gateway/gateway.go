@@ -216,6 +216,10 @@ func (g *Gateway) serveEC2(w http.ResponseWriter, r *http.Request, action, body 
 			ec2Error(w, "DependencyViolation", fmt.Sprintf("resource %s has a dependent object (%s)", group, holder))
 			return
 		}
+	case "AuthorizeSecurityGroupIngress", "AuthorizeSecurityGroupEgress":
+		if g.rules.refuseNew(w, r, action, body) {
+			return
+		}
 	case "ModifySecurityGroupRules":
 		if g.rules.modify(w, r, body) {
 			return

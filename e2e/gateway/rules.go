@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -56,6 +59,54 @@ func (s *rules) naming(r *http.Request, group string) string {
 	return ""
 }
 
+// content is what a rule lets through. EC2 takes no second rule of one content, whatever its description is, by which moto tells them apart.
+type content struct {
+	group, protocol, peer string
+	egress                bool
+	from, to              int32
+}
+
+func contentOf(rule ec2.SecurityGroupRule) content {
+	peer := awssdk.ToString(rule.CidrIpv4) + awssdk.ToString(rule.CidrIpv6)
+	if rule.ReferencedGroupInfo != nil {
+		peer = awssdk.ToString(rule.ReferencedGroupInfo.GroupId)
+	}
+	return content{awssdk.ToString(rule.GroupId), awssdk.ToString(rule.IpProtocol), peer, awssdk.ToBool(rule.IsEgress), awssdk.ToInt32(rule.FromPort), awssdk.ToInt32(rule.ToPort)}
+}
+
+// refuseTwin answers a call that would have a rule twice, and reports whether it did.
+func (s *rules) refuseTwin(ctx context.Context, w http.ResponseWriter, client *ec2.Client, wanted content) bool {
+	found, err := client.DescribeSecurityGroupRules(ctx, &ec2.DescribeSecurityGroupRulesInput{})
+	if err != nil || !slices.ContainsFunc(found.SecurityGroupRules, func(rule ec2.SecurityGroupRule) bool { return contentOf(rule) == wanted }) {
+		return false
+	}
+	ec2Error(w, "InvalidPermission.Duplicate", fmt.Sprintf("the specified rule &quot;peer: %s, %s, from port: %d, to port: %d, ALLOW&quot; already exists",
+		wanted.peer, strings.ToUpper(wanted.protocol), wanted.from, wanted.to))
+	return true
+}
+
+// refuseNew answers AuthorizeSecurityGroupIngress and AuthorizeSecurityGroupEgress of one rule that is there, and reports whether it did.
+func (s *rules) refuseNew(w http.ResponseWriter, r *http.Request, action, body string) bool {
+	form, err := url.ParseQuery(body)
+	if err != nil {
+		return false
+	}
+	text := func(key string) string { return form.Get("IpPermissions.1." + key) }
+	wanted := content{group: form.Get("GroupId"), protocol: text("IpProtocol"), egress: action == "AuthorizeSecurityGroupEgress",
+		peer: text("Groups.1.GroupId") + text("IpRanges.1.CidrIp") + text("Ipv6Ranges.1.CidrIpv6"),
+		from: awssdk.ToInt32(port(text("FromPort"))), to: awssdk.ToInt32(port(text("ToPort")))}
+	return s.refuseTwin(r.Context(), w, ec2.NewFromConfig(s.functions.config(regionOf(r))), wanted)
+}
+
+// port reads one, nil where there is none.
+func port(text string) *int32 {
+	number, err := strconv.ParseInt(text, 10, 32)
+	if err != nil {
+		return nil
+	}
+	return awssdk.Int32(int32(number))
+}
+
 // modify answers ModifySecurityGroupRules for one rule: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifySecurityGroupRules.html.
 // The call is one of moto's own, and tells so by false, where nothing changes that AWS compares.
 func (s *rules) modify(w http.ResponseWriter, r *http.Request, body string) bool {
@@ -77,18 +128,8 @@ func (s *rules) modify(w http.ResponseWriter, r *http.Request, body string) bool
 		return false
 	}
 	was := found.SecurityGroupRules[0]
-	port := func(key string) *int32 {
-		number, err := strconv.ParseInt(form.Get(prefix+"SecurityGroupRule."+key), 10, 32)
-		if err != nil {
-			return nil
-		}
-		return awssdk.Int32(int32(number))
-	}
-	permission := ec2.IpPermission{IpProtocol: text("IpProtocol"), FromPort: port("FromPort"), ToPort: port("ToPort")}
-	source, before := "", awssdk.ToString(was.CidrIpv4)+awssdk.ToString(was.CidrIpv6)
-	if was.ReferencedGroupInfo != nil {
-		before = awssdk.ToString(was.ReferencedGroupInfo.GroupId)
-	}
+	permission := ec2.IpPermission{IpProtocol: text("IpProtocol"), FromPort: port(form.Get(prefix + "SecurityGroupRule.FromPort")), ToPort: port(form.Get(prefix + "SecurityGroupRule.ToPort"))}
+	source := ""
 	switch {
 	case text("ReferencedGroupId") != nil && was.ReferencedGroupInfo != nil:
 		source = *text("ReferencedGroupId")
@@ -103,9 +144,13 @@ func (s *rules) modify(w http.ResponseWriter, r *http.Request, body string) bool
 		ec2Error(w, "InvalidParameterValue", "Invalid rule type for security group rule '"+id+"'.")
 		return true
 	}
-	if source == before && awssdk.ToInt32(permission.FromPort) == awssdk.ToInt32(was.FromPort) &&
-		awssdk.ToInt32(permission.ToPort) == awssdk.ToInt32(was.ToPort) && awssdk.ToString(permission.IpProtocol) == awssdk.ToString(was.IpProtocol) {
+	before := contentOf(was)
+	wanted := content{before.group, awssdk.ToString(permission.IpProtocol), source, before.egress, awssdk.ToInt32(permission.FromPort), awssdk.ToInt32(permission.ToPort)}
+	if wanted == before {
 		return false
+	}
+	if s.refuseTwin(r.Context(), w, client, wanted) {
+		return true
 	}
 	made, err := s.exchange(r, client, was, permission)
 	var api smithy.APIError

@@ -72,6 +72,9 @@ type Resource struct {
 	Unread []string
 	// Renews are the outputs that an update of an input changes, by the input: in its preview they are unknown.
 	Renews map[string][]string
+	// Framework is that the resource is one on Terraform's plugin framework, of which an update that failed leaves the state as it was
+	// (UpdateWithContext in https://github.com/pulumi/pulumi-terraform-bridge/blob/v3.110.0/pkg/pf/tfbridge/provider_update.go).
+	Framework bool
 	// DeleteBeforeReplace deletes the old resource first when it is replaced.
 	DeleteBeforeReplace bool
 	// Check completes the inputs, for instance with a generated name. May be nil.
@@ -391,6 +394,9 @@ func (s *server) Update(ctx context.Context, req *pulumirpc.UpdateRequest) (*pul
 			}
 		default:
 			planned = row.planned(outputs, inputs)
+		}
+		if err != nil && row.Framework {
+			return nil, err
 		}
 		if err != nil {
 			for _, output := range row.renewed(row.Changed(state, inputs)) { // the plugin SDK keeps nothing that was unknown

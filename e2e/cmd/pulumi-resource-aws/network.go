@@ -213,9 +213,10 @@ func (c *clients) securityGroupRule(egress bool) provider.Resource {
 			"securityGroupId", "ipProtocol", "fromPort", "toPort", "cidrIpv4", "cidrIpv6", "prefixListId",
 			"referencedSecurityGroupId", "description", "tags",
 		},
-		Required: []string{"securityGroupId", "ipProtocol"},
-		Replace:  []string{"securityGroupId"},
-		Unread:   []string{"description"}, // which moto does not tell of a rule with another group
+		Required:  []string{"securityGroupId", "ipProtocol"},
+		Replace:   []string{"securityGroupId"},
+		Framework: true,
+		Unread:    []string{"description"}, // which moto does not tell of a rule with another group
 		ReplaceFor: func(state, wanted resource.PropertyMap) []string {
 			var kinds []string
 			for _, kind := range sourceKinds {
