@@ -29,9 +29,9 @@
 //     inherited, without-in-state, published
 //   - The database: database, empty, keep-master, cluster, network, sql, ca, login, login-as
 //   - Pulumi Cloud: esc-rotate, esc-open, esc-edit, document, remember, kept, schedules, protect, esc-delete-team, as
-//   - When Pulumi Cloud fails: esc-fail, esc-hangs, esc-recover
-//   - The stacks in Pulumi Cloud: cloud-form, cloud-export, cloud-record, cloud-fail, cloud-hangs, cloud-recover, cloud-expire,
-//     cloud-rename, cloud-revoke, cloud-unserved, cut-off, own-state
+//   - The stacks in Pulumi Cloud: cloud-form, cloud-export, cloud-record, cloud-expire, cloud-rename, cloud-revoke, cloud-unserved,
+//     own-state
+//   - When AWS, ESC or the rest of Pulumi Cloud fails: fail, hangs, recover, cut-off
 //   - AWS: aws-oidc, iam-policy, aws-name-servers, aws-public-cas, aws-publish, aws-left, aws-calls,
 //     aws-profiles, aws-replica, aws-refuse-missing
 //   - The function in AWS: aws-invoke, aws-deploy, aws-update, aws-weekly, aws-idle

@@ -116,9 +116,6 @@ var storyWords = func() map[string]command {
 		"esc-open":         escOpen,
 		"esc-rotate":       escRotate,
 		"esc-edit":         escEdit,
-		"esc-fail":         escFail,
-		"esc-hangs":        escHangs,
-		"esc-recover":      escRecover,
 		"filled":           filled,
 		"kept":             kept,
 		"login":            login,
@@ -382,17 +379,6 @@ func document(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
 	}
 }
-
-// esc-fail STATUS [METHOD [PATH]] makes requests to ESC fail, see cloud-fail.
-func escFail(ts *testscript.TestScript, _ bool, args []string) {
-	of(ts).cloud.ESC.Fail(faultOf(ts, args))
-}
-
-// esc-hangs waits until a request to ESC hangs, by what esc-fail began.
-func escHangs(ts *testscript.TestScript, _ bool, _ []string) { hangs(ts, &of(ts).cloud.ESC.Faults) }
-
-// esc-recover ends what esc-fail began.
-func escRecover(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.ESC.Recover() }
 
 // aws-left prints, a line each, what stands in the account that the story's database did not bring.
 func awsLeft(ts *testscript.TestScript, _ bool, _ []string) {

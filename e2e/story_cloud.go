@@ -19,18 +19,19 @@ import (
 	"esc-connector-lambda-go/e2e/pulumicloud/state"
 )
 
-// cloudCommands are the words about Pulumi Cloud's part that keeps the state, and about updates that are cut off.
+// cloudCommands are the words about Pulumi Cloud's part that keeps the state, about services that fail, and about updates that are
+// cut off.
 var cloudCommands = map[string]command{
 	"cloud-expire":   cloudExpire,
 	"cloud-export":   cloudExport,
-	"cloud-fail":     cloudFail,
 	"cloud-form":     cloudForm,
-	"cloud-hangs":    cloudHangs,
 	"cloud-record":   cloudRecord,
-	"cloud-recover":  cloudRecover,
 	"cloud-revoke":   cloudRevoke,
 	"cloud-unserved": cloudUnserved,
 	"cut-off":        cutOff,
+	"fail":           failService,
+	"hangs":          hangs,
+	"recover":        recoverService,
 }
 
 // cloud-form whole|deltas|journal is how updates send their checkpoints from now on.
@@ -72,18 +73,24 @@ func faultOf(ts *testscript.TestScript, args []string) rest.Fault {
 	return fault
 }
 
-// cloud-fail STATUS [METHOD [PATH]] makes requests about stacks fail.
-func cloudFail(ts *testscript.TestScript, _ bool, args []string) {
-	of(ts).cloud.State.Fail(faultOf(ts, args))
+// faultsOf are those of a service: aws, esc, or cloud, which keeps the stacks.
+func faultsOf(ts *testscript.TestScript, service string) *rest.Faults {
+	cloud := of(ts).cloud
+	faults := map[string]*rest.Faults{"aws": &cloud.AWSFaults, "esc": &cloud.ESC.Faults, "cloud": &cloud.State.Faults}[service]
+	if faults == nil {
+		ts.Fatalf("no service is called %s", service)
+	}
+	return faults
 }
 
-// cloud-hangs waits until a request about stacks hangs, by what cloud-fail began.
-func cloudHangs(ts *testscript.TestScript, _ bool, _ []string) {
-	hangs(ts, &of(ts).cloud.State.Faults)
+// fail SERVICE STATUS [METHOD [PATH]] makes requests to the service fail, as faultOf has it.
+func failService(ts *testscript.TestScript, _ bool, args []string) {
+	faultsOf(ts, args[0]).Fail(faultOf(ts, args[1:]))
 }
 
-// hangs waits until a request hangs.
-func hangs(ts *testscript.TestScript, faults *rest.Faults) {
+// hangs SERVICE waits until a request to the service hangs, by what fail began.
+func hangs(ts *testscript.TestScript, _ bool, args []string) {
+	faults := faultsOf(ts, args[0])
 	for deadline := time.Now().Add(time.Minute); !faults.Hanging(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			ts.Fatalf("no request hangs")
@@ -91,8 +98,10 @@ func hangs(ts *testscript.TestScript, faults *rest.Faults) {
 	}
 }
 
-// cloud-recover ends what cloud-fail began.
-func cloudRecover(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.State.Recover() }
+// recover SERVICE ends what fail began.
+func recoverService(ts *testscript.TestScript, _ bool, args []string) {
+	faultsOf(ts, args[0]).Recover()
+}
 
 // cloud-expire lets the leases of running updates run out.
 func cloudExpire(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.State.ExpireLeases() }
@@ -131,13 +140,9 @@ func cloudUnserved(ts *testscript.TestScript, _ bool, _ []string) {
 }
 
 // cut-off SERVICE STATUS METHOD PATH COMMAND... runs the CLI, and kills it with all that it has started as soon as a request
-// to the service (aws, esc or cloud) hangs by that fault. Then the service is well again.
+// to the service hangs by that fault. Then the service is well again.
 func cutOff(ts *testscript.TestScript, _ bool, args []string) {
-	s := of(ts)
-	faults := map[string]*rest.Faults{"aws": &s.cloud.AWSFaults, "esc": &s.cloud.ESC.Faults, "cloud": &s.cloud.State.Faults}[args[0]]
-	if faults == nil {
-		ts.Fatalf("no service is called %s", args[0])
-	}
+	s, faults := of(ts), faultsOf(ts, args[0])
 	faults.Fail(faultOf(ts, args[1:4]))
 	var ended error
 	killed, err := s.killWhenHanging(faults, func() {
