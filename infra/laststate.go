@@ -2,6 +2,7 @@ package infra
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -298,16 +299,14 @@ func (l *LastState) noteWebhook(ctx *pulumi.Context, settings *Settings) error {
 // event rule or an alarm of these: nothing can look for one but a refresh, and the provider, which writes tags first, fails
 // (https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/provider/tags_interceptor.go).
 func (l *LastState) noteName(ctx *pulumi.Context, settings *Settings) error {
-	for _, entry := range l.entries {
-		tags := map[string]string{}
-		for key := range stackTags(settings) {
-			tags[key] = text(part(entry.outputs.Tags, key))
-		}
-		was, kind := otherStack(tags, settings), string(entry.urn.Type())
-		if was != "" && (kind == eventRuleToken || kind == metricAlarmToken) {
-			return ctx.Log.Info(fmt.Sprintf("This stack was %s at its last update: the tags of what it has in AWS get its new name. "+
-				"If that fails by a ResourceNotFoundException, because AWS lacks a rule or an alarm that the state has:\n    pulumi up --refresh", was), nil)
-		}
+	watched := slices.ContainsFunc(l.entries, func(e entry) bool {
+		return slices.Contains([]string{eventRuleToken, metricAlarmToken}, string(e.urn.Type()))
+	})
+	earlier := l.earlierTags(settings)
+	if !watched || len(earlier) == 0 {
+		return nil
 	}
-	return nil
+	return ctx.Log.Info(fmt.Sprintf("This stack was %s at its last update: the tags of what it has in AWS get its new name. "+
+		"If that fails by a ResourceNotFoundException, because AWS lacks a rule or an alarm that the state has:\n    pulumi up --refresh",
+		otherStack(earlier[0], settings)), nil)
 }

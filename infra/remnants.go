@@ -2,6 +2,7 @@ package infra
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -198,14 +199,18 @@ func lookUpSecurityGroup(ctx *pulumi.Context, id string) error {
 	return invoke(ctx, securityGroupLookupToken, securityGroupLookupArgs{Id: id}, &foundSecurityGroup{}, "ec2:DescribeSecurityGroups")
 }
 
-// unknownRules are rules with this stack's tags that no entry of the state has.
+// unknownRules are rules with this stack's tags, of today or of its last update, that no entry of the state has.
 func (l *LastState) unknownRules(ctx *pulumi.Context, settings *Settings) []*foundRule {
 	const action = "ec2:DescribeSecurityGroupRules"
-	var tagged ruleList
-	if err := invoke(ctx, rulesLookupToken, rulesArgs{Tags: stackTags(settings)}, &tagged, action); err != nil {
-		return nil
+	var ids []string
+	for _, tags := range append(l.earlierTags(settings), stackTags(settings)) {
+		var tagged ruleList
+		if err := invoke(ctx, rulesLookupToken, rulesArgs{Tags: tags}, &tagged, action); err != nil {
+			return nil
+		}
+		ids = append(ids, tagged.Ids...)
 	}
-	unknown := slices.DeleteFunc(tagged.Ids, func(id string) bool {
+	unknown := slices.DeleteFunc(ids, func(id string) bool {
 		return slices.ContainsFunc(l.entries, func(e entry) bool { return text(e.outputs.SecurityGroupRuleId) == id })
 	})
 	found := make([]*foundRule, len(unknown))
@@ -226,6 +231,21 @@ func (l *LastState) unknownRules(ctx *pulumi.Context, settings *Settings) []*fou
 // stackTags are on all that this stack makes in AWS.
 func stackTags(settings *Settings) map[string]string {
 	return map[string]string{"pulumi:project": settings.Project, "pulumi:stack": settings.Stack}
+}
+
+// earlierTags are those of the names that this stack had when it last wrote what its state has.
+func (l *LastState) earlierTags(settings *Settings) (earlier []map[string]string) {
+	for _, outputs := range l.resources {
+		tags := stackTags(settings)
+		for key := range tags {
+			tags[key] = text(part(outputs.Tags, key))
+		}
+		known := func(other map[string]string) bool { return maps.Equal(tags, other) }
+		if otherStack(tags, settings) != "" && !slices.ContainsFunc(earlier, known) {
+			earlier = append(earlier, tags)
+		}
+	}
+	return earlier
 }
 
 // otherStack is the stack whose tags these are, where that is another one.

@@ -3,6 +3,7 @@ package infra
 import (
 	"errors"
 	"maps"
+	"slices"
 	"testing"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -132,9 +133,13 @@ func TestLostRulesAreThoseThatAnUpdateWouldMakeAgain(t *testing.T) {
 		"sgr-out":   {"securityGroupId": "sg-own", "referencedSecurityGroupId": "sg-database", "isEgress": true},
 		"sgr-in":    {"securityGroupId": "sg-database", "referencedSecurityGroupId": "sg-own"},
 		"sgr-dns":   {"securityGroupId": "sg-own", "cidrIpv4": "10.0.0.2/32", "ipProtocol": "udp", "isEgress": true},
+		"sgr-old":   {"securityGroupId": "sg-own", "referencedSecurityGroupId": "sg-database", "isEgress": true},
 		"sgr-other": {"securityGroupId": "sg-database", "referencedSecurityGroupId": "sg-of-another-stack"},
 	}
 	own := map[string]any{"arn": "arn:aws:ec2:eu-west-1:111122223333:security-group/sg-own"}
+	tagged := func(outputs map[string]any, stack string) map[string]any {
+		return map[string]any{"arn": outputs["arn"], "tags": map[string]any{"pulumi:project": "shop", "pulumi:stack": stack}}
+	}
 	for name, c := range map[string]struct {
 		state    map[string]any
 		settings map[string]string
@@ -144,6 +149,7 @@ func TestLostRulesAreThoseThatAnUpdateWouldMakeAgain(t *testing.T) {
 		"all are lost":              {state: map[string]any{"securityGroup": own}, want: []string{"sgr-dns", "sgr-in", "sgr-out"}},
 		"the state has one by name": {state: map[string]any{"securityGroup": own, "toDatabase": map[string]any{"securityGroupRuleId": "sgr-newer"}}, want: []string{"sgr-dns", "sgr-in"}},
 		"the state has one by ID":   {state: map[string]any{"securityGroup": own, "toDatabase": map[string]any{"securityGroupRuleId": "sgr-out"}}, want: []string{"sgr-dns", "sgr-in"}},
+		"the stack was renamed":     {state: map[string]any{"securityGroup": tagged(own, "old")}, want: []string{"sgr-dns", "sgr-in", "sgr-old", "sgr-out"}},
 		"another tool lets it in":   {state: map[string]any{"securityGroup": own}, settings: map[string]string{"shop:manageDatabaseIngress": "false"}, want: []string{"sgr-dns", "sgr-out"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -154,7 +160,12 @@ func TestLostRulesAreThoseThatAnUpdateWouldMakeAgain(t *testing.T) {
 			}
 			cloud.answers[stateToken] = state(resources)
 			cloud.answers[rulesLookupToken] = func(args resource.PropertyMap) (map[string]any, error) {
-				assert.Equal(t, map[string]any{"pulumi:project": "shop", "pulumi:stack": "dev"}, args["tags"].Mappable())
+				tags := args["tags"].ObjectValue().Mappable()
+				assert.Equal(t, "shop", tags["pulumi:project"])
+				if tags["pulumi:stack"] == "old" {
+					return map[string]any{"ids": []any{"sgr-old"}}, nil
+				}
+				assert.Equal(t, "dev", tags["pulumi:stack"])
 				return map[string]any{"ids": []any{"sgr-dns", "sgr-in", "sgr-other", "sgr-out"}}, nil
 			}
 			cloud.answers[ruleLookupToken] = func(args resource.PropertyMap) (map[string]any, error) {
@@ -174,6 +185,7 @@ func TestLostRulesAreThoseThatAnUpdateWouldMakeAgain(t *testing.T) {
 				for _, rule := range last.lostRules(ctx, settings) {
 					ids = append(ids, rule.SecurityGroupRuleId)
 				}
+				slices.Sort(ids)
 				assert.Equal(t, c.want, ids)
 				return nil
 			}))
