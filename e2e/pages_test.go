@@ -77,8 +77,18 @@ func TestOnlyTheLastCommandOfABlockAsks(t *testing.T) {
 	require.Greater(t, asking, 10, "the commands that ask are not found any more")
 }
 
-func TestTheGuidesTableOfContentsIsComplete(t *testing.T) {
-	for _, page := range []string{"GUIDE.md", "IAM.md", "OPERATING.md", "USERS.md"} {
+// A reader who comes by a link must see whether this is the page to read.
+func TestEachPageBeginsWithWhatItIsFor(t *testing.T) {
+	begins := regexp.MustCompile(`\A# .+\n\n[A-Z][a-z]* `)
+	for _, p := range readPages(t) {
+		source, err := os.ReadFile(filepath.Join("..", p.name))
+		require.NoError(t, err)
+		assert.True(t, begins.Match(source), "%s begins with no sentence on what it is for", p.name)
+	}
+}
+
+func TestTheListAtTheTopOfAPageIsComplete(t *testing.T) {
+	for _, page := range []string{"GUIDE.md", "IAM.md", "OPERATING.md", "RESOURCES.md", "USERS.md"} {
 		source, err := os.ReadFile("../docs/" + page)
 		require.NoError(t, err)
 		var listed, headings []string
