@@ -102,11 +102,11 @@ func (c *clients) signingJob() provider.Resource {
 				}},
 			})
 			if err != nil {
-				return "", nil, fmt.Errorf("starting Signer Signing Job: %w", err)
+				return "", nil, fmt.Errorf("creating Signing Job: %w", err)
 			}
-			// 200 times, every five seconds. A job that fails is none in the state.
-			unfinished := errors.New("exceeded wait attempts")
-			err = provider.Retry(ctx, 200*5*time.Second, func(err error) bool { return errors.Is(err, unfinished) }, func() error {
+			// A job that fails is none in the state.
+			unfinished := errors.New("exceeded max wait time for SuccessfulSigningJob waiter")
+			err = provider.Retry(ctx, 5*time.Minute, func(err error) bool { return errors.Is(err, unfinished) }, func() error {
 				job, err := c.signer.DescribeSigningJob(ctx, &signer.DescribeSigningJobInput{JobId: started.JobId})
 				switch {
 				case err != nil:
