@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"esc-connector-lambda-go/environments"
+	"esc-connector-lambda-go/infra/archive"
 
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/iam"
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
@@ -86,8 +87,20 @@ type deployment struct {
 // functionARN is known before the function is there.
 func (d *deployment) functionARN() string { return d.account.functionARN(d.names.function) }
 
+// goVersionTag is the function's tag that names the Go that compiled it.
+const goVersionTag = "connector:go"
+
+// BuildArchive has ./lambda compiled and zipped. Where Pulumi's published archive is deployed, only the architecture is given.
+func BuildArchive(ctx *pulumi.Context, settings *Settings, last *LastState) (*archive.Archive, error) {
+	if settings.Published {
+		return &archive.Archive{Architecture: settings.Architecture}, warnOfPublished(ctx)
+	}
+	return archive.Build(ctx, archive.Source{Root: settings.root, Architecture: settings.Architecture, CAFile: settings.CAFile,
+		LastGo: text(part(last.outputs(functionResource).Tags, goVersionTag))})
+}
+
 // DeployConnector registers the function, all that it needs, and the role by which ESC invokes it.
-func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, site *Site, archive *Archive) (*Connector, error) {
+func DeployConnector(ctx *pulumi.Context, settings *Settings, last *LastState, site *Site, archive *archive.Archive) (*Connector, error) {
 	d := &deployment{ctx: ctx, settings: settings, last: last, account: site.Account, database: site.Database, names: newNames(settings, last),
 		tags: pulumi.ToStringMap(stackTags(settings))}
 	d.stands = d.findStanding()
@@ -161,7 +174,7 @@ func (d *deployment) logGroup() (*logGroup, error) {
 }
 
 // code is the archive as it is uploaded, or as it is after it was signed, or Pulumi's.
-func (d *deployment) code(archive *Archive) (*functionCode, error) {
+func (d *deployment) code(archive *archive.Archive) (*functionCode, error) {
 	switch {
 	case d.settings.Published:
 		return d.published()
@@ -172,7 +185,7 @@ func (d *deployment) code(archive *Archive) (*functionCode, error) {
 }
 
 // function needs its role's permissions before it is created, and until after it is deleted.
-func (d *deployment) function(archive *Archive, code *functionCode, logs *logGroup, role *iam.Role, group *securityGroup, after []pulumi.Resource,
+func (d *deployment) function(archive *archive.Archive, code *functionCode, logs *logGroup, role *iam.Role, group *securityGroup, after []pulumi.Resource,
 ) (*lambda.Function, error) {
 	// How many of it may run at once is for whoever reserves that to say, and so is that none may.
 	options := []pulumi.ResourceOption{pulumi.DeleteBeforeReplace(true), pulumi.DependsOn(append(after, logs)), pulumi.IgnoreChanges([]string{"reservedConcurrentExecutions"})}
@@ -224,7 +237,7 @@ func (d *deployment) function(archive *Archive, code *functionCode, logs *logGro
 
 // environment holds no variable whose value is the connector's default: Lambda encrypts variables by a grant of the execution role's,
 // and refuses every invocation once that role was made anew: https://github.com/hashicorp/terraform-provider-aws/issues/6352
-func (d *deployment) environment(archive *Archive) lambda.FunctionEnvironmentPtrInput {
+func (d *deployment) environment(archive *archive.Archive) lambda.FunctionEnvironmentPtrInput {
 	variables := pulumi.StringMap{}
 	if d.settings.SSLMode != "verify-full" {
 		variables["DB_SSLMODE"] = pulumi.String(d.settings.SSLMode)
@@ -251,7 +264,7 @@ func (d *deployment) replacementGroups() pulumi.StringArrayInput {
 }
 
 // functionTags also say which Go compiled the function: another one changes the archive of the same source.
-func (d *deployment) functionTags(archive *Archive) pulumi.StringMap {
+func (d *deployment) functionTags(archive *archive.Archive) pulumi.StringMap {
 	tags := maps.Clone(d.tags)
 	if archive.GoVersion != "" {
 		tags[goVersionTag] = pulumi.String(archive.GoVersion)

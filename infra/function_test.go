@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"esc-connector-lambda-go/infra/archive"
+
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -155,7 +157,7 @@ func TestTheFunctionHasNoVariablesForDefaults(t *testing.T) {
 		d := &deployment{settings: &Settings{SSLMode: settings["mode"]}, last: &LastState{resources: map[string]resourceOutputs{
 			"function": {Environment: map[string]any{"variables": before}}, "schedule": {Environment: "orders"},
 		}}}
-		environment := d.environment(&Archive{CAFile: settings["ca"]})
+		environment := d.environment(&archive.Archive{CAFile: settings["ca"]})
 		if environment == nil {
 			return nil
 		}

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 
+	"esc-connector-lambda-go/infra/archive"
+
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
@@ -161,7 +163,7 @@ func lookAround(ctx *pulumi.Context, configuration Config) (*Settings, *LastStat
 }
 
 // compiled stands for the function's archive.
-var compiled = &Archive{Path: "testdata/none.zip", SHA256: "c2hh", Architecture: "x86_64"}
+var compiled = &archive.Archive{Path: "testdata/none.zip", SHA256: "c2hh", Architecture: "x86_64"}
 
 const oidcToken = "aws:iam/getOpenIdConnectProvider:getOpenIdConnectProvider"
 

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"esc-connector-lambda-go/environments"
+	"esc-connector-lambda-go/infra/archive"
 	"esc-connector-lambda-go/lambda/event"
 
 	"github.com/robfig/cron/v3"
@@ -395,7 +396,7 @@ func setCAFile(s *Settings, value string) error {
 		return errors.New("that path leads out of the project's folder")
 	}
 	s.CAFile = filepath.FromSlash(value)
-	_, err := certificates(filepath.Join(s.root, s.CAFile))
+	_, err := archive.Certificates(filepath.Join(s.root, s.CAFile))
 	return err
 }
 

@@ -1,6 +1,8 @@
 package infra
 
 import (
+	"encoding/pem"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -80,7 +82,9 @@ func TestAllBadSettingsAreReportedAtOnceWithWhatMendsThem(t *testing.T) {
 // A message that names a value must name one that is taken.
 func TestWhatTheTableProposesIsAllowed(t *testing.T) {
 	root := t.TempDir()
-	authority, _ := newAuthority(t)
+	server := httptest.NewTLSServer(nil)
+	server.Close()
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	require.NoError(t, os.WriteFile(filepath.Join(root, settingOf("databaseCaFile").example), authority, 0o600))
 	for _, row := range settings {
 		proposed := append([]string{row.preset, strings.Trim(row.example, "'")}, row.choices...)
@@ -292,6 +296,14 @@ func TestFurtherSettingsThatCannotBeAreRefused(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestACAFileIsOneOfTheProjectWithCertificatesInIt(t *testing.T) {
+	settings := &Settings{root: t.TempDir()}
+	require.NoError(t, os.WriteFile(filepath.Join(settings.root, "empty.pem"), []byte("nothing"), 0o600))
+	require.ErrorContains(t, setCAFile(settings, "empty.pem"), "no certificate")
+	require.ErrorContains(t, setCAFile(settings, "other.pem"), "no such file")
+	require.ErrorContains(t, setCAFile(settings, "../empty.pem"), "out of the project's folder")
 }
 
 func TestADatabaseOutsideRDSNeedsItsWhereaboutsAllAtOnce(t *testing.T) {

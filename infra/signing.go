@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"esc-connector-lambda-go/infra/archive"
+
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
@@ -88,7 +90,7 @@ type functionCode struct {
 // signed has the archive signed by a profile of the stack's own, whose signature the function's code
 // must have from then on. Signer takes objects of versioned buckets only, and never writes over one:
 // https://docs.aws.amazon.com/signer/latest/developerguide/lambda-workflow.html
-func (d *deployment) signed(archive *Archive) (*functionCode, error) {
+func (d *deployment) signed(archive *archive.Archive) (*functionCode, error) {
 	bucket, ready, err := d.bucket()
 	if err != nil {
 		return nil, err

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"esc-connector-lambda-go/infra/archive"
+
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/urn"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/tokens"
@@ -104,7 +106,7 @@ func (s *standing) settled() bool {
 func (s *standing) toSendAgain() bool { return s != nil && len(s.configuration) == 0 && !s.settled() }
 
 // hashOf is the hash of code that is uploaded, whose own AWS reports.
-func (s *standing) hashOf(archive *Archive) string {
+func (s *standing) hashOf(archive *archive.Archive) string {
 	if s == nil || len(s.configuration) > 0 {
 		return archive.SHA256
 	}

@@ -3,6 +3,8 @@ package infra
 import (
 	"testing"
 
+	"esc-connector-lambda-go/infra/archive"
+
 	"github.com/pulumi/pulumi-aws/sdk/v6/go/aws/lambda"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"
@@ -12,7 +14,7 @@ import (
 // A function that stands is compared with the state: what differs decides whether its code is sent again.
 func TestAFunctionThatStandsIsComparedWithTheState(t *testing.T) {
 	const job, other = "arn:aws:signer:eu-west-1:111122223333:/signing-jobs/job-1", "arn:aws:signer:eu-west-1:111122223333:/signing-jobs/job-2"
-	archive := &Archive{SHA256: "new"}
+	archive := &archive.Archive{SHA256: "new"}
 	for name, c := range map[string]struct {
 		hash, key     string
 		variables     map[string]any
@@ -85,6 +87,6 @@ func TestCodeSigningIsComparedWhereItIsRead(t *testing.T) {
 func TestAFunctionThatIsNotWholeIsNotCompared(t *testing.T) {
 	var none *standing
 	assert.False(t, none.toSendAgain())
-	assert.Equal(t, "new", none.hashOf(&Archive{SHA256: "new"}))
+	assert.Equal(t, "new", none.hashOf(&archive.Archive{SHA256: "new"}))
 	assert.Nil(t, none.mark())
 }

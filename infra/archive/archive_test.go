@@ -1,4 +1,4 @@
-package infra
+package archive
 
 import (
 	"archive/zip"
@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -47,16 +48,26 @@ func project(t *testing.T, source string) string {
 	return folder
 }
 
-func buildArchive(t *testing.T, settings *Settings) (*Archive, []byte, error) {
+// nothing registers and asks nothing: a build only writes to the log.
+type nothing struct{}
+
+func (nothing) NewResource(pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
+	return "", nil, nil
+}
+func (nothing) Call(pulumi.MockCallArgs) (resource.PropertyMap, error) { return nil, nil }
+
+func buildArchive(t *testing.T, of Source) (*Archive, []byte, error) {
 	t.Helper()
 	var archive *Archive
-	err := run(t, newCloud(), nil, func(ctx *pulumi.Context, _ Config) (err error) {
-		archive, err = BuildArchive(ctx, settings, &LastState{})
-		return err
-	})
-	if err != nil {
-		return nil, nil, err
+	var failure error
+	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
+		archive, failure = Build(ctx, of)
+		return failure
+	}, pulumi.WithMocks("shop", "dev", nothing{}))
+	if failure != nil {
+		return nil, nil, failure
 	}
+	require.NoError(t, err)
 	content, err := os.ReadFile(archive.Path)
 	require.NoError(t, err)
 	return archive, content, nil
@@ -64,7 +75,7 @@ func buildArchive(t *testing.T, settings *Settings) (*Archive, []byte, error) {
 
 func TestTheArchiveRunsOnLambdaAndHoldsNothingElse(t *testing.T) {
 	for architecture, machine := range map[string]elf.Machine{"x86_64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
-		archive, content, err := buildArchive(t, &Settings{root: project(t, tinyFunction), Architecture: architecture})
+		archive, content, err := buildArchive(t, Source{Root: project(t, tinyFunction), Architecture: architecture})
 		require.NoError(t, err)
 		sum := sha256.Sum256(content)
 		assert.Equal(t, base64.StdEncoding.EncodeToString(sum[:]), archive.SHA256)
@@ -96,7 +107,7 @@ func unzip(t *testing.T, file *zip.File) []byte {
 
 func TestTheArchiveDependsOnTheSourceAlone(t *testing.T) {
 	first := project(t, tinyFunction)
-	_, want, err := buildArchive(t, &Settings{root: first, Architecture: "x86_64"})
+	_, want, err := buildArchive(t, Source{Root: first, Architecture: "x86_64"})
 	require.NoError(t, err)
 
 	t.Run("not on the folder, nor on the user's settings of go", func(t *testing.T) {
@@ -106,23 +117,23 @@ func TestTheArchiveDependsOnTheSourceAlone(t *testing.T) {
 		t.Setenv("CGO_ENABLED", "1")
 		t.Setenv("GOOS", "windows")
 		t.Setenv("GOEXPERIMENT", "nogreenteagc")
-		_, got, err := buildArchive(t, &Settings{root: again, Architecture: "x86_64"})
+		_, got, err := buildArchive(t, Source{Root: again, Architecture: "x86_64"})
 		require.NoError(t, err)
 		assert.True(t, bytes.Equal(want, got))
 	})
 	t.Run("not on Windows' line ends", func(t *testing.T) {
 		again := project(t, strings.ReplaceAll(tinyFunction, "\n", "\r\n"))
-		_, got, err := buildArchive(t, &Settings{root: again, Architecture: "x86_64"})
+		_, got, err := buildArchive(t, Source{Root: again, Architecture: "x86_64"})
 		require.NoError(t, err)
 		assert.True(t, bytes.Equal(want, got))
 	})
 	t.Run("and what is built already is not built again", func(t *testing.T) {
 		root := project(t, tinyFunction)
-		before, _, err := buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+		before, _, err := buildArchive(t, Source{Root: root, Architecture: "x86_64"})
 		require.NoError(t, err)
 		built, err := os.Stat(before.Path)
 		require.NoError(t, err)
-		after, _, err := buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+		after, _, err := buildArchive(t, Source{Root: root, Architecture: "x86_64"})
 		require.NoError(t, err)
 		assert.Equal(t, before, after)
 		reused, err := os.Stat(after.Path)
@@ -130,7 +141,7 @@ func TestTheArchiveDependsOnTheSourceAlone(t *testing.T) {
 		assert.True(t, os.SameFile(built, reused))
 
 		require.NoError(t, os.WriteFile(filepath.Join(root, "lambda/main.go"), []byte("package main\n\nfunc main() {}\n"), 0o600))
-		changed, _, err := buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+		changed, _, err := buildArchive(t, Source{Root: root, Architecture: "x86_64"})
 		require.NoError(t, err)
 		assert.NotEqual(t, before.SHA256, changed.SHA256)
 	})
@@ -176,7 +187,7 @@ func TestSourceElsewhereIsNotTakenForUnchanged(t *testing.T) {
 					source += "\nfunc init() { print(Word) }\n"
 				}
 				write(t, root, file, source)
-				archive, _, err := buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+				archive, _, err := buildArchive(t, Source{Root: root, Architecture: "x86_64"})
 				require.NoError(t, err)
 				sums = append(sums, archive.SHA256)
 			}
@@ -206,7 +217,7 @@ func TestTheArchiveIsKeptBesideGosOwnCacheWhereThereIsNoOther(t *testing.T) {
 // A file that was cut, or written to, is no archive: Lambda would refuse it, or run what it must not.
 func TestADamagedArchiveOfTheCacheIsCompiledAgain(t *testing.T) {
 	root := project(t, tinyFunction)
-	archive, want, err := buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+	archive, want, err := buildArchive(t, Source{Root: root, Architecture: "x86_64"})
 	require.NoError(t, err)
 	flipped := bytes.Clone(want)
 	flipped[len(flipped)/2] ^= 1
@@ -217,7 +228,7 @@ func TestADamagedArchiveOfTheCacheIsCompiledAgain(t *testing.T) {
 	require.NoError(t, writer.Close())
 	for name, damaged := range map[string][]byte{"half": want[:len(want)/2], "empty": {}, "flipped": flipped, "another": another.Bytes()} {
 		require.NoError(t, os.WriteFile(archive.Path, damaged, 0o600))
-		_, got, err := buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+		_, got, err := buildArchive(t, Source{Root: root, Architecture: "x86_64"})
 		require.NoError(t, err, name)
 		assert.True(t, bytes.Equal(want, got), name)
 		kept, err := os.ReadFile(archive.Path)
@@ -230,11 +241,11 @@ func TestADamagedArchiveOfTheCacheIsCompiledAgain(t *testing.T) {
 // or write there.
 func TestACacheThatCannotBeUsedIsDoneWithout(t *testing.T) {
 	root := project(t, tinyFunction)
-	archive, want, err := buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+	archive, want, err := buildArchive(t, Source{Root: root, Architecture: "x86_64"})
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(archive.Path))
 	require.NoError(t, os.Mkdir(archive.Path, 0o755))
-	elsewhere, got, err := buildArchive(t, &Settings{root: root, Architecture: "x86_64"})
+	elsewhere, got, err := buildArchive(t, Source{Root: root, Architecture: "x86_64"})
 	require.NoError(t, err)
 	assert.True(t, bytes.Equal(want, got))
 	assert.NotEqual(t, archive.Path, elsewhere.Path)
@@ -242,7 +253,7 @@ func TestACacheThatCannotBeUsedIsDoneWithout(t *testing.T) {
 
 	t.Setenv("XDG_CACHE_HOME", "/dev/null/cache")
 	_, err = (&build{cache: "/dev/null/go"}).folder()
-	require.Error(t, err, "BuildArchive goes on without")
+	require.Error(t, err, "Build goes on without")
 }
 
 // A go of a distribution can have a version that Lambda takes in no tag, and a workspace around the project can name another.
@@ -266,7 +277,7 @@ func TestTheVersionOfGoIsOneForATag(t *testing.T) {
 }
 
 func TestTheCompilersOwnLinesAreShown(t *testing.T) {
-	_, _, err := buildArchive(t, &Settings{root: project(t, "package main\n\nfunc main() { undeclared() }\n"), Architecture: "x86_64"})
+	_, _, err := buildArchive(t, Source{Root: project(t, "package main\n\nfunc main() { undeclared() }\n"), Architecture: "x86_64"})
 	require.Error(t, err)
 	assert.Contains(t, err.Error(), "compiling ./lambda for linux/amd64")
 	assert.Contains(t, err.Error(), "lambda/main.go:3:15: undefined: undeclared")
@@ -288,10 +299,10 @@ func newAuthority(t *testing.T) (certificate, private []byte) {
 func TestTheUsersCertificatesGoIntoTheArchiveAndNothingElseOfTheFile(t *testing.T) {
 	certificate, private := newAuthority(t)
 
-	write := func(t *testing.T, content string) (string, *Settings) {
+	with := func(t *testing.T, content string) Source {
 		root := project(t, tinyFunction)
-		require.NoError(t, os.WriteFile(filepath.Join(root, "my ca.pem"), []byte(content), 0o600))
-		return root, &Settings{root: root, Architecture: "x86_64"}
+		write(t, root, "my ca.pem", content)
+		return Source{Root: root, Architecture: "x86_64", CAFile: "my ca.pem"}
 	}
 	for name, content := range map[string]string{
 		"with Unix line ends":     "# our own\n" + string(certificate),
@@ -300,9 +311,7 @@ func TestTheUsersCertificatesGoIntoTheArchiveAndNothingElseOfTheFile(t *testing.
 		"beside one in a comment": "# -----BEGIN CERTIFICATE-----\n# MIIB\n" + string(certificate),
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, settings := write(t, content)
-			require.NoError(t, setCAFile(settings, "my ca.pem"))
-			archive, content, err := buildArchive(t, settings)
+			archive, content, err := buildArchive(t, with(t, content))
 			require.NoError(t, err)
 			reader, err := zip.NewReader(bytes.NewReader(content), int64(len(content)))
 			require.NoError(t, err)
@@ -317,10 +326,7 @@ func TestTheUsersCertificatesGoIntoTheArchiveAndNothingElseOfTheFile(t *testing.
 		"of 2 certificates in it 0 can be read": strings.TrimSpace(string(certificate)) + string(certificate),
 		"private key":                           string(certificate) + string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})),
 	} {
-		_, settings := write(t, content)
-		assert.ErrorContains(t, setCAFile(settings, "my ca.pem"), name)
+		_, _, err := buildArchive(t, with(t, content))
+		assert.ErrorContains(t, err, name)
 	}
-	_, settings := write(t, "")
-	require.ErrorContains(t, setCAFile(settings, "other.pem"), "no such file")
-	require.ErrorContains(t, setCAFile(settings, "../my ca.pem"), "out of the project's folder")
 }
