@@ -234,6 +234,10 @@ var changes = map[string]func(ctx context.Context, c *colleague) error{
 		}
 		return nil
 	},
+	"provider-deleted": func(ctx context.Context, c *colleague) error {
+		_, err := iam.NewFromConfig(c.aws).DeleteOpenIDConnectProvider(ctx, &iam.DeleteOpenIDConnectProviderInput{OpenIDConnectProviderArn: c.id("oidcProvider")})
+		return err
+	},
 	"audience-removed": func(ctx context.Context, c *colleague) error {
 		// moto knows no RemoveClientIDFromOpenIDConnectProvider. What stands in the end is the same.
 		client, arn := iam.NewFromConfig(c.aws), c.id("oidcProvider")

@@ -131,6 +131,7 @@ var registeredTypes = map[string]string{
 	keepWarmPermissionResource:    "aws:lambda/permission:Permission",
 	keepWarmResource:              eventRuleToken,
 	logGroupResource:              logGroupToken,
+	oidcProviderResource:          "aws:iam/openIdConnectProvider:OpenIdConnectProvider",
 	securityGroupResource:         securityGroupToken,
 	signingProfileResource:        signingProfileToken,
 	toDatabaseResource:            egressRuleToken,

@@ -68,7 +68,7 @@ func (d *deployment) executionRole() (*iam.Role, *iam.RolePolicy, error) {
 
 // invocationRole is the role that ESC assumes. It may invoke this function, and look at it.
 func (d *deployment) invocationRole(trust *Trust, function *lambda.Function) (*iam.Role, *iam.RolePolicy, error) {
-	provider, err := trust.provider(d.ctx)
+	provider, err := trust.provider(d.ctx, d.last)
 	if err != nil {
 		return nil, nil, err
 	}

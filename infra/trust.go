@@ -94,7 +94,7 @@ func subject(name environments.Name) string {
 // provider registers the OIDC provider where it is this program's, and returns its ARN. It is never
 // deleted from AWS: other stacks may have come to need it, and so it may be there already when this
 // stack is new. Then it is imported as it is.
-func (t *Trust) provider(ctx *pulumi.Context) (pulumi.StringInput, error) {
+func (t *Trust) provider(ctx *pulumi.Context, last *LastState) (pulumi.StringInput, error) {
 	args := &iam.OpenIdConnectProviderArgs{
 		Url:           pulumi.String("https://" + t.Issuer),
 		ClientIdLists: pulumi.ToStringArray(t.wanted),
@@ -114,8 +114,7 @@ func (t *Trust) provider(ctx *pulumi.Context) (pulumi.StringInput, error) {
 		args.ThumbprintLists = pulumi.ToStringArray(t.existing.thumbprints)
 		args.Tags = pulumi.ToStringMap(t.existing.tags)
 		options = append(options, pulumi.Import(pulumi.ID(t.existing.arn)))
-	} else if err := ctx.Log.Info(fmt.Sprintf("This AWS account has no OIDC identity provider https://%s yet: creating it. "+
-		"pulumi destroy will leave it there, since other stacks may have come to need it", t.Issuer), nil); err != nil {
+	} else if err := t.tellOfNone(ctx, last); err != nil {
 		return nil, err
 	}
 	provider, err := iam.NewOpenIdConnectProvider(ctx, oidcProviderResource, args, options...)
@@ -123,6 +122,16 @@ func (t *Trust) provider(ctx *pulumi.Context) (pulumi.StringInput, error) {
 		return nil, fmt.Errorf("registering the OIDC identity provider https://%s: %w", t.Issuer, err)
 	}
 	return provider.Arn, nil
+}
+
+// tellOfNone says what becomes of a provider that the account has not: it is created, but for one that the state has.
+func (t *Trust) tellOfNone(ctx *pulumi.Context, last *LastState) error {
+	if last.has(oidcProviderResource) {
+		return ctx.Log.Warn(fmt.Sprintf("AWS does not have the OIDC identity provider https://%s, and this stack's state does: somebody has deleted it, "+
+			"and ESC cannot log in to rotate. An update alone does not see that:\n    pulumi up --refresh", t.Issuer), nil)
+	}
+	return ctx.Log.Info(fmt.Sprintf("This AWS account has no OIDC identity provider https://%s yet: creating it. "+
+		"pulumi destroy will leave it there, since other stacks may have come to need it", t.Issuer), nil)
 }
 
 // policy is the trust policy of the invocation role.
