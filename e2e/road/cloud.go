@@ -34,7 +34,7 @@ const (
 	Region       = "us-west-2"
 	// Token is the access token of the organization's admin.
 	Token = "pul-road-admin"
-	Team  = "database-administrators"
+	team  = "database-administrators"
 )
 
 // Cloud is one road's AWS account and Pulumi Cloud organization.
@@ -112,7 +112,7 @@ func members() map[string]access.User {
 		// Reads the rotated passwords.
 		{Name: "reader", Environments: map[string]access.Environment{Organization + "/demo/rotator": access.OpenEnvironment}},
 		// Has what the team is given.
-		{Name: "team", Teams: []string{Team}},
+		{Name: "team", Teams: []string{team}},
 		// Update stacks, and may do with environments: nothing, and open those that are there.
 		{Name: "blind", Stacks: stacks(access.WriteStack), Lacks: []access.Scope{access.CreateEnvironments}},
 		{Name: "updater", Environments: environments(access.OpenEnvironment), Stacks: stacks(access.WriteStack), Lacks: []access.Scope{access.CreateEnvironments}},
@@ -174,7 +174,7 @@ func (c *Cloud) startESC() error {
 	}
 	c.ESCURL = fmt.Sprintf("https://localhost:%d", listener.Addr().(*net.TCPAddr).Port)
 	c.Directory = access.NewDirectory(members(), Organization)
-	c.Directory.Teams = []string{Team}
+	c.Directory.Teams = []string{team}
 	c.State = state.New(state.Options{Directory: c.Directory})
 	c.ESC, err = esc.New(esc.Options{BackendURL: c.ESCURL, Directory: c.Directory, AWSEndpoint: c.AWSURL, NewLogins: 1})
 	if err != nil {
