@@ -22,8 +22,8 @@
 // # Words
 //
 // A story is a file of commands for github.com/rogpeppe/go-internal/testscript, whose words are exec, stdout, cmp and
-// their like. These are ours. The tables of words, in the files story*.go and in readme.go, name a function for
-// each, whose comment says what the word does and takes.
+// their like. These are ours. The tables of words, at the top of the files story_*.go, name a function for each, whose comment says
+// what the word does and takes.
 //
 //   - The project and its stack: new, project, filled, to-prepare, settings, pulumi, converse, paste, plan, foretold, restore, inherit,
 //     inherited, without-in-state, published

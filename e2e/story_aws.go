@@ -13,6 +13,23 @@ import (
 	"esc-connector-lambda-go/e2e/road"
 )
 
+// accountCommands are the words about the AWS account, its functions and its rules.
+var accountCommands = map[string]command{
+	"aws-deploy":       awsDeploy,
+	"aws-idle":         awsIdle,
+	"aws-invoke":       awsInvoke,
+	"aws-left":         awsLeft,
+	"aws-lose-answer":  awsLoseAnswer,
+	"aws-name-servers": awsNameServers,
+	"aws-oidc":         awsOIDC,
+	"aws-public-cas":   awsPublicCAs,
+	"aws-publish":      awsPublish,
+	"aws-refuse-code":  awsRefuseCode,
+	"aws-throttle":     awsThrottle,
+	"aws-update":       awsUpdate,
+	"aws-weekly":       awsWeekly,
+}
+
 // aws-idle FILE lets the function whose ARN the file holds be unused for weeks.
 func awsIdle(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(of(ts).cloud.AWS.Idle(strings.TrimSpace(ts.ReadFile(args[0]))))
@@ -95,3 +112,19 @@ func awsRefuseCode(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud
 
 // aws-public-cas lets functions trust the public certificate authorities alone, which have issued no story's certificate.
 func awsPublicCAs(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.AWS.TrustPublicCAs() }
+
+// aws-left prints, a line each, what stands in the account that the story's database did not bring.
+func awsLeft(ts *testscript.TestScript, _ bool, _ []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	left, err := of(ts).cloud.Left(ctx)
+	ts.Check(err)
+	fmt.Fprint(ts.Stdout(), strings.Join(append(left, ""), "\n"))
+}
+
+// aws-oidc AUDIENCE... makes an OIDC provider for the story's ESC, as another team would.
+func awsOIDC(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	ts.Check(of(ts).cloud.AddOIDCProvider(ctx, args...))
+}

@@ -31,7 +31,22 @@ var cloudCommands = map[string]command{
 	"cut-off":        cutOff,
 	"fail":           failService,
 	"hangs":          hangs,
+	"own-state":      ownState,
 	"recover":        recoverService,
+}
+
+// own-state keeps the state of the story's stacks in a folder from now on, and not in Pulumi Cloud.
+func ownState(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Setenv("PULUMI_BACKEND_URL", of(ts).cloud.FolderURL())
+	ts.Setenv("PULUMI_CONFIG_PASSPHRASE", "road")
+}
+
+// inCloud does what needs Pulumi Cloud, wherever the state is.
+func inCloud(ts *testscript.TestScript, do func()) {
+	state := ts.Getenv("PULUMI_BACKEND_URL")
+	ts.Setenv("PULUMI_BACKEND_URL", of(ts).cloud.ESCURL)
+	defer ts.Setenv("PULUMI_BACKEND_URL", state)
+	do()
 }
 
 // cloud-form whole|deltas|journal is how updates send their checkpoints from now on.

@@ -29,7 +29,17 @@ var stackCommands = map[string]command{
 	"inherited": inherited,
 	"published": published,
 	"plan":      plan,
+	"restore":   restore,
 }
+
+// stacks is the folder of stacks that earlier versions made. They are never made anew.
+var stacks = func() string {
+	folder, err := filepath.Abs("testdata/stacks")
+	if err != nil {
+		panic(err)
+	}
+	return folder
+}()
 
 // The marks of what JSON has no form for, in states and on the wire to providers alike
 // (https://github.com/pulumi/pulumi/blob/v3.259.0/sdk/go/common/resource/sig/sig.go).
@@ -66,6 +76,32 @@ func resourcesOf(ts *testscript.TestScript, state string) []keptResource {
 	}
 	ts.Check(json.Unmarshal([]byte(state), &stack))
 	return stack.Deployment.Resources
+}
+
+// restore STACK brings back, in the project at hand, a stack of testdata/stacks
+// as its users would have it: its settings, its state, and both documents with
+// live passwords. Its AWS account is empty, as if somebody had cleared it.
+func restore(ts *testscript.TestScript, _ bool, args []string) {
+	s := of(ts)
+	kept := filepath.Join(stacks, args[0])
+	here := strings.NewReplacer(
+		"{{ESC}}", s.cloud.ESCURL, "{{ESC_HOST}}", strings.TrimPrefix(s.cloud.ESCURL, "https://"), "{{ACCOUNT}}", s.cloud.Account)
+	for from, to := range map[string]string{
+		"Pulumi.dev.yaml": "Pulumi.dev.yaml", "stack.json": "../stack.json", "rotator.yaml": "../kept-rotator.yaml", "managing.yaml": "../kept-managing.yaml",
+	} {
+		text, err := os.ReadFile(filepath.Join(kept, from))
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(to), []byte(here.Replace(string(text))), 0o600))
+	}
+	run(ts, false, s.machine.Pulumi, "stack", "import", "--file", ts.MkAbs("../stack.json"))
+	// The managing environment first: the rotator's document refers to it.
+	for _, environment := range []struct{ name, file string }{
+		{"acme/demo/rotatorManagingCreds", "../kept-managing.yaml"}, {"acme/demo/rotator", "../kept-rotator.yaml"},
+	} {
+		inCloud(ts, func() {
+			run(ts, false, s.machine.Pulumi, "env", "init", environment.name, "--file", ts.MkAbs(environment.file))
+		})
+	}
 }
 
 // inherit STACK gives the project at hand, which has the database orders, a stack that an earlier version made: its

@@ -1,30 +1,33 @@
 package e2e
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"net/url"
 	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/pulumi/pulumi/pkg/v3/cmd/esc/cli/client"
-	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
 	"github.com/rogpeppe/go-internal/testscript"
-	"gopkg.in/yaml.v3"
 
 	"esc-connector-lambda-go/e2e/road"
 )
+
+// environmentCommands are the words about ESC's environments, and about who uses them.
+var environmentCommands = map[string]command{
+	"as":              as,
+	"document":        document,
+	"esc-delete-team": escDeleteTeam,
+	"esc-edit":        escEdit,
+	"esc-open":        escOpen,
+	"esc-rotate":      escRotate,
+	"kept":            kept,
+	"protect":         protect,
+	"remember":        remember,
+	"schedules":       schedules,
+}
 
 // environments are those of most stories.
 var environments = []string{"demo/rotator", "demo/rotatorManagingCreds"}
@@ -131,50 +134,17 @@ func escEdit(ts *testscript.TestScript, neg bool, args []string) {
 	refused(ts, neg, "editing "+args[0], diagnostics, err)
 }
 
-// filled ENGINE CLUSTER makes a database and a project whose settings leave nothing to fill in by hand.
-func filled(ts *testscript.TestScript, neg bool, args []string) {
-	database(ts, false, args)
-	project(ts, neg, []string{
-		"project", "rdsDbIdentifier=" + args[1], "rotatedSecretsEnvironmentName=" + environments[0],
-		"databaseName=" + ts.Getenv("DATABASE"),
-		"rotateUsername1=" + ts.Getenv("USER1"), "rotateUsername2=" + ts.Getenv("USER2"), "managingUsername=" + ts.Getenv("MANAGER"),
-	})
-	run(ts, neg, of(ts).machine.Pulumi, "config", "set", "--secret", "managingPassword", ts.Getenv("MANAGING"))
-}
-
-// settings KEY=VALUE... writes settings of the project at hand into its stack's file, as a user does in an editor. A
-// setting without a value goes.
-func settings(ts *testscript.TestScript, _ bool, args []string) {
-	file, err := workspace.LoadProject(ts.MkAbs("Pulumi.yaml"))
-	ts.Check(err)
-	path := ts.MkAbs("Pulumi.dev.yaml")
-	text, err := os.ReadFile(path)
-	if !os.IsNotExist(err) { // a stack without settings has no such file
-		ts.Check(err)
+// document ENVIRONMENT FILE writes the document, as ESC keeps it, to a file.
+func document(ts *testscript.TestScript, neg bool, args []string) {
+	text, _, exists := of(ts).cloud.ESC.Definition(road.Organization + "/" + args[0])
+	switch {
+	case !exists && !neg:
+		ts.Fatalf("ESC holds no environment %s; it holds %q", args[0], of(ts).cloud.ESC.Environments())
+	case exists && neg:
+		ts.Fatalf("%s exists, and should not", args[0])
+	case exists:
+		ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(text), 0o600))
 	}
-	var stack map[string]any
-	ts.Check(yaml.Unmarshal(text, &stack))
-	if stack == nil {
-		stack = map[string]any{}
-	}
-	set, _ := stack["config"].(map[string]any)
-	if set == nil {
-		set = map[string]any{}
-		stack["config"] = set
-	}
-	for _, setting := range args {
-		key, value, _ := strings.Cut(setting, "=")
-		if !strings.Contains(key, ":") {
-			key = file.Name.String() + ":" + key
-		}
-		set[key] = value
-		if value == "" {
-			delete(set, key)
-		}
-	}
-	text, err = yaml.Marshal(stack)
-	ts.Check(err)
-	ts.Check(os.WriteFile(path, text, 0o600))
 }
 
 // written is an environment's document, as ESC keeps it, and its revision: each write makes a new one.
@@ -212,69 +182,10 @@ func kept(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 }
 
-// paste PATTERN... runs every command that the last output holds and one of the patterns matches, as
-// somebody does who copies them into a shell: those of the first pattern first.
-func paste(ts *testscript.TestScript, neg bool, args []string) {
-	output := ts.ReadFile("stdout")
-	var lines []string
-	for _, pattern := range args {
-		found := regexp.MustCompile(pattern).FindAllString(output, -1)
-		if len(found) == 0 {
-			ts.Fatalf("the last output holds no command that matches %s", pattern)
-		}
-		lines = append(lines, found...)
-	}
-	ts.Setenv("PULUMI_SKIP_CONFIRMATIONS", "true")
-	defer ts.Setenv("PULUMI_SKIP_CONFIRMATIONS", "")
-	for _, line := range lines {
-		do := func() { typed(ts, neg, line, "sh", "-c", line) }
-		if strings.HasPrefix(line, "pulumi env ") {
-			inCloud(ts, do)
-			continue
-		}
-		do()
-	}
-}
-
-// sql ENGINE STATEMENT... runs statements as the database's administrator.
-func sql(ts *testscript.TestScript, _ bool, args []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	server, err := of(ts).machine.Server(args[0])
-	ts.Check(err)
-	ts.Check(server.Exec(ctx, args[1:]...))
-}
-
-// ca ENGINE FILE [DURATION] writes the certificate authority of the engine's server to a file, as one that expires after that time.
-func ca(ts *testscript.TestScript, _ bool, args []string) {
-	server, err := of(ts).machine.Server(args[0])
-	ts.Check(err)
-	authority := server.Authority.PEM
-	if len(args) > 2 {
-		lives, err := time.ParseDuration(args[2])
-		ts.Check(err)
-		authority, err = server.Authority.Until(time.Now().Add(lives))
-		ts.Check(err)
-	}
-	ts.Check(os.WriteFile(ts.MkAbs(args[1]), authority, 0o600))
-}
-
-// as USER makes that user of the road the one who runs what follows.
-func as(ts *testscript.TestScript, _ bool, args []string) {
-	token := "pul-road-" + args[0]
-	ts.Setenv("PULUMI_ACCESS_TOKEN", token)
-	ts.Check(of(ts).cloud.Login(token))
-}
-
 // schedules ENVIRONMENT prints the cron expressions by which Pulumi Cloud rotates it, a line each.
 func schedules(ts *testscript.TestScript, _ bool, args []string) {
 	_, err := fmt.Fprint(ts.Stdout(), strings.Join(append(of(ts).cloud.ESC.Schedules(road.Organization+"/"+args[0]), ""), "\n"))
 	ts.Check(err)
-}
-
-// esc-delete-team TEAM deletes a team, as an administrator of the organization does in the console.
-func escDeleteTeam(ts *testscript.TestScript, _ bool, args []string) {
-	of(ts).cloud.ESC.DeleteTeam(args[0])
 }
 
 // protect ENVIRONMENT on|off protects it from deletion, as its administrator does in the console.
@@ -282,41 +193,14 @@ func protect(ts *testscript.TestScript, _ bool, args []string) {
 	of(ts).cloud.ESC.Protect(road.Organization+"/"+args[0], args[1] == "on")
 }
 
-// nowhere TEXT fails where a file of the story holds the text, as it is or encoded: the stack's state
-// and its backups, the CLI's own files, the project, temporary files.
-func nowhere(ts *testscript.TestScript, _ bool, args []string) {
-	s := of(ts)
-	asJSON, err := json.Marshal(args[0])
-	ts.Check(err)
-	forms := [][]byte{[]byte(args[0]), asJSON[1 : len(asJSON)-1], []byte(url.QueryEscape(args[0]))}
-	for shift := range 3 {
-		// The characters in the middle of what base64 makes of it, wherever it stands.
-		encoded := base64.RawStdEncoding.EncodeToString([]byte(strings.Repeat("x", shift) + args[0]))
-		forms = append(forms, []byte(encoded[4:len(encoded)-4]))
-	}
-	read := 0
-	for _, folder := range []string{s.cloud.Home, ts.Getenv("WORK")} {
-		ts.Check(filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || !entry.Type().IsRegular() {
-				return err
-			}
-			content, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			if unzipped, err := gzip.NewReader(bytes.NewReader(content)); err == nil { // logs of the CLI's own
-				if text, err := io.ReadAll(unzipped); err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
-					content = text
-				}
-			}
-			read++
-			for _, form := range forms {
-				if bytes.Contains(content, form) {
-					ts.Fatalf("%s holds %q", path, form)
-				}
-			}
-			return nil
-		}))
-	}
-	ts.Logf("none of %d files holds it", read)
+// esc-delete-team TEAM deletes a team, as an administrator of the organization does in the console.
+func escDeleteTeam(ts *testscript.TestScript, _ bool, args []string) {
+	of(ts).cloud.ESC.DeleteTeam(args[0])
+}
+
+// as USER makes that user of the road the one who runs what follows.
+func as(ts *testscript.TestScript, _ bool, args []string) {
+	token := "pul-road-" + args[0]
+	ts.Setenv("PULUMI_ACCESS_TOKEN", token)
+	ts.Check(of(ts).cloud.Login(token))
 }

@@ -1,0 +1,93 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"esc-connector-lambda-go/e2e/road"
+)
+
+// databaseCommands are the words about the database and its users.
+var databaseCommands = map[string]command{
+	"ca":       ca,
+	"database": database,
+	"login":    login,
+	"login-as": loginAs,
+	"network":  network,
+	"sql":      sql,
+}
+
+// database ENGINE NAME [instance] makes an RDS cluster of the engine, or a single instance, and on its server the
+// database app, the users user1 and user2 and the managing user manager, whose password is $MANAGING. The port is $PORT.
+func database(ts *testscript.TestScript, _ bool, args []string) {
+	s := of(ts)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	engine := args[0]
+	server, err := s.machine.Server(engine)
+	ts.Check(err)
+	users := road.Users{
+		Database: s.named("app"), ManagingUser: s.named("manager"), ManagingPassword: `mana%ger "pass#word`,
+		RotateUser1: s.named("user1"), RotatePassword1: "first-" + s.named("user1"),
+		RotateUser2: s.named("user2"), RotatePassword2: "first-" + s.named("user2"),
+	}
+	ts.Check(server.Exec(ctx, users.Statements(engine)...))
+	add, rdsEngine := s.cloud.AddCluster, map[string]string{road.Postgres: "aurora-postgresql", road.MySQL: "aurora-mysql"}
+	if len(args) > 2 {
+		add, rdsEngine = s.cloud.AddInstance, map[string]string{road.Postgres: "postgres", road.MySQL: "mysql"}
+	}
+	ts.Check(add(ctx, args[1], rdsEngine[engine], server))
+	ts.Setenv("PORT", strconv.Itoa(server.Port))
+	ts.Setenv("DATABASE", users.Database)
+	ts.Setenv("MANAGER", users.ManagingUser)
+	ts.Setenv("MANAGING", users.ManagingPassword)
+	ts.Setenv("USER1", users.RotateUser1)
+	ts.Setenv("USER2", users.RotateUser2)
+}
+
+// login ENGINE USER PASSWORD logs in as an application does.
+func login(ts *testscript.TestScript, neg bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	err := of(ts).machine.Login(ctx, args[0], args[1], args[2])
+	switch {
+	case err != nil && !neg:
+		ts.Fatalf("%v", err)
+	case err == nil && neg:
+		ts.Fatalf("logging in as %s succeeded, and should have been refused", args[1])
+	}
+}
+
+// login-as ENGINE USER-FILE PASSWORD-FILE is login with what the files hold.
+func loginAs(ts *testscript.TestScript, neg bool, args []string) {
+	line := func(name string) string { return strings.TrimSuffix(ts.ReadFile(name), "\n") }
+	login(ts, neg, []string{args[0], line(args[1]), line(args[2])})
+}
+
+// sql ENGINE STATEMENT... runs statements as the database's administrator.
+func sql(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	server, err := of(ts).machine.Server(args[0])
+	ts.Check(err)
+	ts.Check(server.Exec(ctx, args[1:]...))
+}
+
+// ca ENGINE FILE [DURATION] writes the certificate authority of the engine's server to a file, as one that expires after that time.
+func ca(ts *testscript.TestScript, _ bool, args []string) {
+	server, err := of(ts).machine.Server(args[0])
+	ts.Check(err)
+	authority := server.Authority.PEM
+	if len(args) > 2 {
+		lives, err := time.ParseDuration(args[2])
+		ts.Check(err)
+		authority, err = server.Authority.Until(time.Now().Add(lives))
+		ts.Check(err)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), authority, 0o600))
+}
