@@ -92,7 +92,7 @@ type command = func(ts *testscript.TestScript, neg bool, args []string)
 // storyWords are those of the folder Stories.
 var storyWords = func() map[string]command {
 	words := map[string]command{}
-	for _, table := range []map[string]command{projectCommands, databaseCommands, environmentCommands, stackCommands, functionCommands, stateCommands,
+	for _, table := range []map[string]command{projectCommands, databaseCommands, environmentCommands, stackCommands, planCommands, functionCommands, stateCommands,
 		cloudCommands, accountCommands, handCommands, watchCommands, readyCommands} {
 		maps.Copy(words, table)
 	}

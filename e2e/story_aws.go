@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"esc-connector-lambda-go/e2e/road"
@@ -15,19 +18,26 @@ import (
 
 // accountCommands are the words about the AWS account, its functions and its rules.
 var accountCommands = map[string]command{
-	"aws-deploy":       awsDeploy,
-	"aws-idle":         awsIdle,
-	"aws-invoke":       awsInvoke,
-	"aws-left":         awsLeft,
-	"aws-lose-answer":  awsLoseAnswer,
-	"aws-name-servers": awsNameServers,
-	"aws-oidc":         awsOIDC,
-	"aws-public-cas":   awsPublicCAs,
-	"aws-publish":      awsPublish,
-	"aws-refuse-code":  awsRefuseCode,
-	"aws-throttle":     awsThrottle,
-	"aws-update":       awsUpdate,
-	"aws-weekly":       awsWeekly,
+	"aws-delay-versioning": awsDelayVersioning,
+	"aws-deploy":           awsDeploy,
+	"aws-fail-signing":     awsFailSigning,
+	"aws-idle":             awsIdle,
+	"aws-invoke":           awsInvoke,
+	"aws-left":             awsLeft,
+	"aws-lose-answer":      awsLoseAnswer,
+	"aws-name-servers":     awsNameServers,
+	"aws-oidc":             awsOIDC,
+	"aws-profiles":         awsProfiles,
+	"aws-public-cas":       awsPublicCAs,
+	"aws-publish":          awsPublish,
+	"aws-refuse-code":      awsRefuseCode,
+	"aws-refuse-function":  awsRefuseFunction,
+	"aws-refuse-missing":   awsRefuseMissing,
+	"aws-replica":          awsReplica,
+	"aws-throttle":         awsThrottle,
+	"aws-throttle-once":    awsThrottleOnce,
+	"aws-update":           awsUpdate,
+	"aws-weekly":           awsWeekly,
 }
 
 // aws-idle FILE lets the function whose ARN the file holds be unused for weeks.
@@ -127,4 +137,55 @@ func awsOIDC(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	ts.Check(of(ts).cloud.AddOIDCProvider(ctx, args...))
+}
+
+// aws-delay-versioning N lets the next N objects land without a version.
+func awsDelayVersioning(ts *testscript.TestScript, _ bool, args []string) {
+	var objects int
+	_, err := fmt.Sscan(args[0], &objects)
+	ts.Check(err)
+	of(ts).cloud.AWS.DelayVersioning(objects)
+}
+
+// aws-refuse-missing lets RDS answer a filter by a name that is not there with an error.
+func awsRefuseMissing(ts *testscript.TestScript, _ bool, _ []string) {
+	of(ts).cloud.AWS.RefuseMissing()
+}
+
+// aws-fail-signing REASON lets the next signing job fail.
+func awsFailSigning(ts *testscript.TestScript, _ bool, args []string) {
+	of(ts).cloud.AWS.FailSigning(args[0])
+}
+
+// aws-throttle-once lets AWS refuse each call once.
+func awsThrottleOnce(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.AWS.ThrottleOnce() }
+
+// aws-profiles writes the AWS CLI's file of credentials, as somebody has it who works in two accounts: the profile "shop" is
+// of the story's account, and the default one of another, as the variables are.
+func awsProfiles(ts *testscript.TestScript, _ bool, _ []string) {
+	s := of(ts)
+	const theirs, elsewhere, shop = "AKIAIOSFODNN7EXAMPLE", "AKIAELSEWHERE7EXAMPLE", "AKIASHOP7EXAMPLE"
+	s.cloud.AWS.BelongsTo(theirs, "999988887777")
+	s.cloud.AWS.BelongsTo(elsewhere, "999988887777")
+	s.cloud.AWS.BelongsTo(shop, s.cloud.Account)
+	folder := filepath.Join(ts.Getenv("HOME"), ".aws")
+	ts.Check(os.MkdirAll(folder, 0o755))
+	text := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = secret\n[shop]\naws_access_key_id = %s\naws_secret_access_key = secret\n", elsewhere, shop)
+	ts.Check(os.WriteFile(filepath.Join(folder, "credentials"), []byte(text), 0o600))
+}
+
+// aws-replica NAME SOURCE makes a read replica of an RDS instance.
+func awsReplica(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	client := rds.New(rds.Options{
+		Region: road.Region, BaseEndpoint: &of(ts).cloud.AWSURL, Credentials: credentials.NewStaticCredentialsProvider("hand", "hand", ""),
+	})
+	_, err := client.CreateDBInstanceReadReplica(ctx, &rds.CreateDBInstanceReadReplicaInput{DBInstanceIdentifier: &args[0], SourceDBInstanceIdentifier: &args[1]})
+	ts.Check(err)
+}
+
+// aws-refuse-function lets Lambda refuse the next new function.
+func awsRefuseFunction(ts *testscript.TestScript, _ bool, _ []string) {
+	of(ts).cloud.AWS.RefuseFunction()
 }

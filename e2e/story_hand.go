@@ -2,11 +2,8 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -20,7 +17,6 @@ import (
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	lambdatypes "github.com/aws/aws-sdk-go-v2/service/lambda/types"
-	"github.com/aws/aws-sdk-go-v2/service/rds"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/aws-sdk-go-v2/service/signer"
@@ -30,16 +26,9 @@ import (
 	"esc-connector-lambda-go/e2e/road"
 )
 
-// handCommands are the words about what others do in the AWS account, and what previews say.
+// handCommands are the words about what others do by hand in the AWS account.
 var handCommands = map[string]command{
-	"aws-delay-versioning": awsDelayVersioning,
-	"aws-fail-signing":     awsFailSigning,
-	"aws-profiles":         awsProfiles,
-	"aws-refuse-missing":   awsRefuseMissing,
-	"aws-replica":          awsReplica,
-	"aws-throttle-once":    awsThrottleOnce,
-	"by-hand":              changeByHand,
-	"foretold":             foretold,
+	"by-hand": changeByHand,
 }
 
 // colleague is somebody who changes by hand, in AWS's console, what the stack has made.
@@ -402,90 +391,4 @@ func changeByHand(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("doing %s by hand: %v", name, err)
 		}
 	}
-}
-
-// foretold [ARGUMENT...] runs a preview and then up, both with the arguments, and prints what up did, a line each: the
-// operation, the type and the name. It fails where the preview has said anything else.
-func foretold(ts *testscript.TestScript, _ bool, args []string) {
-	ts.Setenv("PULUMI_ENABLE_STREAMING_JSON_PREVIEW", "true")
-	defer ts.Setenv("PULUMI_ENABLE_STREAMING_JSON_PREVIEW", "")
-	said := operations(ts, append([]string{"preview"}, args...)...)
-	did := operations(ts, append([]string{"up", "--yes", "--skip-preview"}, args...)...)
-	if !slices.Equal(said, did) {
-		ts.Fatalf("the preview said\n  %s\nand up did\n  %s", strings.Join(said, "\n  "), strings.Join(did, "\n  "))
-	}
-	_, err := fmt.Fprint(ts.Stdout(), strings.Join(append(did, ""), "\n"))
-	ts.Check(err)
-}
-
-// operations runs the CLI, and answers what its events tell of resources that change.
-func operations(ts *testscript.TestScript, args ...string) []string {
-	file := ts.MkAbs("../events.json")
-	line := strings.Join(append([]string{of(ts).machine.Pulumi}, args...), " ") + " --json --non-interactive >" + file
-	run(ts, false, "sh", "-c", line)
-	var lines []string
-	for _, text := range strings.Split(strings.TrimSpace(ts.ReadFile(file)), "\n") {
-		var event struct {
-			ResourcePreEvent *struct {
-				Metadata struct{ Op, URN, Type string }
-			}
-		}
-		ts.Check(json.Unmarshal([]byte(text), &event))
-		if event.ResourcePreEvent == nil {
-			continue
-		}
-		switch change := event.ResourcePreEvent.Metadata; change.Op {
-		case "same", "refresh", "read", "":
-		default:
-			lines = append(lines, strings.Join([]string{change.Op, change.Type, change.URN[strings.LastIndex(change.URN, "::")+2:]}, " "))
-		}
-	}
-	slices.Sort(lines)
-	return lines
-}
-
-// aws-delay-versioning N lets the next N objects land without a version.
-func awsDelayVersioning(ts *testscript.TestScript, _ bool, args []string) {
-	var objects int
-	_, err := fmt.Sscan(args[0], &objects)
-	ts.Check(err)
-	of(ts).cloud.AWS.DelayVersioning(objects)
-}
-
-// aws-refuse-missing lets RDS answer a filter by a name that is not there with an error.
-func awsRefuseMissing(ts *testscript.TestScript, _ bool, _ []string) {
-	of(ts).cloud.AWS.RefuseMissing()
-}
-
-// aws-fail-signing REASON lets the next signing job fail.
-func awsFailSigning(ts *testscript.TestScript, _ bool, args []string) {
-	of(ts).cloud.AWS.FailSigning(args[0])
-}
-
-// aws-throttle-once lets AWS refuse each call once.
-func awsThrottleOnce(ts *testscript.TestScript, _ bool, _ []string) { of(ts).cloud.AWS.ThrottleOnce() }
-
-// aws-profiles writes the AWS CLI's file of credentials, as somebody has it who works in two accounts: the profile "shop" is
-// of the story's account, and the default one of another, as the variables are.
-func awsProfiles(ts *testscript.TestScript, _ bool, _ []string) {
-	s := of(ts)
-	const theirs, elsewhere, shop = "AKIAIOSFODNN7EXAMPLE", "AKIAELSEWHERE7EXAMPLE", "AKIASHOP7EXAMPLE"
-	s.cloud.AWS.BelongsTo(theirs, "999988887777")
-	s.cloud.AWS.BelongsTo(elsewhere, "999988887777")
-	s.cloud.AWS.BelongsTo(shop, s.cloud.Account)
-	folder := filepath.Join(ts.Getenv("HOME"), ".aws")
-	ts.Check(os.MkdirAll(folder, 0o755))
-	text := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = secret\n[shop]\naws_access_key_id = %s\naws_secret_access_key = secret\n", elsewhere, shop)
-	ts.Check(os.WriteFile(filepath.Join(folder, "credentials"), []byte(text), 0o600))
-}
-
-// aws-replica NAME SOURCE makes a read replica of an RDS instance.
-func awsReplica(ts *testscript.TestScript, _ bool, args []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	client := rds.New(rds.Options{
-		Region: road.Region, BaseEndpoint: &of(ts).cloud.AWSURL, Credentials: credentials.NewStaticCredentialsProvider("hand", "hand", ""),
-	})
-	_, err := client.CreateDBInstanceReadReplica(ctx, &rds.CreateDBInstanceReadReplicaInput{DBInstanceIdentifier: &args[0], SourceDBInstanceIdentifier: &args[1]})
-	ts.Check(err)
 }

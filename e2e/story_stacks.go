@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -28,7 +27,6 @@ var stackCommands = map[string]command{
 	"inherit":   inherit,
 	"inherited": inherited,
 	"published": published,
-	"plan":      plan,
 	"restore":   restore,
 }
 
@@ -317,26 +315,6 @@ func withStrings(ts *testscript.TestScript, state string) string {
 	text, err := json.Marshal(stack)
 	ts.Check(err)
 	return string(text)
-}
-
-// plan prints what a preview would do, a line each: the operation, the type and the name.
-func plan(ts *testscript.TestScript, _ bool, _ []string) {
-	file := ts.MkAbs("../plan.json")
-	run(ts, false, "sh", "-c", fmt.Sprintf("%s preview --json --non-interactive >%s", of(ts).machine.Pulumi, file))
-	var preview struct {
-		Steps []struct{ Op, URN string }
-	}
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile(file)), &preview))
-	var lines []string
-	for _, step := range preview.Steps {
-		parts := strings.Split(step.URN, "::")
-		if step.Op != "same" && len(parts) == 4 {
-			lines = append(lines, strings.Join([]string{step.Op, parts[2], parts[3]}, " "))
-		}
-	}
-	slices.Sort(lines)
-	_, err := fmt.Fprint(ts.Stdout(), strings.Join(append(slices.Compact(lines), ""), "\n"))
-	ts.Check(err)
 }
 
 // inherited fails unless the stack still has all that it inherited under the same names, by which an earlier version finds

@@ -1,24 +1,19 @@
 package e2e
 
 import (
-	"github.com/rogpeppe/go-internal/testscript"
 	"slices"
+
+	"github.com/rogpeppe/go-internal/testscript"
 
 	"esc-connector-lambda-go/e2e/road"
 )
 
 // stateCommands are words about states that somebody has changed, or an update has left half made.
 var stateCommands = map[string]command{
-	"aws-refuse-function": awsRefuseFunction,
-	"cloud-rename":        cloudRename,
-	"go-on":               goOn,
-	"make-anew":           makeAnew,
-	"walk":                walk,
-}
-
-// aws-refuse-function lets Lambda refuse the next new function.
-func awsRefuseFunction(ts *testscript.TestScript, _ bool, _ []string) {
-	of(ts).cloud.AWS.RefuseFunction()
+	"cloud-rename": cloudRename,
+	"go-on":        goOn,
+	"make-anew":    makeAnew,
+	"walk":         walk,
 }
 
 // cloud-rename ORGANIZATION gives the organization that name in Pulumi Cloud, and its users log in again.
