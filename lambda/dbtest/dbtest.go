@@ -116,12 +116,24 @@ func (s *Server) Stop() error {
 	return nil
 }
 
-// listenForTokens has the server's questions about tokens answered by the IAM of its options.
-func (s *Server) listenForTokens(iam *IAM, serve func(net.Listener, func(user, token string) bool)) (port int, err error) {
+// listenForTokens has the server's questions about tokens, each on a connection of its own, answered by the IAM of its options,
+// until the server stops.
+func (s *Server) listenForTokens(iam *IAM, answer func(connection net.Conn, admit func(user, token string) bool)) (port int, err error) {
 	if s.tokens, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return 0, err
 	}
-	go serve(s.tokens, func(user, token string) bool { return iam.admit(s.Port, user, token) })
+	go func() {
+		for {
+			connection, err := s.tokens.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer connection.Close()
+				answer(connection, func(user, token string) bool { return iam.admit(s.Port, user, token) })
+			}()
+		}
+	}()
 	return s.tokens.Addr().(*net.TCPAddr).Port, nil
 }
 

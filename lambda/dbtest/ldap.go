@@ -18,31 +18,22 @@ const (
 // userPrefix is what PostgreSQL puts before the user's name to make the name that it binds as.
 const userPrefix = "user="
 
-// serveLDAP answers the binds of PostgreSQL's method ldap, which stands here for the PAM of RDS: that would cut a token off at
-// 512 bytes (PAM_MAX_RESP_SIZE of Linux-PAM), and RDS has made its own longer. It ends when the listener closes.
-func serveLDAP(listener net.Listener, admit func(user, token string) bool) {
+// answerLDAP answers the binds of PostgreSQL's method ldap, which stands here for the PAM of RDS: that would cut a token off at
+// 512 bytes (PAM_MAX_RESP_SIZE of Linux-PAM), and RDS has made its own longer.
+func answerLDAP(connection net.Conn, admit func(user, token string) bool) {
+	from := bufio.NewReader(connection)
 	for {
-		connection, err := listener.Accept()
+		message, err := berNext(from, berSequence)
 		if err != nil {
 			return
 		}
-		go func() {
-			defer connection.Close()
-			from := bufio.NewReader(connection)
-			for {
-				message, err := berNext(from, berSequence)
-				if err != nil {
-					return
-				}
-				answer, err := ldapAnswer(message, admit)
-				if err != nil {
-					return
-				}
-				if _, err := connection.Write(answer); err != nil {
-					return
-				}
-			}
-		}()
+		answer, err := ldapAnswer(message, admit)
+		if err != nil {
+			return
+		}
+		if _, err := connection.Write(answer); err != nil {
+			return
+		}
 	}
 }
 

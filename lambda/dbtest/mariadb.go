@@ -125,7 +125,7 @@ func startProduct(ctx context.Context, options Options, find func(folder string,
 		settings["ssl_key"] = files.key
 	}
 	if options.IAM != nil {
-		port, err := server.listenForTokens(options.IAM, servePAM)
+		port, err := server.listenForTokens(options.IAM, answerPAM)
 		if err != nil {
 			return nil, err
 		}

@@ -109,35 +109,26 @@ func renamed(file, name string) ([]byte, error) {
 	return nil, errors.New("its description is nowhere")
 }
 
-// servePAM is auth_pam_tool's part, for each login: the plugin sends a byte, the user and the service (the account's AS), and
-// gives what the client answered to a question. E lets the user in (plugin/auth_pam/auth_pam_tool.h). It ends when the listener closes.
-func servePAM(listener net.Listener, admit func(user, token string) bool) {
-	for {
-		connection, err := listener.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer connection.Close()
-			from := bufio.NewReader(connection)
-			if _, err := from.ReadByte(); err != nil {
-				return
-			}
-			user, userErr := pamText(from)
-			service, serviceErr := pamText(from)
-			if errors.Join(userErr, serviceErr) != nil || service != "RDS" {
-				return
-			}
-			const conversation, echoOff, success = 'C', 4, 'E'
-			question := string(byte(echoOff)) + "Token: "
-			if _, err := connection.Write(append([]byte{conversation, 0, byte(len(question))}, question...)); err != nil {
-				return
-			}
-			token, err := pamText(from)
-			if err == nil && admit(user, strings.TrimSuffix(token, "\x00")) {
-				_, _ = connection.Write([]byte{success})
-			}
-		}()
+// answerPAM is auth_pam_tool's part, for each login: the plugin sends a byte, the user and the service (the account's AS), and
+// gives what the client answered to a question. E lets the user in (plugin/auth_pam/auth_pam_tool.h).
+func answerPAM(connection net.Conn, admit func(user, token string) bool) {
+	from := bufio.NewReader(connection)
+	if _, err := from.ReadByte(); err != nil {
+		return
+	}
+	user, userErr := pamText(from)
+	service, serviceErr := pamText(from)
+	if errors.Join(userErr, serviceErr) != nil || service != "RDS" {
+		return
+	}
+	const conversation, echoOff, success = 'C', 4, 'E'
+	question := string(byte(echoOff)) + "Token: "
+	if _, err := connection.Write(append([]byte{conversation, 0, byte(len(question))}, question...)); err != nil {
+		return
+	}
+	token, err := pamText(from)
+	if err == nil && admit(user, strings.TrimSuffix(token, "\x00")) {
+		_, _ = connection.Write([]byte{success})
 	}
 }
 

@@ -157,7 +157,7 @@ func startPostgres(ctx context.Context, options Options) (server *Server, err er
 		hba = []string{"host all all all md5"} // md5 lets a SCRAM verifier in by SCRAM, says the manual's page on pg_hba.conf
 	}
 	if options.IAM != nil {
-		port, err := server.listenForTokens(options.IAM, serveLDAP)
+		port, err := server.listenForTokens(options.IAM, answerLDAP)
 		if err != nil {
 			return nil, err
 		}
