@@ -37,15 +37,23 @@ func ReadSettings(ctx *pulumi.Context, configuration Config) (*Settings, error) 
 		}
 	}
 	problems = append(problems, s.combine()...)
-	for _, warning := range slices.Concat(s.misspelt(configuration), s.misplacedSecrets(), s.unread()) {
-		if err := ctx.Log.Warn(warning, nil); err != nil {
-			return nil, err
-		}
+	if err := warn(ctx, slices.Concat(s.misspelt(configuration), s.misplacedSecrets(), s.unread())); err != nil {
+		return nil, err
 	}
 	if len(problems) > 0 {
 		return nil, &SettingsError{stack: s.Stack, problems: append(problems, s.missingMaster()...)}
 	}
 	return s, nil
+}
+
+// warn logs each of them as a warning.
+func warn(ctx *pulumi.Context, warnings []string) error {
+	for _, warning := range warnings {
+		if err := ctx.Log.Warn(warning, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // read sets what one row of the table is for, and returns what is wrong with it, which continues the setting's name.

@@ -124,10 +124,8 @@ func findDatabase(ctx *pulumi.Context, settings *Settings, last *LastState) (*Da
 	if err != nil {
 		return nil, err
 	}
-	for _, warning := range found.warnings(settings, awsCLI(ctx)) {
-		if err := ctx.Log.Warn(warning, nil); err != nil {
-			return nil, err
-		}
+	if err := warn(ctx, found.warnings(settings, awsCLI(ctx))); err != nil {
+		return nil, err
 	}
 	if err := database.findNetwork(ctx, settings, last, found, subnets); err != nil {
 		return nil, err

@@ -21,12 +21,7 @@ type Edits map[string][]string
 // they are the user's to edit. It returns all such lines, to be the stack's output environmentEdits.
 func (l *LastState) WarnOfDrift(ctx *pulumi.Context, settings *Settings, site *Site) (Edits, error) {
 	edits, warnings := l.drift(l.documents(ctx), settings, site.Account, site.Database)
-	for _, warning := range warnings {
-		if err := ctx.Log.Warn(warning, nil); err != nil {
-			return nil, err
-		}
-	}
-	return edits, nil
+	return edits, warn(ctx, warnings)
 }
 
 // drift is the edits that the documents need, and a warning for each document whose edits have not been reported.

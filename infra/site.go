@@ -44,12 +44,7 @@ func FindSite(ctx *pulumi.Context, settings *Settings, last *LastState) (*Site, 
 	if err := errors.Join(site.Account.checkBoundary(settings), site.Account.checkTopic(settings), site.Database.checkGroups(settings, site.Account)); err != nil {
 		return nil, err
 	}
-	for _, warning := range unreadSigning(settings, last, site.Account) {
-		if err := ctx.Log.Warn(warning, nil); err != nil {
-			return nil, err
-		}
-	}
-	return site, errors.Join(warnOfAuthorities(ctx, settings, site.Account),
+	return site, errors.Join(warn(ctx, unreadSigning(settings, last, site.Account)), warnOfAuthorities(ctx, settings, site.Account),
 		last.noteTeam(ctx, settings), last.noteSchedule(ctx, settings), last.noteWebhook(ctx, settings), last.noteName(ctx, settings))
 }
 
