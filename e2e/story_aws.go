@@ -189,3 +189,10 @@ func awsReplica(ts *testscript.TestScript, _ bool, args []string) {
 func awsRefuseFunction(ts *testscript.TestScript, _ bool, _ []string) {
 	of(ts).cloud.AWS.RefuseFunction()
 }
+
+// iam-policy NAME makes a policy in the account that allows everything, to be a permissions boundary.
+func iamPolicy(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	ts.Check(of(ts).cloud.AddPolicy(ctx, args[0], `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`))
+}

@@ -91,3 +91,43 @@ func ca(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), authority, 0o600))
 }
+
+// cluster ENGINE NAME makes an RDS cluster, and on its server the database app and a master user
+// who, as on RDS, is no superuser of PostgreSQL.
+func cluster(ts *testscript.TestScript, _ bool, args []string) {
+	s := of(ts)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	server, err := s.machine.Server(args[0])
+	ts.Check(err)
+	rdsEngine := "aurora-postgresql"
+	if args[0] == road.MySQL {
+		rdsEngine = "aurora-mysql"
+	}
+	ts.Check(server.Exec(ctx, masterUser(args[0])...))
+	ts.Check(s.cloud.AddCluster(ctx, args[1], rdsEngine, server))
+	ts.Check(s.cloud.KeepMaster(ctx, args[1], road.Master{Username: "master", Password: masterPassword}))
+	network(ts, false, args)
+}
+
+// network ENGINE NAME tells the story where the database is, in the words that the pages' placeholders stand for.
+func network(ts *testscript.TestScript, _ bool, args []string) {
+	s, identifier := of(ts), args[1]
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	server, err := s.machine.Server(args[0])
+	ts.Check(err)
+	vpc, subnets, group, err := s.cloud.Network(ctx, identifier)
+	ts.Check(err)
+	for name, value := range map[string]string{
+		"RDS_IDENTIFIER": identifier,
+		"PGPORT":         strconv.Itoa(server.Port),
+		"VPC":            vpc,
+		"SUBNET1":        subnets[0],
+		"SUBNET2":        subnets[1],
+		"SECURITY_GROUP": group,
+		"CALLS":          strconv.Itoa(len(s.cloud.AWS.Calls())),
+	} {
+		ts.Setenv(name, value)
+	}
+}
