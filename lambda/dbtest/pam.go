@@ -14,6 +14,9 @@ import (
 	"strings"
 )
 
+// AWSAuthenticationPlugin is the name of RDS's plugin for accounts that log in by a token.
+const AWSAuthenticationPlugin = "AWSAuthenticationPlugin"
+
 // pamPlugins makes a folder of MariaDB's plugins in which the one for PAM has the name of RDS's plugin, and asks a listener
 // at a port whether a token is good. RDS's own is not to be had. Like that one, MariaDB's asks a client for the password in clear
 // (pam_use_cleartext_plugin). It leaves PAM to a program beside it, auth_pam_tool, in whose place stands one that passes on
@@ -34,7 +37,7 @@ func pamPlugins(folder string, port int, as *user.User) (string, error) {
 			return "", err
 		}
 	}
-	library, err := renamed(filepath.Join(plugins, "auth_pam.so"), "AWSAuthenticationPlugin")
+	library, err := renamed(filepath.Join(plugins, "auth_pam.so"), AWSAuthenticationPlugin)
 	if err != nil {
 		return "", fmt.Errorf("giving MariaDB's plugin for PAM another name: %w", err)
 	}
