@@ -46,7 +46,7 @@ func (c *clients) securityGroup() provider.Resource {
 					IpProtocol: aws.String("-1"), IpRanges: []ec2.IpRange{{CidrIp: aws.String("0.0.0.0/0")}},
 				}},
 			}); err != nil {
-				return "", nil, fmt.Errorf("revoking the default rule of Security Group (%s): %w", *created.GroupId, err)
+				return *created.GroupId, nil, fmt.Errorf("revoking default IPv4 egress rule for Security Group (%s): %w", *created.GroupId, err)
 			}
 			live, err := c.readSecurityGroup(ctx, *created.GroupId)
 			return *created.GroupId, live, err
