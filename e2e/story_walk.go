@@ -145,11 +145,7 @@ func (w *walker) step() string {
 		}
 		line = []string{"up", "--yes", "--skip-preview"}
 	case 11:
-		part := w.part()
-		if strings.HasSuffix(part, "::oidcProvider") { // which stays in AWS, and so cannot be made anew: docs/TROUBLESHOOTING.md
-			return "no taint"
-		}
-		line = []string{"state", "taint", "--yes", part}
+		line = []string{"state", "taint", "--yes", w.part()}
 	case 12:
 		line = []string{"up", "--yes", "--skip-preview", "--replace", w.part()}
 	default:
@@ -193,14 +189,29 @@ func (w *walker) recover(flags ...string) {
 		if said, ok = w.try(append([]string{"up", "--yes", "--skip-preview"}, flags...)...); ok {
 			return
 		}
-		// What the CLI itself says of a state that was edited, or of an update that was cut off.
-		if strings.Contains(said, "pulumi cancel") {
-			w.try("cancel", "--yes")
-			continue
+		if !w.lookUp(said) {
+			w.obey(said)
 		}
-		w.obey(said)
 	}
 	w.ts.Fatalf("pulumi up still fails, after all that it said to do:\n%s", said)
+}
+
+// hasTargets is EventBridge's refusal to delete a rule.
+var hasTargets = regexp.MustCompile(`deleting EventBridge Rule \((\S+)\).* has targets`)
+
+// lookUp does what docs/TROUBLESHOOTING.md says of an error in the words of the CLI or of AWS.
+func (w *walker) lookUp(said string) bool {
+	switch rule := hasTargets.FindStringSubmatch(said); {
+	case strings.Contains(said, "pulumi cancel"):
+		w.try("cancel", "--yes")
+	case rule != nil:
+		w.ts.Check(w.ts.Exec("aws", "events", "remove-targets", "--rule", rule[1], "--ids", "connector"))
+	case strings.Contains(said, "previously-imported resources"):
+		w.try("state", "untaint", "--yes", w.urn("aws:iam/openIdConnectProvider:OpenIdConnectProvider", "oidcProvider"))
+	default:
+		return false
+	}
+	return true
 }
 
 // obey runs the commands of what pulumi up said, in their order, as somebody does who pastes them.
