@@ -93,7 +93,7 @@ type command = func(ts *testscript.TestScript, neg bool, args []string)
 var storyWords = func() map[string]command {
 	words := map[string]command{}
 	for _, table := range []map[string]command{projectCommands, databaseCommands, environmentCommands, stackCommands, planCommands, functionCommands, stateCommands,
-		cloudCommands, accountCommands, handCommands, watchCommands, readyCommands} {
+		cloudCommands, accountCommands, handCommands, watchCommands} {
 		maps.Copy(words, table)
 	}
 	return words

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 
 // accountCommands are the words about the AWS account, its functions and its rules.
 var accountCommands = map[string]command{
+	"aws-calls":            awsCalls,
 	"aws-delay-versioning": awsDelayVersioning,
 	"aws-deploy":           awsDeploy,
 	"aws-fail-signing":     awsFailSigning,
@@ -34,6 +36,7 @@ var accountCommands = map[string]command{
 	"aws-refuse-function":  awsRefuseFunction,
 	"aws-refuse-missing":   awsRefuseMissing,
 	"aws-replica":          awsReplica,
+	"aws-secret-status":    awsSecretStatus,
 	"aws-throttle":         awsThrottle,
 	"aws-throttle-once":    awsThrottleOnce,
 	"aws-update":           awsUpdate,
@@ -195,4 +198,27 @@ func iamPolicy(ts *testscript.TestScript, _ bool, args []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	ts.Check(of(ts).cloud.AddPolicy(ctx, args[0], `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`))
+}
+
+// aws-secret-status STATUS is what RDS says of the secrets that it keeps; "as-it-is" ends that.
+func awsSecretStatus(ts *testscript.TestScript, _ bool, args []string) {
+	status := args[0]
+	if status == "as-it-is" {
+		status = ""
+	}
+	of(ts).cloud.AWS.SecretStatus(status)
+}
+
+// aws-calls FILE writes the calls that have reached AWS since the last aws-calls, or since the story began, to a file: a line each,
+// as in lambda:InvokeFunction, sorted.
+func awsCalls(ts *testscript.TestScript, _ bool, args []string) {
+	s := of(ts)
+	var lines []string
+	calls := s.cloud.AWS.Calls()
+	for _, call := range calls[s.called:] {
+		lines = append(lines, call.Service+":"+call.Action+"\n")
+	}
+	s.called = len(calls)
+	slices.Sort(lines)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Join(lines, "")), 0o600))
 }

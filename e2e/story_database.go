@@ -10,16 +10,19 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"esc-connector-lambda-go/e2e/road"
+	"esc-connector-lambda-go/lambda/dbtest"
 )
 
 // databaseCommands are the words about the database and its users.
 var databaseCommands = map[string]command{
-	"ca":       ca,
-	"database": database,
-	"login":    login,
-	"login-as": loginAs,
-	"network":  network,
-	"sql":      sql,
+	"ca":          ca,
+	"database":    database,
+	"empty":       empty,
+	"keep-master": keepMaster,
+	"login":       login,
+	"login-as":    loginAs,
+	"network":     network,
+	"sql":         sql,
 }
 
 // database ENGINE NAME [instance] makes an RDS cluster of the engine, or a single instance, and on its server the
@@ -37,17 +40,65 @@ func database(ts *testscript.TestScript, _ bool, args []string) {
 		RotateUser2: s.named("user2"), RotatePassword2: "first-" + s.named("user2"),
 	}
 	ts.Check(server.Exec(ctx, users.Statements(engine)...))
-	add, rdsEngine := s.cloud.AddCluster, map[string]string{road.Postgres: "aurora-postgresql", road.MySQL: "aurora-mysql"}
-	if len(args) > 2 {
-		add, rdsEngine = s.cloud.AddInstance, map[string]string{road.Postgres: "postgres", road.MySQL: "mysql"}
-	}
-	ts.Check(add(ctx, args[1], rdsEngine[engine], server))
+	ts.Check(s.addDatabase(ctx, server, args))
 	ts.Setenv("PORT", strconv.Itoa(server.Port))
 	ts.Setenv("DATABASE", users.Database)
 	ts.Setenv("MANAGER", users.ManagingUser)
 	ts.Setenv("MANAGING", users.ManagingPassword)
 	ts.Setenv("USER1", users.RotateUser1)
 	ts.Setenv("USER2", users.RotateUser2)
+}
+
+// addDatabase tells RDS of the database on a server, as ENGINE NAME [instance] have it.
+func (s *story) addDatabase(ctx context.Context, server *dbtest.Server, args []string) error {
+	engine, name := args[0], args[1]
+	if len(args) > 2 {
+		return s.cloud.AddInstance(ctx, name, map[string]string{road.Postgres: "postgres", road.MySQL: "mysql"}[engine], server)
+	}
+	return s.cloud.AddCluster(ctx, name, map[string]string{road.Postgres: "aurora-postgresql", road.MySQL: "aurora-mysql"}[engine], server)
+}
+
+// masterSecret begins a password of the kind that RDS makes up, with what is special in shells, URLs, SQL and JSON.
+const masterSecret = `m4ster'%<&>"\pw#?[é$`
+
+// empty ENGINE NAME [instance] makes an RDS cluster of the engine, or a single instance, and on its server a database without users
+// of its own, $DATABASE, and the master user $MASTER with the password $MASTER_PASSWORD, who, as on RDS, is no superuser. $MANAGER,
+// $MANAGING, $USER1, $USER2 and $ROLE are names and a password for those to come.
+func empty(ts *testscript.TestScript, _ bool, args []string) {
+	s := of(ts)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	engine := args[0]
+	server, err := s.machine.Server(engine)
+	ts.Check(err)
+	names := map[string]string{
+		"DATABASE": s.named("app"), "MASTER": s.named("master"), "MASTER_PASSWORD": masterSecret + s.named("of"), "MANAGER": s.named("manager"),
+		"MANAGING": `mana%ger "pass#word`, "USER1": s.named("user1"), "USER2": s.named("user2"), "ROLE": s.named("role"),
+		"PORT": strconv.Itoa(server.Port),
+	}
+	ts.Check(server.Exec(ctx, road.Empty(engine, names["DATABASE"], names["MASTER"], names["MASTER_PASSWORD"])...))
+	ts.Check(s.addDatabase(ctx, server, args))
+	for name, value := range names {
+		ts.Setenv(name, value)
+	}
+}
+
+// keep-master NAME [instance] [customers-key] lets RDS keep the password of the master user of that cluster, or instance.
+func keepMaster(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	master := road.Master{Username: ts.Getenv("MASTER"), Password: ts.Getenv("MASTER_PASSWORD")}
+	for _, word := range args[1:] {
+		switch word {
+		case "instance":
+			master.Instance = true
+		case "customers-key":
+			master.CustomersKey = true
+		default:
+			ts.Fatalf("keep-master does not know %q", word)
+		}
+	}
+	ts.Check(of(ts).cloud.KeepMaster(ctx, args[0], master))
 }
 
 // login ENGINE USER PASSWORD logs in as an application does.

@@ -24,14 +24,15 @@ import (
 
 // projectCommands are the words about a project, its settings and its files, and about what a person runs there.
 var projectCommands = map[string]command{
-	"filled":   filled,
-	"new":      newProject,
-	"nowhere":  nowhere,
-	"paste":    paste,
-	"project":  project,
-	"pulumi":   pulumiCommand,
-	"replace":  replace,
-	"settings": settings,
+	"filled":     filled,
+	"new":        newProject,
+	"nowhere":    nowhere,
+	"paste":      paste,
+	"project":    project,
+	"pulumi":     pulumiCommand,
+	"replace":    replace,
+	"settings":   settings,
+	"to-prepare": toPrepare,
 }
 
 // new FOLDER [KEY=VALUE...] makes a project from the template in FOLDER, with a stack "dev", and goes there.
@@ -87,6 +88,13 @@ func filled(ts *testscript.TestScript, neg bool, args []string) {
 		"databaseName=" + ts.Getenv("DATABASE"),
 		"rotateUsername1=" + ts.Getenv("USER1"), "rotateUsername2=" + ts.Getenv("USER2"), "managingUsername=" + ts.Getenv("MANAGER"),
 	})
+	run(ts, neg, of(ts).machine.Pulumi, "config", "set", "--secret", "managingPassword", ts.Getenv("MANAGING"))
+}
+
+// to-prepare [KEY=VALUE...] sets what lets pulumi up make the users of the database that empty has made, in the project at hand.
+func toPrepare(ts *testscript.TestScript, neg bool, args []string) {
+	settings(ts, neg, append([]string{"databaseName=" + ts.Getenv("DATABASE"), "rotateUsername1=" + ts.Getenv("USER1"),
+		"rotateUsername2=" + ts.Getenv("USER2"), "managingUsername=" + ts.Getenv("MANAGER"), "prepareDatabase=true"}, args...))
 	run(ts, neg, of(ts).machine.Pulumi, "config", "set", "--secret", "managingPassword", ts.Getenv("MANAGING"))
 }
 
