@@ -90,10 +90,10 @@ func (d *deployment) functionARN() string { return d.account.functionARN(d.names
 // goVersionTag is the function's tag that names the Go that compiled it.
 const goVersionTag = "connector:go"
 
-// BuildArchive has ./lambda compiled and zipped. Where Pulumi's published archive is deployed, only the architecture is given.
+// BuildArchive has ./lambda compiled and zipped. It is empty where Pulumi's published archive is deployed.
 func BuildArchive(ctx *pulumi.Context, settings *Settings, last *LastState) (*archive.Archive, error) {
 	if settings.Published {
-		return &archive.Archive{Architecture: settings.Architecture}, warnOfPublished(ctx)
+		return &archive.Archive{}, warnOfPublished(ctx)
 	}
 	return archive.Build(ctx, archive.Source{Root: settings.root, Architecture: settings.Architecture, CAFile: settings.CAFile,
 		LastGo: text(part(last.outputs(functionResource).Tags, goVersionTag))})
@@ -204,7 +204,7 @@ func (d *deployment) function(archive *archive.Archive, code *functionCode, logs
 		Description:          pulumi.String("Changes database passwords when Pulumi ESC asks for it"),
 		Runtime:              pulumi.String("provided.al2023"),
 		Handler:              pulumi.String("bootstrap"),
-		Architectures:        pulumi.StringArray{pulumi.String(archive.Architecture)},
+		Architectures:        pulumi.StringArray{pulumi.String(d.settings.Architecture)},
 		Code:                 code.upload,
 		SourceCodeHash:       code.hash,
 		S3Bucket:             code.bucket,

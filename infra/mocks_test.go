@@ -163,7 +163,7 @@ func lookAround(ctx *pulumi.Context, configuration Config) (*Settings, *LastStat
 }
 
 // compiled stands for the function's archive.
-var compiled = &archive.Archive{Path: "testdata/none.zip", SHA256: "c2hh", Architecture: "x86_64"}
+var compiled = &archive.Archive{Path: "testdata/none.zip", SHA256: "c2hh"}
 
 const oidcToken = "aws:iam/getOpenIdConnectProvider:getOpenIdConnectProvider"
 

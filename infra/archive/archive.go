@@ -23,17 +23,16 @@ import (
 
 // Archive is the function's code: a zip with the compiled ./lambda in it, and the user's CA file.
 type Archive struct {
-	Path         string // in the user's cache folder
-	SHA256       string // in base64, as Lambda reports it
-	Architecture string // Lambda's word: x86_64 or arm64
-	GoVersion    string // of the toolchain that compiled it
-	CAFile       string // the name of the CA file in it, or empty
+	Path      string // in the user's cache folder
+	SHA256    string // in base64, as Lambda reports it
+	GoVersion string // of the toolchain that compiled it
+	CAFile    string // the name of the CA file in it, or empty
 }
 
 // Source is what an archive is made of.
 type Source struct {
 	Root         string // the project's folder
-	Architecture string // Lambda's word
+	Architecture string // Lambda's word: x86_64 or arm64
 	CAFile       string // a PEM file in the project's folder, or empty
 	LastGo       string // the Go that compiled the function that stands, or empty
 }
@@ -50,7 +49,7 @@ func Build(ctx *pulumi.Context, of Source) (*Archive, error) {
 	if err != nil {
 		return nil, err
 	}
-	archive := &Archive{Architecture: of.Architecture, GoVersion: b.goVersion}
+	archive := &Archive{GoVersion: b.goVersion}
 	if of.LastGo != "" && of.LastGo != b.goVersion {
 		err := ctx.Log.Info(fmt.Sprintf("./lambda was compiled with %s, and now is with %s: the function's code changes by that alone", of.LastGo, b.goVersion), nil)
 		if err != nil {
