@@ -59,7 +59,6 @@ const (
 
 type logGroup struct {
 	pulumi.CustomResourceState
-	Arn pulumi.StringOutput `pulumi:"arn"`
 }
 
 type logGroupArgs struct {

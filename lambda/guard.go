@@ -2,7 +2,6 @@ package main
 
 import (
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 
@@ -72,18 +71,19 @@ func spans(text string, parts []string) []span {
 // mask replaces the secrets in a text, but where they are part of something public.
 func (g guard) mask(text string) string {
 	public := spans(text, g.public)
-	sort.Slice(public, func(i, j int) bool { return public[i].from < public[j].from })
+	byStart := func(a, b span) int { return a.from - b.from }
+	slices.SortFunc(public, byStart)
 	for i := 1; i < len(public); i++ { // the furthest end of those that begin no later
 		public[i].to = max(public[i].to, public[i-1].to)
 	}
 	var secret []span
 	for _, found := range spans(text, g.secrets) {
-		after := sort.Search(len(public), func(i int) bool { return public[i].from > found.from })
+		after, _ := slices.BinarySearchFunc(public, span{from: found.from + 1}, byStart)
 		if after == 0 || public[after-1].to < found.to {
 			secret = append(secret, found)
 		}
 	}
-	sort.Slice(secret, func(i, j int) bool { return secret[i].from < secret[j].from })
+	slices.SortFunc(secret, byStart)
 	var kept strings.Builder
 	end := 0
 	for _, of := range secret {
