@@ -173,7 +173,7 @@ func (w *walker) cut() string {
 // wayOn are the commands of our messages that mend a state. Their other ways on, such as pulumi config set, are not among them: all
 // that matches is run.
 var wayOn = regexp.MustCompile(`(?m)(pulumi state delete --force (?:--target-dependents )?(?:--all|'[^\n]*')|pulumi state rename '\S+' \S+` +
-	`|aws (?:(?:lambda|iam|logs) delete-|ec2 revoke-).*|pulumi import pulumiservice:\S+ .*[^>]|pulumi up --refresh)$`)
+	`|aws (?:(?:lambda|iam|logs) delete-|ec2 revoke-).*|pulumi import pulumiservice:\S+ .*[^>]|pulumi up --refresh|pulumi stack rename [^<\s]+)$`)
 
 // listOfSchedules shows the ID of a schedule, which the program cannot know.
 var (
@@ -229,6 +229,9 @@ func (w *walker) obey(said string) {
 			continue
 		}
 		done = append(done, command)
+		if name, is := strings.CutPrefix(command, "pulumi stack rename "); is {
+			w.stack = name
+		}
 		if err := w.ts.Exec("sh", "-c", strings.ReplaceAll(command, "<ID>", id)); err != nil {
 			w.ts.Logf("%s: %v", command, err)
 		}

@@ -2,6 +2,7 @@ package infra
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -20,8 +21,10 @@ type LastState struct {
 	entries   []entry                    // all but the stack itself
 	resources map[string]resourceOutputs // by logical name, of what the program registers
 	reported  Edits                      // what the last update's warning of drift said
-	// What the stack's outputs call the function and the invocation role, which may be in the state no longer.
+	// What the stack's outputs call the function and the invocation role, which may be in the state no longer, or the documents.
 	function, invocationRole string
+	ended                    bool // whether an update has come to its end, where the stack gets its outputs
+	documented               bool // whether the documents alone tell the names
 
 	check    map[string]string   // what the last check of each environment's database found
 	prepared map[string]prepared // which users of which database have been made, by environment
@@ -184,6 +187,7 @@ func ReadLastState(ctx *pulumi.Context, settings *Settings) (*LastState, error) 
 				last.reported = resource.Outputs.edits()
 				last.check, last.prepared = resource.Outputs.checks(), resource.Outputs.preparations()
 				last.function = afterLast(text(resource.Outputs.LambdaArn), ":")
+				last.ended = last.function != ""
 				last.invocationRole = afterLast(text(resource.Outputs.AssumedRoleArn), "/")
 				continue
 			}
@@ -192,7 +196,28 @@ func ReadLastState(ctx *pulumi.Context, settings *Settings) (*LastState, error) 
 		}
 		last.entries = append(last.entries, found)
 	}
+	if !last.named() {
+		last.nameByDocuments(ctx)
+	}
 	return last, (&evidence{settings: settings, last: last}).judge()
+}
+
+// ownFunction and ownRole are ARNs of a function and of an invocation role that have their names from this program.
+var (
+	ownFunction = regexp.MustCompile(`^arn:[a-z-]+:lambda:[a-z0-9-]+:[0-9]{12}:function:(([A-Za-z0-9-]+)-([0-9a-f]{8}))$`)
+	ownRole     = regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/(([A-Za-z0-9-]+)-invoke-([0-9a-f]{8}))$`)
+)
+
+// nameByDocuments has the function and the invocation role called as the environments' documents call them. So a stack whose state was
+// lost after it was renamed keeps both ARNs, and finds what it has in AWS.
+func (l *LastState) nameByDocuments(ctx *pulumi.Context) {
+	documents := l.documents(ctx)
+	function := ownFunction.FindStringSubmatch(environments.ReadRotator(documents[environments.RotatorResource]).LambdaARN)
+	role := ownRole.FindStringSubmatch(environments.ReadManagingCreds(documents[environments.ManagingResource]).RoleARN)
+	if function == nil || role == nil || function[3] != role[3] || !strings.HasPrefix(function[2], role[2]) {
+		return
+	}
+	l.function, l.invocationRole, l.documented = function[1], role[1], true
 }
 
 // readState asks again when it fails: the engine writes the state at the same time, and a state that is kept in a
@@ -215,9 +240,8 @@ func (l *LastState) Complete() bool {
 	return managing && rotator
 }
 
-// Begins reports whether this update makes an environment, or goes on where the one that did was cut off: that has never come to its
-// end, where the stack gets its outputs.
-func (l *LastState) Begins() bool { return !l.Complete() || l.function == "" }
+// Begins reports whether this update makes an environment, or goes on where the one that did was cut off.
+func (l *LastState) Begins() bool { return !l.Complete() || !l.ended }
 
 // environment is the environment of that logical name as the stack wrote it, and whether it did.
 func (l *LastState) environment(logicalName string) (environments.Name, bool) {

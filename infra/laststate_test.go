@@ -1,6 +1,8 @@
 package infra
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -91,4 +93,46 @@ func TestEachOutputThatIsAskedForIsFoundInTheState(t *testing.T) {
 		assert.Equal(t, "vpc-1", text(last.outputs("securityGroup").VpcId))
 		return nil
 	}))
+}
+
+// Names that the state does not tell stand in the documents, where this program gave them.
+func TestWhatTheStateHasLostIsCalledAsTheDocumentsCallIt(t *testing.T) {
+	function := func(name string) string { return "arn:aws:lambda:eu-west-1:111122223333:function:" + name }
+	role := func(name string) string { return "arn:aws:iam::111122223333:role/" + name }
+	none := []string{"", ""}
+	for name, c := range map[string]struct {
+		function, role string
+		state          map[string]any
+		want           []string
+	}{
+		"a stack that was renamed": {function: function("shop-old-01234567"), role: role("shop-old-invoke-01234567"),
+			want: []string{"shop-old-01234567", "shop-old-invoke-01234567"}},
+		"names as long as they may be": {function: function(strings.Repeat("a", 55) + "-01234567"), role: role(strings.Repeat("a", 48) + "-invoke-01234567"),
+			want: []string{strings.Repeat("a", 55) + "-01234567", strings.Repeat("a", 48) + "-invoke-01234567"}},
+		"of two stacks":               {function: function("shop-old-01234567"), role: role("shop-old-invoke-76543210"), want: none},
+		"of two names":                {function: function("shop-old-01234567"), role: role("other-invoke-01234567"), want: none},
+		"of the TypeScript template":  {function: function("esc-connector-0123456"), role: role("esc-connector-role-0123456"), want: none},
+		"that the state tells itself": {function: function("shop-old-01234567"), role: role("shop-old-invoke-01234567"), state: written(), want: none},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cloud := newCloud()
+			resources := written()
+			if c.state == nil {
+				delete(resources, "function")
+			}
+			resources["rotator"].(map[string]any)["yaml"] = fmt.Sprintf("values: {dbRotator: {fn::rotate::postgres: {inputs: {database: {connector: {awsLambda: {lambdaArn: %q}}}}}}}", c.function)
+			resources["managingCreds"].(map[string]any)["yaml"] = fmt.Sprintf("values: {awsLogin: {fn::open::aws-login: {oidc: {roleArn: %q}}}}", c.role)
+			cloud.answers[stateToken] = state(resources)
+			require.NoError(t, run(t, cloud, minimal(nil), func(ctx *pulumi.Context, configuration Config) error {
+				settings, err := ReadSettings(ctx, configuration)
+				require.NoError(t, err)
+				last, err := ReadLastState(ctx, settings)
+				require.NoError(t, err)
+				assert.Equal(t, c.want, []string{last.function, last.invocationRole})
+				assert.Equal(t, c.state != nil, last.named(), "by documents alone nobody knows whose it is")
+				assert.False(t, last.ended)
+				return nil
+			}))
+		})
+	}
 }

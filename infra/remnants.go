@@ -47,9 +47,9 @@ func ruleRemnant(region string, rule *foundRule) remnant {
 }
 
 // named reports whether the state tells what this stack's parts are called. Then they are its own, by whatever tags: a stack that was
-// renamed has its older name in them until it is updated.
+// renamed has its older name in them until it is updated. Environments may be copies of another stack's.
 func (l *LastState) named() bool {
-	return l.function != "" || l.invocationRole != "" ||
+	return (l.function != "" || l.invocationRole != "") && !l.documented ||
 		slices.ContainsFunc([]string{functionResource, invocationRoleResource, executionRoleResource, logGroupResource}, l.has)
 }
 
@@ -248,12 +248,14 @@ func (l *LastState) earlierTags(settings *Settings) (earlier []map[string]string
 	return earlier
 }
 
+const ofProject = " of the project "
+
 // otherStack is the stack whose tags these are, where that is another one.
 func otherStack(tags map[string]string, settings *Settings) string {
 	own := stackTags(settings)
 	for key := range own {
 		if tags[key] != "" && tags[key] != own[key] {
-			return fmt.Sprintf("%s of the project %s", tags["pulumi:stack"], tags["pulumi:project"])
+			return tags["pulumi:stack"] + ofProject + tags["pulumi:project"]
 		}
 	}
 	return ""

@@ -473,10 +473,20 @@ func (e *evidence) takenByOther() bool { return len(e.owners()) > 0 }
 
 func (e *evidence) leaveNames() verdict {
 	found, _ := removal(e.cli, e.remnants)
+	ways := "Give this stack another name, for which AWS has nothing: pulumi stack rename <name>"
+	if e.last.documented {
+		was, project, _ := strings.Cut(e.owners()[0], ofProject)
+		if project != e.settings.Project {
+			was = strings.Join([]string{strings.Split(e.last.stack, "/")[0], project, was}, "/")
+		}
+		ways = fmt.Sprintf(`This stack's environments name them, too. Where that stack is alive, let go of these environments here: pulumi state delete --force --target-dependents %s
+  Where this stack was called so, and its state was lost, call it so again, which is refused where another stack is: pulumi stack rename %s`,
+			e.urn(environments.ManagingResource).Quote(), was)
+	}
 	return verdict{text: fmt.Sprintf(`checking the names of this stack in AWS: AWS has %s, which by their tags are those of the stack %s; %s.
   Delete none of it: a stack that is renamed keeps its names in AWS, and both its environments name them
-  Give this stack another name, for which AWS has nothing: pulumi stack rename <name>`,
-		found, strings.Join(e.owners(), " and "), nothingDone)}
+  %s`,
+		found, strings.Join(e.owners(), " and "), nothingDone, ways)}
 }
 
 func (e *evidence) taken() bool { return len(e.remnants) > 0 && !e.takenByOther() }
