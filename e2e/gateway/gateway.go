@@ -164,9 +164,12 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case denied:
 		refused := fmt.Sprintf("User: arn:aws:sts::%s:assumed-role/deployer/session is not authorized to perform: %s:%s", g.options.Account, service, action)
-		if service == "ec2" {
+		switch service {
+		case "ec2":
 			ec2Error(w, "UnauthorizedOperation", refused)
-		} else {
+		case "iam":
+			iamError(w, http.StatusForbidden, "AccessDenied", refused)
+		default:
 			lambdaError(w, http.StatusForbidden, "AccessDeniedException", refused)
 		}
 	case g.faults.throttled(w, r, service, body):
@@ -174,7 +177,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.serveRDS(w, r, action, body)
 	case service == "sts" && action == "AssumeRole":
 		g.assumeRole(w, r, body)
-	case service == "iam" && refusesPolicy(w, body):
+	case service == "iam" && (refusesPolicy(w, body) || g.refusesBoundary(w, r, body)):
 	case service == "iam" && action == "AddClientIDToOpenIDConnectProvider":
 		g.addClientID(w, r, body)
 	case service == "s3":

@@ -32,6 +32,22 @@ func refusesPolicy(w http.ResponseWriter, body []byte) bool {
 	return false
 }
 
+// refusesBoundary refuses a permissions boundary that the account does not have, which moto takes, and reports whether it did. Of AWS's
+// own policies moto has none.
+func (g *Gateway) refusesBoundary(w http.ResponseWriter, r *http.Request, body []byte) bool {
+	form, err := url.ParseQuery(string(body))
+	arn := form.Get("PermissionsBoundary")
+	if err != nil || !strings.Contains(arn, ":"+g.options.Account+":") {
+		return false
+	}
+	_, err = iam.NewFromConfig(g.functions.config(regionOf(r))).GetPolicy(r.Context(), &iam.GetPolicyInput{PolicyArn: &arn})
+	if err == nil {
+		return false
+	}
+	iamError(w, http.StatusNotFound, "NoSuchEntity", "Scope ARN: "+arn+" does not exist or is not attachable.")
+	return true
+}
+
 // addClientID answers AddClientIDToOpenIDConnectProvider, which moto lacks: the provider is made anew, with one audience more. An
 // audience that it has already is no error:
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_AddClientIDToOpenIDConnectProvider.html.
