@@ -44,6 +44,7 @@ type resourceOutputs struct {
 	VpcId                     any `pulumi:"vpcId"`
 	ReferencedSecurityGroupId any `pulumi:"referencedSecurityGroupId"`
 	SecurityGroupRuleId       any `pulumi:"securityGroupRuleId"`
+	SecurityGroupId           any `pulumi:"securityGroupId"`
 	Key                       any `pulumi:"key"`
 	VersionId                 any `pulumi:"versionId"`
 
@@ -129,6 +130,7 @@ var registeredTypes = map[string]string{
 	bucketResource:                bucketToken,
 	codeSigningResource:           "aws:lambda/codeSigningConfig:CodeSigningConfig",
 	executionRoleResource:         "aws:iam/role:Role",
+	fromConnectorResource:         ingressRuleToken,
 	functionResource:              "aws:lambda/function:Function",
 	invocationRoleResource:        "aws:iam/role:Role",
 	keepWarmPermissionResource:    "aws:lambda/permission:Permission",

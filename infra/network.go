@@ -12,10 +12,10 @@ import (
 // network is the function's security group, which reaches the database's port, DNS servers of the user's own, and
 // nothing else.
 func (d *deployment) network(permissions *iam.RolePolicy) (*securityGroup, []pulumi.Resource, error) {
-	if before := text(d.last.outputs(securityGroupResource).VpcId); before != "" && before != d.database.VPC {
+	if d.movesVPC() {
 		err := d.ctx.Log.Info(fmt.Sprintf("The function moves from %s to %s, and gets a security group there. At its end pulumi up waits until AWS has deleted the function's "+
 			"network interfaces in %[1]s, which hold the old group: that takes up to 45 minutes, and after an hour, or two at the worst, it gives up. "+
-			"The function works meanwhile, and another pulumi up goes on where this one was stopped", before, d.database.VPC), nil)
+			"The function works meanwhile, and another pulumi up goes on where this one was stopped", text(d.last.outputs(securityGroupResource).VpcId), d.database.VPC), nil)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -36,7 +36,7 @@ func (d *deployment) network(permissions *iam.RolePolicy) (*securityGroup, []pul
 	}
 	port := pulumi.Int(d.database.Port)
 	databaseGroup := pulumi.String(d.database.SecurityGroup)
-	options := []pulumi.ResourceOption{pulumi.DeleteBeforeReplace(true)}
+	options := []pulumi.ResourceOption{pulumi.DeleteBeforeReplace(!d.movesVPC())}
 	if strings.Contains(d.database.SecurityGroup, "/") {
 		// The provider creates a rule for a group of another account, and cannot change it:
 		// https://github.com/hashicorp/terraform-provider-aws/issues/36958
@@ -77,7 +77,7 @@ func (d *deployment) network(permissions *iam.RolePolicy) (*securityGroup, []pul
 		FromPort:                  port,
 		ToPort:                    port,
 		Tags:                      d.tags,
-	}, &ingress, pulumi.DeleteBeforeReplace(true))
+	}, &ingress, pulumi.DeleteBeforeReplace(!d.movesGroup()))
 	return &group, append(rules, &ingress), err
 }
 
@@ -99,7 +99,7 @@ func (d *deployment) toNameServer(group *securityGroup, server netip.Addr, proto
 		args.CidrIpv6 = host
 	}
 	var rule securityGroupRule
-	return &rule, register(d.ctx, egressRuleToken, nameServerRule(server, protocol), args, &rule, pulumi.DeleteBeforeReplace(true))
+	return &rule, register(d.ctx, egressRuleToken, nameServerRule(server, protocol), args, &rule, pulumi.DeleteBeforeReplace(!d.movesVPC()))
 }
 
 // nameServerRule is the logical name of the rule that lets the function ask a DNS server.
@@ -123,4 +123,17 @@ func (d *deployment) tellIngress(group *securityGroup) error {
 			database.SecurityGroup, database.Port, id, command), nil)
 	}).(pulumi.StringOutput))
 	return nil
+}
+
+// movesVPC reports whether the function's group is made in another VPC. Then its rules are no twins of the old ones, which the function
+// needs until it has moved.
+func (d *deployment) movesVPC() bool {
+	before := text(d.last.outputs(securityGroupResource).VpcId)
+	return before != "" && before != d.database.VPC
+}
+
+// movesGroup reports whether the database has another group than the one that lets the function in.
+func (d *deployment) movesGroup() bool {
+	before := text(d.last.outputs(fromConnectorResource).SecurityGroupId)
+	return before != "" && before != d.database.SecurityGroup
 }

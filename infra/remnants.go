@@ -121,15 +121,16 @@ func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) (taken []r
 		})
 	}
 	questions = append(questions, func() error {
-		for _, rule := range l.lostRules(ctx, settings) {
-			found[len(named)] = append(found[len(named)], ruleRemnant(region, rule))
-		}
-		return nil
-	}, func() error {
 		missing[len(named)] = l.goneNameless(ctx, settings)
 		return nil
 	}, func() error {
-		missing[len(named)+1] = l.goneRules(ctx)
+		gone := l.goneRules(ctx)
+		for _, id := range gone {
+			missing[len(named)+1] = append(missing[len(named)+1], "the security group rule "+id)
+		}
+		for _, rule := range l.lostRules(ctx, settings, gone) {
+			found[len(named)] = append(found[len(named)], ruleRemnant(region, rule))
+		}
 		return nil
 	})
 	_ = together(questions...) // none of them fails
@@ -147,11 +148,21 @@ func (l *LastState) goneNameless(ctx *pulumi.Context, settings *Settings) (gone 
 	return gone
 }
 
-// goneRules are rules of security groups that the state has and AWS does not.
+// ownRule is the ID of a rule of this program's, empty of any other entry.
+func (e entry) ownRule() string {
+	name, token := e.urn.Name(), string(e.urn.QualifiedType())
+	if token == egressRuleToken && (name == toDatabaseResource || strings.HasPrefix(name, toNameServerResource)) ||
+		token == ingressRuleToken && name == fromConnectorResource {
+		return text(e.outputs.SecurityGroupRuleId)
+	}
+	return ""
+}
+
+// goneRules are the IDs of rules of security groups that the state has and AWS does not.
 func (l *LastState) goneRules(ctx *pulumi.Context) []string {
 	var gone []string
 	for _, entry := range l.entries {
-		if id := text(entry.outputs.SecurityGroupRuleId); id != "" {
+		if id := entry.ownRule(); id != "" {
 			gone = append(gone, id)
 		}
 	}
@@ -164,27 +175,23 @@ func (l *LastState) goneRules(ctx *pulumi.Context) []string {
 	if err := invoke(ctx, rulesLookupToken, rulesArgs{Filters: []filter{{"security-group-rule-id", gone}}}, &there, "ec2:DescribeSecurityGroupRules"); err != nil {
 		return nil
 	}
-	gone = slices.DeleteFunc(gone, func(id string) bool { return slices.Contains(there.Ids, id) })
-	for i := range gone {
-		gone[i] = "the security group rule " + gone[i]
-	}
-	return gone
+	return slices.DeleteFunc(gone, func(id string) bool { return slices.Contains(there.Ids, id) })
 }
 
 // lostRules are rules of this stack's own security group or about it that the state lacks and that an update would make again.
-// AWS refuses a second one (InvalidPermission.Duplicate).
-func (l *LastState) lostRules(ctx *pulumi.Context, settings *Settings) []*foundRule {
+// AWS refuses a second one (InvalidPermission.Duplicate). An entry whose rule is gone may be that of one which was being made anew.
+func (l *LastState) lostRules(ctx *pulumi.Context, settings *Settings, gone []string) []*foundRule {
 	group := groupOf(text(l.outputs(securityGroupResource).Arn))
 	if group == "" {
 		return nil // a new group has no rules yet
 	}
 	return slices.DeleteFunc(l.unknownRules(ctx, settings), func(rule *foundRule) bool {
-		name, token := rule.logicalName(group), ingressRuleToken
-		if rule.IsEgress {
-			token = egressRuleToken
-		}
+		name := rule.logicalName(group)
 		return name == "" || name == fromConnectorResource && !settings.ManageIngress ||
-			slices.ContainsFunc(l.entries, func(e entry) bool { return e.urn.Name() == name && string(e.urn.QualifiedType()) == token })
+			slices.ContainsFunc(l.entries, func(e entry) bool {
+				id := e.ownRule()
+				return id != "" && e.urn.Name() == name && !slices.Contains(gone, id)
+			})
 	})
 }
 
@@ -228,6 +235,31 @@ func (l *LastState) unknownRules(ctx *pulumi.Context, settings *Settings) []*fou
 	return slices.DeleteFunc(found, func(rule *foundRule) bool { return rule == nil })
 }
 
+// openRules let the function connect to everywhere, and are not this program's. AWS gives each new group one
+// (https://docs.aws.amazon.com/vpc/latest/userguide/creating-security-groups.html), which the provider takes away.
+func (l *LastState) openRules(ctx *pulumi.Context, settings *Settings) (open []remnant) {
+	const action = "ec2:DescribeSecurityGroupRules"
+	group := groupOf(text(l.outputs(securityGroupResource).Arn))
+	if group == "" {
+		return nil
+	}
+	var own ruleList
+	if err := invoke(ctx, rulesLookupToken, rulesArgs{Filters: []filter{{"group-id", []string{group}}}}, &own, action); err != nil {
+		return nil
+	}
+	for _, id := range own.Ids {
+		var rule foundRule
+		if slices.ContainsFunc(l.entries, func(e entry) bool { return e.ownRule() == id }) ||
+			invoke(ctx, ruleLookupToken, ruleArgs{SecurityGroupRuleId: id}, &rule, action) != nil {
+			continue
+		}
+		if to := rule.CidrIpv4 + rule.CidrIpv6; rule.IsEgress && (to == "0.0.0.0/0" || to == "::/0") {
+			open = append(open, ruleRemnant(settings.Region, &rule))
+		}
+	}
+	return open
+}
+
 // stackTags are on all that this stack makes in AWS.
 func stackTags(settings *Settings) map[string]string {
 	return map[string]string{"pulumi:project": settings.Project, "pulumi:stack": settings.Stack}
@@ -235,13 +267,15 @@ func stackTags(settings *Settings) map[string]string {
 
 // earlierTags are those of the names that this stack had when it last wrote what its state has.
 func (l *LastState) earlierTags(settings *Settings) (earlier []map[string]string) {
-	for _, outputs := range l.resources {
+	for name, outputs := range l.resources {
 		tags := stackTags(settings)
+		complete := name != oidcProviderResource // which is all stacks'
 		for key := range tags {
 			tags[key] = text(part(outputs.Tags, key))
+			complete = complete && tags[key] != ""
 		}
 		known := func(other map[string]string) bool { return maps.Equal(tags, other) }
-		if otherStack(tags, settings) != "" && !slices.ContainsFunc(earlier, known) {
+		if complete && otherStack(tags, settings) != "" && !slices.ContainsFunc(earlier, known) {
 			earlier = append(earlier, tags)
 		}
 	}

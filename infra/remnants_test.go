@@ -143,6 +143,7 @@ func TestLostRulesAreThoseThatAnUpdateWouldMakeAgain(t *testing.T) {
 	for name, c := range map[string]struct {
 		state    map[string]any
 		settings map[string]string
+		gone     []string
 		want     []string
 	}{
 		"no group yet":              {},
@@ -150,7 +151,10 @@ func TestLostRulesAreThoseThatAnUpdateWouldMakeAgain(t *testing.T) {
 		"the state has one by name": {state: map[string]any{"securityGroup": own, "toDatabase": map[string]any{"securityGroupRuleId": "sgr-newer"}}, want: []string{"sgr-dns", "sgr-in"}},
 		"the state has one by ID":   {state: map[string]any{"securityGroup": own, "toDatabase": map[string]any{"securityGroupRuleId": "sgr-out"}}, want: []string{"sgr-dns", "sgr-in"}},
 		"the stack was renamed":     {state: map[string]any{"securityGroup": tagged(own, "old")}, want: []string{"sgr-dns", "sgr-in", "sgr-old", "sgr-out"}},
-		"another tool lets it in":   {state: map[string]any{"securityGroup": own}, settings: map[string]string{"shop:manageDatabaseIngress": "false"}, want: []string{"sgr-dns", "sgr-out"}},
+		"what it was to be made anew from is gone": {state: map[string]any{"securityGroup": own, "toDatabase": map[string]any{"securityGroupRuleId": "sgr-older"}},
+			gone: []string{"sgr-older"}, want: []string{"sgr-dns", "sgr-in", "sgr-out"}},
+		"another stack made the identity provider": {state: map[string]any{"securityGroup": own, "oidcProvider": tagged(own, "elsewhere")}, want: []string{"sgr-dns", "sgr-in", "sgr-out"}},
+		"another tool lets it in":                  {state: map[string]any{"securityGroup": own}, settings: map[string]string{"shop:manageDatabaseIngress": "false"}, want: []string{"sgr-dns", "sgr-out"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cloud := newCloud()
@@ -182,7 +186,7 @@ func TestLostRulesAreThoseThatAnUpdateWouldMakeAgain(t *testing.T) {
 				last, err := ReadLastState(ctx, settings)
 				require.NoError(t, err)
 				var ids []string
-				for _, rule := range last.lostRules(ctx, settings) {
+				for _, rule := range last.lostRules(ctx, settings, c.gone) {
 					ids = append(ids, rule.SecurityGroupRuleId)
 				}
 				slices.Sort(ids)
@@ -266,6 +270,8 @@ func TestWhatIsGoneFromAWSIsNamed(t *testing.T) {
 				answer, err := state(resources)(args)
 				answer["outputs"].(map[string]any)["urn:pulumi:dev::shop::"+ingressRuleToken+"::fromConnector"] =
 					map[string]any{"outputs": map[string]any{"securityGroupRuleId": "sgr-1"}}
+				answer["outputs"].(map[string]any)["urn:pulumi:dev::shop::"+ingressRuleToken+"::theirs"] =
+					map[string]any{"outputs": map[string]any{"securityGroupRuleId": "sgr-theirs"}}
 				return answer, err
 			}
 			maps.Copy(cloud.answers, there)

@@ -153,7 +153,7 @@ func (d *deployment) warnOfStop() error {
 		return nil
 	}
 	return d.ctx.Log.Warn(fmt.Sprintf("Somebody has stopped the function %[1]s: its reserved concurrency is 0, as Throttle in the console sets it, and AWS refuses every rotation. "+
-		"An update leaves that as it is. To let it run again:\n    %[2]s lambda delete-function-concurrency --region %[3]s --function-name %[1]s",
+		"An update leaves that as it is, but for one that makes the function anew. To let it run again:\n    %[2]s lambda delete-function-concurrency --region %[3]s --function-name %[1]s",
 		d.names.function, d.account.CLI, d.account.Region), nil)
 }
 

@@ -128,7 +128,7 @@ func (t *Trust) provider(ctx *pulumi.Context, last *LastState) (pulumi.StringInp
 func (t *Trust) tellOfNone(ctx *pulumi.Context, last *LastState) error {
 	if last.has(oidcProviderResource) {
 		return ctx.Log.Warn(fmt.Sprintf("AWS does not have the OIDC identity provider https://%s, and this stack's state does: somebody has deleted it, "+
-			"and ESC cannot log in to rotate. An update alone does not see that:\n    pulumi up --refresh", t.Issuer), nil)
+			"and until it is made again ESC cannot log in to rotate. An update does not see that unless it refreshes:\n    pulumi up --refresh", t.Issuer), nil)
 	}
 	return ctx.Log.Info(fmt.Sprintf("This AWS account has no OIDC identity provider https://%s yet: creating it. "+
 		"pulumi destroy will leave it there, since other stacks may have come to need it", t.Issuer), nil)

@@ -32,8 +32,9 @@ type evidence struct {
 	remnants []remnant
 	// What AWS has that the state lacks, and that an update would make a second time.
 	left []remnant
-	gone []string // what the state has, and AWS does not
-	cli  string   // the AWS CLI, for commands
+	gone []string  // what the state has, and AWS does not
+	open []remnant // rules by which the function reaches everything
+	cli  string    // the AWS CLI, for commands
 
 	imports func(resourceType, logicalName, id string) string // the command that takes it over
 }
@@ -502,7 +503,7 @@ func (e *evidence) freeNames() verdict {
   They are of an earlier state of this stack, of an update that was killed, or of a stack that had this name and has not been updated since it was renamed.
   See whether another stack is alive with them: pulumi stack ls --all, and for each but this one pulumi stack output lambdaArn --stack <name>. Where one is, delete nothing, and give this one another name: pulumi stack rename <name>
   See whether the state can be had back: of another login (pulumi whoami --verbose), a file of pulumi stack export, or in Pulumi Cloud an earlier version: pulumi stack export --version <number> >state.json, and pulumi stack import --file state.json
-  Else delete them (NoSuchEntity for a policy: its role does not have it). pulumi up makes them again under the same ARNs, and both environments stay as they are:%s%s`,
+  Else delete them (NoSuchEntity for a policy: its role does not have it; DeleteConflict for a role: take from it first what aws iam list-attached-role-policies and list-role-policies show). pulumi up makes them again under the same ARNs, and both environments stay as they are:%s%s`,
 		found, nothingDone, commands, besides)}
 }
 
@@ -524,8 +525,18 @@ func (e *evidence) warnOfWhatIsGone(ctx *pulumi.Context) error {
 	if len(e.gone) == 0 {
 		return nil
 	}
-	return ctx.Log.Warn(fmt.Sprintf("AWS does not have %s, and this stack's state does: somebody has deleted it, or the state is an older one. "+
-		"An update alone does not see that, and may fail by it:\n    pulumi up --refresh", strings.Join(e.gone, ", ")), nil)
+	return ctx.Log.Warn(fmt.Sprintf("AWS does not have %s, and this stack's state does: somebody has deleted it, the state is an older one, "+
+		"or an update was stopped that was to make it anew. An update may not see that, and fail by it, unless it refreshes:\n    pulumi up --refresh", strings.Join(e.gone, ", ")), nil)
+}
+
+// warnOfOpenGroup says that the function is not shut in, as docs/SECURITY.md has it.
+func (e *evidence) warnOfOpenGroup(ctx *pulumi.Context) error {
+	open, commands := removal(e.cli, e.open)
+	if open == "" {
+		return nil
+	}
+	return ctx.Log.Warn(fmt.Sprintf("the function can connect to everywhere, and not to the database alone, by %s: AWS gives each new group such a rule, "+
+		"which the provider could not take away, or somebody has added it. Take it away:%s", open, commands), nil)
 }
 
 // Examine stops where going on would delete an environment, or write one that exists, or fail half-way over names that are
@@ -543,6 +554,7 @@ func (l *LastState) Examine(ctx *pulumi.Context, settings *Settings, cloud *pulu
 	asking := []func() error{
 		func() error { e.remnants, e.gone = l.remnants(ctx, settings); return nil },
 		func() error { e.left = l.leftBehind(ctx, settings); return nil },
+		func() error { e.open = l.openRules(ctx, settings); return nil },
 	}
 	for i, environment := range asked {
 		asking = append(asking, func() (err error) {
@@ -562,5 +574,5 @@ func (l *LastState) Examine(ctx *pulumi.Context, settings *Settings, cloud *pulu
 	if err := e.judge(); err != nil {
 		return err
 	}
-	return errors.Join(e.warnOfWhatIsLeft(ctx), e.warnOfWhatIsGone(ctx))
+	return errors.Join(e.warnOfWhatIsLeft(ctx), e.warnOfWhatIsGone(ctx), e.warnOfOpenGroup(ctx))
 }

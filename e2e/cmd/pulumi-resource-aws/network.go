@@ -354,8 +354,8 @@ func (c *clients) getSecurityGroupRules(ctx context.Context, args resource.Prope
 		return nil, err
 	}
 	for _, filter := range in.Filters {
-		if filter.Name != "security-group-rule-id" {
-			return nil, fmt.Errorf("the stand-in lists security groups' rules by tags and IDs, and not by %s", filter.Name)
+		if filter.Name != "security-group-rule-id" && filter.Name != "group-id" {
+			return nil, fmt.Errorf("the stand-in lists security groups' rules by tags, IDs and groups, and not by %s", filter.Name)
 		}
 	}
 	found, err := c.ec2.DescribeSecurityGroupRules(ctx, &ec2.DescribeSecurityGroupRulesInput{})
@@ -369,7 +369,11 @@ func (c *clients) getSecurityGroupRules(ctx context.Context, args resource.Prope
 			all = all && tags[key] == value
 		}
 		for _, filter := range in.Filters {
-			all = all && slices.Contains(filter.Values, *rule.SecurityGroupRuleId)
+			of := *rule.SecurityGroupRuleId
+			if filter.Name == "group-id" {
+				of = *rule.GroupId
+			}
+			all = all && slices.Contains(filter.Values, of)
 		}
 		if all {
 			ids = append(ids, *rule.SecurityGroupRuleId)
