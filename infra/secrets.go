@@ -33,8 +33,7 @@ func (s *Settings) isHidden(key string) bool {
 		pasted = err != nil || address.Opaque != "" || address.User != nil || address.RawQuery != "" || address.Fragment != "" ||
 			strings.Count(strings.Trim(address.Path, "/"), "/") > 0 || event.ShownName(address.Path) != address.Path
 	default:
-		colon := strings.IndexByte(value, ':') // of user:password@host
-		pasted = event.ShownName(value) != value || colon >= 0 && strings.Contains(value[colon:], "@")
+		pasted = event.ShownName(value) != value
 	}
 	return pasted || s.isSecret(key)
 }

@@ -69,13 +69,16 @@ func TestASecretWithinAnotherTypeIsNotPrinted(t *testing.T) {
 
 func TestAPastedConnectionIsNotShown(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"postgres://m:S3cretPass@db/app", "host=db user=m password = 'S3cretPass'", "Server=db;Uid=m;Pwd=S3cretPass;", "m:S3cretPass@tcp(db:3306)/app"} {
+	for _, text := range []string{"postgres://m:S3cretPass@db/app", "host=db user=m password = 'S3cretPass'", "Server=db;Uid=m;Pwd=S3cretPass;", "m:S3cretPass@tcp(db:3306)/app",
+		"m:S3cretPass@db.internal/app", "user=m pass=S3cretPass"} {
 		assert.NotContains(t, event.ShownName(text), "S3cretPass")
 		err := event.Request{Type: text, Host: "db.example", Port: 5432}.Check()
 		require.Error(t, err)
 		assert.NotContains(t, err.Error(), "S3cretPass")
 	}
-	assert.Equal(t, "app_user1@10.%", event.ShownName("app_user1@10.%"))
+	for _, name := range []string{"app_user1@10.%", "app@2001:db8::1", "tenant:app"} {
+		assert.Equal(t, name, event.ShownName(name))
+	}
 }
 
 func TestWhatIsNotThereIsNotSent(t *testing.T) {

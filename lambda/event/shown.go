@@ -37,7 +37,7 @@ func ShownHost(host string) string {
 
 // ShownName is the name of a database or of a user for a log. Other than a host's, it may be written in any way.
 func ShownName(name string) string {
-	if isConnection(name) {
+	if _, after, found := strings.Cut(name, ":"); isConnection(name) || found && strings.Contains(after, "@") { // user:password@host
 		return notShown
 	}
 	return name
@@ -48,7 +48,7 @@ const notShown = "(not shown)"
 // isConnection knows a URL or a connection string, which may hold a password.
 func isConnection(text string) bool {
 	packed := strings.ToLower(strings.Join(strings.Fields(text), "")) // libpq takes blanks around =
-	return slices.ContainsFunc([]string{"://", "password=", "passwd=", "pwd=", `password":`, "password':", "password:", "@tcp(", "@unix(", "@/"}, func(sign string) bool { return strings.Contains(packed, sign) })
+	return slices.ContainsFunc([]string{"://", "password=", "passwd=", "pass=", "pwd=", `password":`, "password':", "password:", "@tcp(", "@unix(", "@/"}, func(sign string) bool { return strings.Contains(packed, sign) })
 }
 
 // Visible writes each character that a terminal would obey, or not show, as Go does.
