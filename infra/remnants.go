@@ -138,14 +138,21 @@ func (l *LastState) remnants(ctx *pulumi.Context, settings *Settings) (taken []r
 }
 
 // goneNameless are those whose name the provider or AWS chose, which the state has and AWS does not.
-func (l *LastState) goneNameless(ctx *pulumi.Context, settings *Settings) (gone []string) {
-	for _, kind := range l.namelessKinds(ctx, settings) {
-		arn := text(l.outputs(kind.logicalName).Arn)
-		if _, name, is := strings.Cut(arn, kind.arn); is && kind.ask(arn, name) == absent {
-			gone = append(gone, kind.called+name)
-		}
+func (l *LastState) goneNameless(ctx *pulumi.Context, settings *Settings) []string {
+	kinds := l.namelessKinds(ctx, settings)
+	gone := make([]string, len(kinds))
+	var questions []func() error
+	for i, kind := range kinds {
+		questions = append(questions, func() error {
+			arn := text(l.outputs(kind.logicalName).Arn)
+			if _, name, is := strings.Cut(arn, kind.arn); is && kind.ask(arn, name) == absent {
+				gone[i] = kind.called + name
+			}
+			return nil
+		})
 	}
-	return gone
+	_ = together(questions...) // none of them fails
+	return slices.DeleteFunc(gone, func(what string) bool { return what == "" })
 }
 
 // ownRule is the ID of a rule of this program's, empty of any other entry.
