@@ -242,7 +242,7 @@ func (l *LastState) unknownRules(ctx *pulumi.Context, settings *Settings) []*fou
 	return slices.DeleteFunc(found, func(rule *foundRule) bool { return rule == nil })
 }
 
-// openRules let the function connect to everywhere, and are not this program's. AWS gives each new group one
+// openRules let the function connect to everywhere, and are in no entry of the state. AWS gives each new group one
 // (https://docs.aws.amazon.com/vpc/latest/userguide/creating-security-groups.html), which the provider takes away.
 func (l *LastState) openRules(ctx *pulumi.Context, settings *Settings) (open []remnant) {
 	const action = "ec2:DescribeSecurityGroupRules"
@@ -256,7 +256,7 @@ func (l *LastState) openRules(ctx *pulumi.Context, settings *Settings) (open []r
 	}
 	for _, id := range own.Ids {
 		var rule foundRule
-		if slices.ContainsFunc(l.entries, func(e entry) bool { return e.ownRule() == id }) ||
+		if slices.ContainsFunc(l.entries, func(e entry) bool { return text(e.outputs.SecurityGroupRuleId) == id }) ||
 			invoke(ctx, ruleLookupToken, ruleArgs{SecurityGroupRuleId: id}, &rule, action) != nil {
 			continue
 		}
