@@ -36,7 +36,7 @@ func logGroupRemnant(region, name string) remnant {
 	return remnant{what: "the log group " + name, delete: []string{"logs delete-log-group --region " + region + " --log-group-name " + name}}
 }
 
-func ruleRemnant(region string, rule *foundRule) remnant {
+func ruleRemnant(region string, rule foundRule) remnant {
 	direction := "ingress"
 	if rule.IsEgress {
 		direction = "egress"
@@ -187,12 +187,12 @@ func (l *LastState) goneRules(ctx *pulumi.Context) []string {
 
 // lostRules are rules of this stack's own security group or about it that the state lacks and that an update would make again.
 // AWS refuses a second one (InvalidPermission.Duplicate). An entry whose rule is gone may be that of one which was being made anew.
-func (l *LastState) lostRules(ctx *pulumi.Context, settings *Settings, gone []string) []*foundRule {
+func (l *LastState) lostRules(ctx *pulumi.Context, settings *Settings, gone []string) []foundRule {
 	group := groupOf(text(l.outputs(securityGroupResource).Arn))
 	if group == "" {
 		return nil // a new group has no rules yet
 	}
-	return slices.DeleteFunc(l.unknownRules(ctx, settings), func(rule *foundRule) bool {
+	return slices.DeleteFunc(l.unknownRules(ctx, settings), func(rule foundRule) bool {
 		name := rule.logicalName(group)
 		return name == "" || name == fromConnectorResource && !settings.ManageIngress ||
 			slices.ContainsFunc(l.entries, func(e entry) bool {
@@ -214,57 +214,47 @@ func lookUpSecurityGroup(ctx *pulumi.Context, id string) error {
 }
 
 // unknownRules are rules with this stack's tags, of today or of its last update, that no entry of the state has.
-func (l *LastState) unknownRules(ctx *pulumi.Context, settings *Settings) []*foundRule {
-	const action = "ec2:DescribeSecurityGroupRules"
-	var ids []string
+func (l *LastState) unknownRules(ctx *pulumi.Context, settings *Settings) (unknown []foundRule) {
 	for _, tags := range append(l.earlierTags(settings), stackTags(settings)) {
-		var tagged ruleList
-		if err := invoke(ctx, rulesLookupToken, rulesArgs{Tags: tags}, &tagged, action); err != nil {
-			return nil
-		}
-		ids = append(ids, tagged.Ids...)
+		unknown = append(unknown, l.besideState(ctx, rulesArgs{Tags: tags})...)
 	}
-	unknown := slices.DeleteFunc(ids, func(id string) bool {
-		return slices.ContainsFunc(l.entries, func(e entry) bool { return text(e.outputs.SecurityGroupRuleId) == id })
-	})
-	found := make([]*foundRule, len(unknown))
-	var questions []func() error
-	for i, id := range unknown {
-		questions = append(questions, func() error {
-			var rule foundRule
-			if invoke(ctx, ruleLookupToken, ruleArgs{SecurityGroupRuleId: id}, &rule, action) == nil {
-				found[i] = &rule
-			}
-			return nil
-		})
-	}
-	_ = together(questions...) // none of them fails
-	return slices.DeleteFunc(found, func(rule *foundRule) bool { return rule == nil })
+	return unknown
 }
 
 // openRules let the function connect to everywhere, and are in no entry of the state. AWS gives each new group one
 // (https://docs.aws.amazon.com/vpc/latest/userguide/creating-security-groups.html), which the provider takes away.
 func (l *LastState) openRules(ctx *pulumi.Context, settings *Settings) (open []remnant) {
-	const action = "ec2:DescribeSecurityGroupRules"
 	group := groupOf(text(l.outputs(securityGroupResource).Arn))
 	if group == "" {
 		return nil
 	}
-	var own ruleList
-	if err := invoke(ctx, rulesLookupToken, rulesArgs{Filters: []filter{{"group-id", []string{group}}}}, &own, action); err != nil {
-		return nil
-	}
-	for _, id := range own.Ids {
-		var rule foundRule
-		if slices.ContainsFunc(l.entries, func(e entry) bool { return text(e.outputs.SecurityGroupRuleId) == id }) ||
-			invoke(ctx, ruleLookupToken, ruleArgs{SecurityGroupRuleId: id}, &rule, action) != nil {
-			continue
-		}
+	for _, rule := range l.besideState(ctx, rulesArgs{Filters: []filter{{"group-id", []string{group}}}}) {
 		if to := rule.CidrIpv4 + rule.CidrIpv6; rule.IsEgress && (to == "0.0.0.0/0" || to == "::/0") {
-			open = append(open, ruleRemnant(settings.Region, &rule))
+			open = append(open, ruleRemnant(settings.Region, rule))
 		}
 	}
 	return open
+}
+
+// besideState are such rules of security groups, but for those in entries of the state.
+func (l *LastState) besideState(ctx *pulumi.Context, such rulesArgs) []foundRule {
+	const action = "ec2:DescribeSecurityGroupRules"
+	var all ruleList
+	if err := invoke(ctx, rulesLookupToken, such, &all, action); err != nil {
+		return nil
+	}
+	ids := slices.DeleteFunc(all.Ids, func(id string) bool {
+		return slices.ContainsFunc(l.entries, func(e entry) bool { return text(e.outputs.SecurityGroupRuleId) == id })
+	})
+	found := make([]foundRule, len(ids))
+	var questions []func() error
+	for i, id := range ids {
+		questions = append(questions, func() error {
+			return invoke(ctx, ruleLookupToken, ruleArgs{SecurityGroupRuleId: id}, &found[i], action)
+		})
+	}
+	_ = together(questions...) // one that fails leaves its rule empty
+	return slices.DeleteFunc(found, func(rule foundRule) bool { return rule.SecurityGroupRuleId == "" })
 }
 
 // stackTags are on all that this stack makes in AWS.
@@ -401,7 +391,7 @@ func removal(cli string, remnants []remnant) (names, commands string) {
 }
 
 // logicalName is what the program calls such a rule, where the function's group is that one; empty for any other rule.
-func (r *foundRule) logicalName(group string) string {
+func (r foundRule) logicalName(group string) string {
 	own := r.SecurityGroupId == group
 	switch {
 	case own && r.IsEgress && r.ReferencedSecurityGroupId != "":

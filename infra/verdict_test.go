@@ -99,8 +99,8 @@ func TestWhatIsFoundDecidesWhatIsDone(t *testing.T) {
 			"aws lambda delete-function --region eu-west-1 --function-name f\n", "aws iam delete-role-policy --role-name r --policy-name connector\n    aws iam delete-role --role-name r\n",
 			"aws iam delete-role-policy --role-name i --policy-name invoke\n    aws iam delete-role --role-name i\n", "aws logs delete-log-group --region eu-west-1 --log-group-name /l"}},
 		"AWS has rules that the state lacks": {state: both, taken: []remnant{
-			ruleRemnant("eu-west-1", &foundRule{SecurityGroupRuleId: "sgr-1", SecurityGroupId: "sg-own", IsEgress: true}),
-			ruleRemnant("eu-west-1", &foundRule{SecurityGroupRuleId: "sgr-2", SecurityGroupId: "sg-db"})}, says: []string{
+			ruleRemnant("eu-west-1", foundRule{SecurityGroupRuleId: "sgr-1", SecurityGroupId: "sg-own", IsEgress: true}),
+			ruleRemnant("eu-west-1", foundRule{SecurityGroupRuleId: "sgr-2", SecurityGroupId: "sg-db"})}, says: []string{
 			"the rule sgr-1 of the security group sg-own, the rule sgr-2 of the security group sg-db",
 			"aws ec2 revoke-security-group-egress --region eu-west-1 --group-id sg-own --security-group-rule-ids sgr-1\n",
 			"aws ec2 revoke-security-group-ingress --region eu-west-1 --group-id sg-db --security-group-rule-ids sgr-2"}},
