@@ -25,9 +25,9 @@
 // their like. These are ours. The tables of words, at the top of the files story_*.go, name a function for each, whose comment says
 // what the word does and takes.
 //
-//   - The project and its stack: new, project, filled, to-prepare, settings, pulumi, converse, paste, plan, foretold, restore, inherit,
+//   - The project and its stack: new, project, filled, to-prepare, settings, pulumi, paste, plan, foretold, restore, inherit,
 //     inherited, without-in-state, published
-//   - The database: database, empty, keep-master, cluster, network, sql, ca, login, login-as
+//   - The database: database, empty, keep-master, network, sql, ca, login, login-as
 //   - Pulumi Cloud: esc-rotate, esc-open, esc-edit, document, remember, kept, schedules, protect, esc-delete-team, as
 //   - The stacks in Pulumi Cloud: cloud-form, cloud-export, cloud-record, cloud-expire, cloud-rename, cloud-revoke, cloud-unserved,
 //     own-state
@@ -41,5 +41,6 @@
 //   - What is changed behind the stack's back: function-by-hand, group-by-hand, role-by-hand, by-hand
 //   - What people do to a state, and after a message: make-anew, walk, go-on
 //   - Files: replace, nowhere
-//   - The pages: sh, save, serve, administer, git-host, resources, calls-within, names-within
+//   - The pages, in testdata/readme alone, whose stories know only these words and what else the table in story_pages.go has: sh, save,
+//     serve, administer, cluster, converse, git-host, resources, calls-within, names-within
 package e2e

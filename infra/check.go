@@ -57,12 +57,20 @@ func (c *Connector) Check(ctx *pulumi.Context, settings *Settings, last *LastSta
 		if !settings.ManagingIAM { // as whom the command does not log in
 			again += ", or eval \"$(pulumi stack output checkCommand)\""
 		}
+		if request.ManagingUser != nil && !settings.ManagingIAM { // at whom no later update looks
+			again += "\n  A user or a password you correct in its environment, where no setting changes it any more. Then rotate:\n    " +
+				escCommand(ctx, settings, "edit", settings.Managing) + "\n    " + escCommand(ctx, settings, "edit", settings.Rotator)
+		}
 		err = ctx.Log.Warn(fmt.Sprintf("The check of the database failed: %s\n"+
 			"  The connector is deployed. When the cause is gone, check again: %s", message, again), nil)
 	case before == checkPassed && request.ManagingUser == nil:
 		err = ctx.Log.Info(fmt.Sprintf("The function reaches the database at %s:%d", database.Host, database.Port), nil)
 	default:
-		err = ctx.Log.Info("Checked the database: "+settings.hide(strings.TrimPrefix(answer.Message, "dry run, nothing was changed: ")), nil)
+		said := settings.hide(strings.TrimPrefix(answer.Message, "dry run, nothing was changed: "))
+		if before != "" && request.ManagingUser == nil {
+			said += "\n  Users and passwords stand in the environments by now, and no setting changes them there. Whether they are right a rotation shows"
+		}
+		err = ctx.Log.Info("Checked the database: "+said, nil)
 	}
 	if err != nil {
 		return err

@@ -163,7 +163,7 @@ func find(ctx *pulumi.Context, settings *Settings) (*record, error) {
 	case slices.Contains(instances.InstanceIdentifiers, identifier):
 		found, err = findInstance(ctx, identifier)
 	default:
-		return nil, fmt.Errorf(`looking up rdsDbIdentifier %[1]q: there is no RDS cluster or instance of that name in %[2]s.
+		return nil, fmt.Errorf(`looking up rdsDbIdentifier %[1]q: there is no RDS cluster or instance of that name in %[2]s; nothing was created.
   The names in this region:
     %[3]s rds describe-db-clusters --region %[2]s --query 'DBClusters[].DBClusterIdentifier'
     %[3]s rds describe-db-instances --region %[2]s --query 'DBInstances[].DBInstanceIdentifier'

@@ -10,7 +10,7 @@
 //     authorities.go for the certificate authorities of its region, trust.go for the OIDC identity provider
 //   - [LastState.WarnOfDrift]: drift.go compares the two environments with what was found
 //   - [PlanPreparation]: prepare.go finds out whether the database's users have to be made, and who may do it
-//   - [BuildArchive]: the package archive compiles ./lambda
+//   - [BuildArchive], in connector.go: the package archive compiles ./lambda
 //   - [DeployConnector]: connector.go registers the function, roles.go the two roles, iam.go the permission to log in to the
 //     database without a password, network.go the security group, signing.go the function's code (published.go: Pulumi's),
 //     keepwarm.go the regular invocation, watch.go the alarms; standing.go compares the function that stands with the state,

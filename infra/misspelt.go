@@ -33,7 +33,8 @@ func (s *Settings) misspelt(configuration Config) []string {
 	return warnings
 }
 
-// nearest is the setting that a name of several words begins, or nearly is, or nil: a user's own code may read settings of its own.
+// nearest is the setting that a name nearly is, or that one of several words is without some of its letters, as sslMode is, or nil: a
+// user's own code may read settings of its own.
 func nearest(name string) *setting {
 	lower, most := strings.ToLower(name), min(3, len(name)/3)
 	var found *setting
@@ -41,7 +42,7 @@ func nearest(name string) *setting {
 		_, plain, _ := strings.Cut(settings[i].key(""), ":")
 		plain = strings.ToLower(plain)
 		distance := levenshtein.Distance(lower, plain, nil)
-		if lower != name && strings.HasPrefix(plain, lower) {
+		if lower != name && leavesOut(plain, lower) {
 			distance = min(distance, most)
 		}
 		if distance < least {
@@ -49,4 +50,12 @@ func nearest(name string) *setting {
 		}
 	}
 	return found
+}
+
+// leavesOut reports whether part is whole without some of its letters.
+func leavesOut(whole, part string) bool {
+	for _, letter := range whole {
+		part = strings.TrimPrefix(part, string(letter))
+	}
+	return part == ""
 }

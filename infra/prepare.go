@@ -256,7 +256,7 @@ func (c *Connector) Prepare(ctx *pulumi.Context, settings *Settings, last *LastS
 	secrets := p.request.Secrets()
 	reason := ""
 	if p.before != nil && !namesAreSecret(settings) {
-		reason = fmt.Sprintf(" anew, since it was prepared for %s and %s at %s", p.before.ManagingUser, strings.Join(p.before.RotateUsers, ", "), p.before.Database)
+		reason = fmt.Sprintf(" anew (the environments keep what they hold, and are yours to edit), since it was prepared for %s and %s at %s", p.before.ManagingUser, strings.Join(p.before.RotateUsers, ", "), p.before.Database)
 	}
 	err := ctx.Log.Info(settings.hide(fmt.Sprintf("Preparing the database%s: %s, at %s, by its master user %s", reason, p.what(), p.target.Database, p.request.Prepare.MasterUser.Username), secrets...), nil)
 	if err != nil {

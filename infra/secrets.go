@@ -76,8 +76,11 @@ func (s *Settings) misplacedSecrets() []string {
 	var warnings []string
 	for _, row := range settings {
 		key := row.key(s.Project)
-		switch {
+		switch value := s.given[key]; {
 		case !s.isSet(row):
+		case !row.secret && (value == s.ManagingPassword.Reveal() || value == s.MasterPassword.Reveal()):
+			warnings = append(warnings, fmt.Sprintf("%s is the same as a password of these settings, and is kept secret nowhere. Unless it is meant, set it anew, and choose another password\n  %s",
+				key, row.command(key)))
 		case row.secret && !s.isSecret(key):
 			warnings = append(warnings, fmt.Sprintf("%s is set without --secret, and so stands in clear in Pulumi.%s.yaml\n  %s",
 				key, s.Stack, row.command(key)))

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"esc-connector-lambda-go/environments"
+	"esc-connector-lambda-go/lambda/event"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"github.com/stretchr/testify/assert"
@@ -356,6 +357,13 @@ func TestSecretsThatAreNotKeptAreTold(t *testing.T) {
 	assert.Contains(t, warnings[1], "shop:databaseHost is a secret of the stack's configuration, and is kept secret nowhere else")
 	assert.Contains(t, warnings[1], "\n  pulumi config set --plaintext shop:databaseHost <value>")
 	assert.NotContains(t, warnings[1], "db.example")
+
+	s = &Settings{Project: "shop", Stack: "dev", isSecret: func(string) bool { return false }, given: Config{"shop:managingUsername": "Managing-Secret-1", "shop:databaseName": "app"},
+		ManagingPassword: event.NewSecret("Managing-Secret-1")}
+	warnings = s.misplacedSecrets()
+	require.Len(t, warnings, 1)
+	assert.Contains(t, warnings[0], "shop:managingUsername is the same as a password of these settings")
+	assert.NotContains(t, warnings[0], "Managing-Secret-1")
 }
 
 // A user's own code may read settings of its own, of which there is no word.
@@ -363,6 +371,8 @@ func TestTheNearestSettingIsNamed(t *testing.T) {
 	for name, want := range map[string]string{
 		"rotateUsername": "shop:rotateUsername1", "databseHost": "shop:databaseHost", "masterUser": "shop:masterUsername", "managingUser": "shop:managingUsername",
 		"rotateUser": "shop:rotateUsername1", "Keepwarm": "shop:keepWarm", "subnets": "shop:subnetIds", "databaseUser": "",
+		"rotateUser2": "shop:rotateUsername2", "dbName": "shop:databaseName", "sslMode": "shop:databaseSslMode", "caFile": "shop:databaseCaFile",
+		"appName": "", "teamName": "", "costCenter": "", "instanceType": "",
 		"notes": "", "database": "", "application": "", "rotation": "", "region": "aws:region", "vpc": "",
 	} {
 		found := ""

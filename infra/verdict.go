@@ -147,7 +147,7 @@ func (e *evidence) judge() error {
 	problems = e.once(problems)
 	if len(problems) > 0 {
 		return &SettingsError{stack: e.settings.Stack, problems: problems, advice: `Other ways on:
-  A second connector, beside this one: pulumi stack init <name>, and give that stack the new value.
+  A second connector, beside this one: pulumi stack init <organization>/<name>, and give that stack the new value.
   Move this one: keep what the environments hold (pulumi env get), then pulumi destroy, and pulumi up with the new value.`}
 	}
 	return errors.Join(texts...)
@@ -503,7 +503,7 @@ func (e *evidence) freeNames() verdict {
   They are of an earlier state of this stack, of an update that was killed, or of a stack that had this name and has not been updated since it was renamed.
   See whether another stack is alive with them: pulumi stack ls --all, and for each but this one pulumi stack output lambdaArn --stack <name>. Where one is, delete nothing, and give this one another name: pulumi stack rename <name>
   See whether the state can be had back: of another login (pulumi whoami --verbose), a file of pulumi stack export, or in Pulumi Cloud an earlier version: pulumi stack export --version <number> >state.json, and pulumi stack import --file state.json
-  Else delete them (NoSuchEntity for a policy: its role does not have it; DeleteConflict for a role: take from it first what aws iam list-attached-role-policies and list-role-policies show). pulumi up makes them again under the same ARNs, and both environments stay as they are:%s%s`,
+  Else delete them (NoSuchEntity for a policy: its role does not have it; DeleteConflict for a role: take from it first the policies that others have given it). pulumi up makes them again under the same ARNs, and both environments stay as they are:%s%s`,
 		found, nothingDone, commands, besides)}
 }
 

@@ -295,9 +295,9 @@ func (r Request) Hint(fields ...string) string {
 	switch len(held) {
 	case 0:
 	case 1:
-		hints = append(hints, held[0]+" still holds the template's placeholder")
+		hints = append(hints, held[0]+" is what the template fills in")
 	default:
-		hints = append(hints, strings.Join(held, " and ")+" still hold the template's placeholders")
+		hints = append(hints, strings.Join(held, " and ")+" are what the template fills in")
 	}
 	return strings.Join(hints, ". ")
 }

@@ -287,7 +287,7 @@ type refusal struct {
 var refusals = map[string]refusal{
 	"an account that is not there": {
 		prepare: func(r *event.Request) []string { r.RotateUser.Username = "user2"; return nil },
-		stage:   connector.StageChange, says: []string{"'user2'@'%'", "no such account", "rotateUser.username still holds the template's placeholder"},
+		stage:   connector.StageChange, says: []string{"'user2'@'%'", "no such account", "rotateUser.username is what the template fills in"},
 	},
 	"an account of another host": {
 		prepare: func(r *event.Request) []string { r.RotateUser.Username += "@localhost"; return nil },
@@ -304,11 +304,11 @@ var refusals = map[string]refusal{
 			r.ManagingUser.Password = event.NewSecret("manager_password")
 			return nil
 		},
-		stage: connector.StageLogin, says: []string{"1045", "managingUser.password still holds the template's placeholder"},
+		stage: connector.StageLogin, says: []string{"1045", "managingUser.password is what the template fills in"},
 	},
 	"a managing user that is not there": {
 		prepare: func(r *event.Request) []string { r.ManagingUser.Username = "managing_user"; return nil },
-		stage:   connector.StageLogin, says: []string{"1045", "managingUser.username still holds the template's placeholder"},
+		stage:   connector.StageLogin, says: []string{"1045", "managingUser.username is what the template fills in"},
 	},
 	"a managing user that is locked": {
 		prepare: func(r *event.Request) []string {
@@ -353,7 +353,7 @@ var refusals = map[string]refusal{
 			r.Database = "rotator_db"
 			return []string{"GRANT ALTER ON rotator_db.* TO " + r.ManagingUser.Username + "@'%'"}
 		},
-		stage: connector.StageLogin, says: []string{"1049", `"rotator_db"`, "database still holds the template's placeholder"},
+		stage: connector.StageLogin, says: []string{"1049", `"rotator_db"`, "database is what the template fills in"},
 	},
 	"a database without rights": {
 		prepare: func(r *event.Request) []string { r.Database = "mysql"; return nil },

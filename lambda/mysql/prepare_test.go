@@ -584,7 +584,7 @@ func TestDryRunOfBothUsers(t *testing.T) {
 			change func(r *event.Request)
 			says   []string
 		}{
-			"the second is not there":      {func(r *event.Request) { r.RotateUsers[1] = "user2" }, []string{"'user2'@'%'", "no such account", "placeholder"}},
+			"the second is not there":      {func(r *event.Request) { r.RotateUsers[1] = "user2" }, []string{"'user2'@'%'", "no such account", "template"}},
 			"the first is of another host": {func(r *event.Request) { r.RotateUsers[0] += "@10.0.%" }, []string{"'@'10.0.%'", "no such account"}},
 			"the second is who asks":       {func(r *event.Request) { r.RotateUsers[1] = strings.ToUpper(r.ManagingUser.Username) }, []string{"differ in quotes or case alone"}},
 		} {

@@ -21,7 +21,7 @@ var refusals = map[string]struct {
 }{
 	"a role that is not there": {
 		prepare: func(r *event.Request) []string { r.RotateUser.Username = "user1"; return nil },
-		stage:   connector.StageCheck, says: []string{`"user1"`, "CREATE ROLE", "rotateUser.username still holds the template's placeholder"},
+		stage:   connector.StageCheck, says: []string{`"user1"`, "CREATE ROLE", "rotateUser.username is what the template fills in"},
 	},
 	"a role that may not log in": {
 		prepare: func(r *event.Request) []string {
@@ -117,7 +117,7 @@ var refusals = map[string]struct {
 			r.ManagingUser.Password = event.NewSecret("manager_password")
 			return nil
 		},
-		stage: connector.StageLogin, says: []string{"28P01", "managingUser.password still holds the template's placeholder"},
+		stage: connector.StageLogin, says: []string{"28P01", "managingUser.password is what the template fills in"},
 	},
 	"a managing password with a line end": {
 		prepare: func(r *event.Request) []string {
@@ -165,7 +165,7 @@ var refusals = map[string]struct {
 	},
 	"a managing user that is not there": {
 		prepare: func(r *event.Request) []string { r.ManagingUser.Username = "managing_user"; return nil },
-		stage:   connector.StageLogin, says: []string{"28P01", "managingUser.username still holds the template's placeholder"},
+		stage:   connector.StageLogin, says: []string{"28P01", "managingUser.username is what the template fills in"},
 	},
 	"a managing user that may not log in": {
 		prepare: func(r *event.Request) []string {
@@ -181,7 +181,7 @@ var refusals = map[string]struct {
 	},
 	"a database that is not there": {
 		prepare: func(r *event.Request) []string { r.Database = "rotator_db"; return nil },
-		stage:   connector.StageLogin, says: []string{"3D000", `"rotator_db"`, "database still holds the template's placeholder"},
+		stage:   connector.StageLogin, says: []string{"3D000", `"rotator_db"`, "database is what the template fills in"},
 	},
 	"a login by a password in clear": {
 		prepare: func(r *event.Request) []string { r.ManagingUser.Username = "clear"; return nil },
