@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"encoding/binary"
 	"flag"
 	"testing"
@@ -75,6 +76,24 @@ func TestBrokenAtEachRecordOfTLSTheAnswerIsTrue(t *testing.T) {
 	}
 }
 
+// waitForStandby has each commit wait for a standby that never comes. A reload takes effect some time after it was asked for, and not
+// before the checkpointer has seen it (SyncRepWaitForLSN in PostgreSQL's src/backend/replication/syncrep.c).
+func waitForStandby(t *testing.T, server *dbtest.Server, database, user, password string) {
+	t.Helper()
+	require.NoError(t, server.Exec(t.Context(), "ALTER SYSTEM SET synchronous_standby_names = 'none'", "SELECT pg_reload_conf()"))
+	require.Eventually(t, func() bool {
+		session, err := connectTo(t, server, database, user, password)
+		if !assert.NoError(t, err) {
+			return false
+		}
+		defer session.Close(t.Context())
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		_, err = session.Exec(ctx, "CREATE TEMPORARY TABLE probe ()").ReadAll()
+		return err != nil && ctx.Err() != nil
+	}, plenty, 50*time.Millisecond, "no commit waits")
+}
+
 // A change that waits for a standby is committed, though others see it only after the wait.
 func TestChangeThatWaitsForAStandbyIsNotCalledUnchanged(t *testing.T) {
 	onEach(t, func(t *testing.T, version int, _ *dbtest.Server) {
@@ -84,7 +103,7 @@ func TestChangeThatWaitsForAStandbyIsNotCalledUnchanged(t *testing.T) {
 		request := newRequest(t, server)
 		request.RotateUser.Password = event.NewSecret(oldPassword)
 		before := stored(t, server, request.RotateUser.Username)
-		require.NoError(t, server.Exec(t.Context(), "ALTER SYSTEM SET synchronous_standby_names = 'none'", "SELECT pg_reload_conf()"))
+		waitForStandby(t, server, request.Database, request.ManagingUser.Username, managerPassword)
 		outcome, err := rotate(t, request, 8*time.Second)
 		require.NoError(t, err)
 		assert.Equal(t, connector.ProofDone, outcome.Proof)

@@ -61,7 +61,7 @@ func TestPreparationThatWaitsForAStandbyIsFoundToBeMade(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, server.Stop()) })
 	request := newPreparation(t, server, "")
-	require.NoError(t, server.Exec(t.Context(), "ALTER SYSTEM SET synchronous_standby_names = 'none'", "SELECT pg_reload_conf()"))
+	waitForStandby(t, server, request.Database, request.Prepare.MasterUser.Username, masterPassword)
 	outcome, err := prepare(t, request, 10*time.Second)
 	require.NoError(t, err)
 	assert.Equal(t, all(request), outcome.Made)
