@@ -49,7 +49,8 @@ func serve() error {
 	defer cancel()
 	engine := flag.Arg(0)
 	if engine != "" {
-		if err := rpcutil.Healthcheck(ctx, engine, 5*time.Minute, cancel); err != nil {
+		// Each few seconds, so that a host whose engine was killed outlives no test.
+		if err := rpcutil.Healthcheck(ctx, engine, 5*time.Second, cancel); err != nil {
 			return fmt.Errorf("watching the engine at %s: %w", engine, err)
 		}
 	}
