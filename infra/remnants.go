@@ -177,7 +177,8 @@ func (l *LastState) goneRules(ctx *pulumi.Context) []string {
 		return nil
 	}
 	slices.Sort(gone)
-	// AWS fails where one of several IDs is unknown, and answers what it has of those in a filter.
+	// AWS fails where one of several IDs is unknown, and answers what it has of those in a filter:
+	// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroupRules.html
 	var there ruleList
 	if err := invoke(ctx, rulesLookupToken, rulesArgs{Filters: []filter{{"security-group-rule-id", gone}}}, &there, "ec2:DescribeSecurityGroupRules"); err != nil {
 		return nil

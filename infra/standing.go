@@ -145,7 +145,8 @@ func (d *deployment) warnOfConfiguration() error {
 
 // stopped reports whether somebody has seen to it that none of the function runs, as the console's Throttle does:
 // https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html
-// The provider has -1 there where nothing is reserved.
+// The provider has -1 there where nothing is reserved
+// (https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/lambda/function_data_source.go).
 func (s *standing) stopped() bool { return s != nil && s.live.ReservedConcurrentExecutions == 0 }
 
 func (d *deployment) warnOfStop() error {

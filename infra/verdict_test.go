@@ -1,6 +1,7 @@
 package infra
 
 import (
+	"strings"
 	"testing"
 
 	"esc-connector-lambda-go/environments"
@@ -211,5 +212,16 @@ func TestARuleIsKnownByWhatItIs(t *testing.T) {
 		"from another group, again": {foundRule{SecurityGroupId: "sg-db", IsEgress: true, ReferencedSecurityGroupId: "sg-own"}, ""},
 	} {
 		assert.Equal(t, c.want, c.rule.logicalName("sg-own"), name)
+	}
+}
+
+// Whose the names are in the documents, the tags tell: that stack's name is given back to this one, with its project's where that differs.
+func TestNamesOfTheDocumentsLeadToTheStackThatHadThem(t *testing.T) {
+	for owner, want := range map[string]string{"dev" + ofProject + "shop": "pulumi stack rename dev", "dev" + ofProject + "store": "pulumi stack rename acme/store/dev"} {
+		e := &evidence{settings: &Settings{Project: "shop", Stack: "prod"}, last: &LastState{documented: true, stack: "acme/shop/prod"},
+			remnants: []remnant{{what: "the function f", delete: []string{"lambda delete-function"}, owner: owner}}}
+		said := e.leaveNames().text
+		assert.True(t, strings.HasSuffix(said, want), said)
+		assert.NotContains(t, said, "delete-function")
 	}
 }

@@ -59,7 +59,8 @@ func (s *rules) naming(r *http.Request, group string) string {
 	return ""
 }
 
-// content is what a rule lets through. EC2 takes no second rule of one content, whatever its description is, by which moto tells them apart.
+// content is what a rule lets through. EC2 takes no second rule of one content, whatever its description is, by which moto tells them apart:
+// https://github.com/londonaicentre/FLIP/pull/886 has tried it.
 type content struct {
 	group, protocol, peer string
 	egress                bool
